@@ -1,0 +1,89 @@
+"""Settings: defaults < `config.toml` in the memory home < `BAKEMEM_*` variables < arguments.
+
+Knows the names and ranges of settings, not what they do.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from bakemem.errors import ConfigError
+
+
+class Config(BaseSettings):
+    """All settings of a memory home, with their defaults."""
+
+    model_config = SettingsConfigDict(env_prefix="BAKEMEM_", extra="forbid", validate_default=True)
+
+    model: str = Field(default="starter", description="`starter`, a folder, or the hub id of a causal language model")
+    device: str = Field(default="auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps` …")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="of the base weights; `auto`: the checkpoint's own on a GPU, float32 on a CPU"
+    )
+    seed: int = Field(default=0, ge=0, description="of stimuli, rollouts and training")
+    trust_remote_code: bool = Field(default=False, description="let the base model's own repository run code")
+    template_arguments: dict[str, Any] = Field(
+        default_factory=dict, description="passed to the chat template, such as enable_thinking = false"
+    )
+    embedder: Literal["lexical", "minilm", "sentence-transformers"] = Field(
+        default="lexical", description="of the meaning index; `lexical` works offline, the others load a model"
+    )
+    auto_extract: bool = Field(default=True, description="observe() reads memories out of user turns")
+
+    max_new_tokens: int = Field(default=256, ge=1, description="longest answer, in tokens")
+    temperature: float = Field(default=0.0, ge=0.0, description="of chat answers; 0 takes the likeliest token")
+
+    rank: int = Field(default=16, ge=1, le=256, description="LoRA rank")
+    alpha: int = Field(default=32, ge=1, description="LoRA alpha; the update is scaled by alpha / rank")
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="of AdamW; unset: 3e-3 at width 256, falling with the square root of the width"
+    )
+    steps: int | None = Field(
+        default=None, ge=1, description="optimizer steps; unset: grows with the number of memories"
+    )
+    questions_per_memory: int = Field(default=16, ge=1, description="stimuli asked about each memory")
+    rehearsal_share: float = Field(default=0.5, ge=0.0, le=1.0, description="of those, for memories baked before")
+    max_dialogue_turns: int = Field(default=30, ge=1, description="trajectories packed into one long training dialogue")
+    max_sequence_tokens: int = Field(default=1024, ge=64, description="longest training dialogue, in tokens")
+    shard_tokens: int | None = Field(
+        default=None,
+        ge=64,
+        description="longest prompt that the teacher reads at once, in tokens; unset: the model's own",
+    )
+
+    min_agreement: float = Field(
+        default=0.9, ge=0.0, le=1.0, description="the gate: held-out answers equal to the teacher's"
+    )
+    min_abstention: float = Field(default=0.9, ge=0.0, le=1.0, description="the gate: the same where nothing was told")
+    max_drift: float = Field(default=0.05, ge=0.0, le=1.0, description="the gate: everyday answers that went wrong")
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
+        """Arguments first, then the environment, then the file of the memory home."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_config(home: Path, **arguments: Any) -> Config:
+    """The settings of a memory home; `arguments` win over everything. Raises ConfigError."""
+    given = {name: value for name, value in arguments.items() if value is not None}
+    # One subclass a home: pydantic-settings takes the path of the file from the class.
+    located = type("Config", (Config,), {
+        "model_config": {**Config.model_config, "toml_file": home / "config.toml"}, "__module__": __name__,
+    })  # fmt: skip
+    try:
+        config: Config = located(**given)
+    except ValidationError as error:
+        lines = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+        known = ", ".join(sorted(Config.model_fields))
+        raise ConfigError(f"Settings of {home} are not valid: {lines}. Known settings: {known}.") from error
+    except ValueError as error:  # a file that is not TOML
+        raise ConfigError(f"{home / 'config.toml'} cannot be read: {error}. Mend or remove it.") from error
+    return config

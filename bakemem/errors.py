@@ -1,0 +1,62 @@
+"""Everything that bakemem raises on purpose.
+
+    BakememError
+    ├── ConfigError            a setting is unknown or out of range
+    ├── InputError             text or arguments that cannot be used (also a ValueError)
+    ├── HomeError              the memory home cannot be used
+    │   ├── HomeLockedError    another process owns it for writing
+    │   └── HomeCorruptError   a file in it is missing or damaged
+    ├── NotFoundError          no such memory or version (also a LookupError)
+    ├── TransitionError        a memory's status does not allow this change
+    ├── ModelError             the base model cannot be loaded or used
+    ├── AdapterError           an adapter is unsafe, damaged, or belongs to another base
+    └── BakeError              a bake cannot start or go on; the old version stays live
+
+Every message says what happened, to what, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class BakememError(Exception):
+    """The root of the tree: catch this to catch all of it."""
+
+
+class ConfigError(BakememError):
+    """A setting is unknown or out of range."""
+
+
+class InputError(BakememError, ValueError):
+    """Text or arguments that cannot be used."""
+
+
+class HomeError(BakememError):
+    """The memory home cannot be used."""
+
+
+class HomeLockedError(HomeError):
+    """Another process owns the memory home for writing."""
+
+
+class HomeCorruptError(HomeError):
+    """A file in the memory home is missing or damaged."""
+
+
+class NotFoundError(BakememError, LookupError):
+    """No such memory or version."""
+
+
+class TransitionError(BakememError):
+    """The status of a memory does not allow this change."""
+
+
+class ModelError(BakememError):
+    """The base model cannot be loaded or used."""
+
+
+class AdapterError(BakememError):
+    """An adapter is unsafe, damaged, or belongs to another base."""
+
+
+class BakeError(BakememError):
+    """A bake cannot start or go on; the version that was live stays live."""

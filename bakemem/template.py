@@ -1,0 +1,141 @@
+"""Turns as token ids, by the model's own chat template: prompts, and dialogues with their answers marked.
+
+In the base layer because baking and serving must render alike. Knows tokenizers only by what it calls on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from bakemem.errors import InputError, ModelError
+from bakemem.types import Turn
+
+DEFAULT_TEMPLATE = (
+    "{% for message in messages %}### {{ message['role'] | capitalize }}:\n{{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}\n"
+    "{% endfor %}{% if add_generation_prompt %}### Assistant:\n{% endif %}"
+)
+"""What a model without a chat template is given: `### User:` and `### Assistant:` lines, answers ended by EOS."""
+
+_SENTINEL = "bakemem-answer-{}-here"
+
+
+class Tokenizer(Protocol):
+    """What is used of a Hugging Face tokenizer."""
+
+    chat_template: Any
+    eos_token: Any
+    eos_token_id: Any
+
+    def apply_chat_template(self, conversation: Any, **options: Any) -> Any:
+        """Render messages as text."""
+
+    def encode(self, text: str, **options: Any) -> Any:
+        """Text to token ids."""
+
+    def decode(self, token_ids: Any, **options: Any) -> Any:
+        """Token ids to text."""
+
+    def convert_tokens_to_ids(self, tokens: Any) -> Any:
+        """The id of a token."""
+
+
+class ChatTemplate:
+    """Renders turns for one tokenizer. Models without a system role get its text before the first user turn."""
+
+    def __init__(self, tokenizer: Tokenizer, arguments: Mapping[str, Any] | None = None) -> None:
+        if tokenizer.eos_token is None:
+            raise ModelError("The tokenizer has no end-of-sequence token, so answers could not end. Set eos_token.")
+        self.tokenizer = tokenizer
+        self._arguments = dict(arguments or {})
+        self._template = None if tokenizer.chat_template else DEFAULT_TEMPLATE
+        self._has_system = self._try_system()
+        plain = self.text([Turn("user", "x")], generation_prompt=False)
+        self._generation_header = self.text([Turn("user", "x")])[len(plain) :]
+        answered = self.text([Turn("user", "x"), Turn("assistant", _SENTINEL)], generation_prompt=False)
+        self._history_header, _, tail = answered[len(plain) :].partition(_SENTINEL)
+        end_ids = self._encode(tail.strip())
+        self.end_id: int = end_ids[0] if end_ids else int(tokenizer.eos_token_id)
+        self._end_text = str(tokenizer.decode([self.end_id]))
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """The token ids that end an answer."""
+        return tuple(dict.fromkeys((self.end_id, int(self.tokenizer.eos_token_id))))
+
+    def text(self, turns: Sequence[Turn], generation_prompt: bool = True) -> str:
+        """The conversation as the template writes it. Raises InputError for roles in an order it refuses."""
+        turns = turns if getattr(self, "_has_system", True) else _without_system(turns)
+        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+        options = {"chat_template": self._template} if self._template else {}
+        try:
+            rendered = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=generation_prompt, **options, **self._arguments
+            )
+        except Exception as error:  # jinja2 and transformers raise many kinds here
+            roles = ", ".join(turn.role for turn in turns)
+            raise InputError(f"The model's chat template refuses turns in the order ({roles}): {error}") from error
+        return str(rendered)
+
+    def prompt_ids(self, turns: Sequence[Turn]) -> list[int]:
+        """Token ids of the conversation up to where the assistant's answer begins."""
+        return self._encode(self.text(turns))
+
+    def next_ids(self, text: str) -> list[int]:
+        """Token ids from the end of one answer to where the next begins, when the user goes on with `text`."""
+        turns = [Turn("user", "x"), Turn("assistant", _SENTINEL), Turn("user", text)]
+        _, _, rest = self.text(turns).partition(_SENTINEL)
+        return self._encode(rest.removeprefix(self._end_text))
+
+    def dialogue_ids(
+        self, turns: Sequence[Turn], answers: Mapping[int, Sequence[int]]
+    ) -> tuple[list[int], dict[int, int]]:
+        """Token ids of a whole dialogue, and where each answer's first token stands.
+
+        `answers` maps the index of an assistant turn to its token ids, which end with the end-of-turn token; they
+        are put in as they are, so that training sees the very tokens that the teacher produced.
+        """
+        marked = [Turn(t.role, _SENTINEL.format(i)) if i in answers else t for i, t in enumerate(turns)]
+        rest = self.text(marked, generation_prompt=False)
+        ids: list[int] = []
+        starts: dict[int, int] = {}
+        for i, answer in sorted(answers.items()):
+            before, found, rest = rest.partition(_SENTINEL.format(i))
+            if not found:
+                raise InputError("The model's chat template leaves out an assistant turn of the dialogue.")
+            before = before.removesuffix(self._history_header) + self._generation_header
+            ids += self._encode(before)
+            starts[i] = len(ids)
+            ids += answer
+            rest = rest.removeprefix(self._end_text)
+        return ids, starts
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of an answer, without special tokens and the space around it."""
+        return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True)).strip()
+
+    def count(self, text: str) -> int:
+        """How many tokens a text has."""
+        return len(self._encode(text))
+
+    def _encode(self, text: str) -> list[int]:
+        try:
+            return list(self.tokenizer.encode(text, add_special_tokens=False))
+        except (UnicodeEncodeError, TypeError) as error:
+            raise InputError("The text holds lone surrogates, which no tokenizer reads. Clean it first.") from error
+
+    def _try_system(self) -> bool:
+        try:
+            return "bakemem-system" in self.text([Turn("system", "bakemem-system"), Turn("user", "x")])
+        except InputError:
+            return False
+
+
+def _without_system(turns: Sequence[Turn]) -> list[Turn]:
+    """The system turn's text set before the first user turn, for templates that know no system role."""
+    system = "\n\n".join(turn.content for turn in turns if turn.role == "system")
+    others = [turn for turn in turns if turn.role != "system"]
+    if system and others and others[0].role == "user":
+        others[0] = Turn("user", f"{system}\n\n{others[0].content}")
+    return others

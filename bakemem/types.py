@@ -1,0 +1,143 @@
+"""The values that flow from a turn to the weights: frozen, with no behaviour beyond their own fields.
+
+Knows no storage, no model and no library; ids and names are given by the journal and the version store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant", "tool"]
+Kind = Literal["instruction", "fact"]
+Status = Literal["quarantined", "pending", "baked", "superseded", "held", "forgotten"]
+VersionStatus = Literal["accepted", "rejected"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A memory as it is found in a turn, before the journal has taken it in."""
+
+    kind: Kind
+    key: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a memory came from: who said what, in which conversation, and what read it out of the turn."""
+
+    role: Role = "user"
+    source: str = "user"
+    conversation: str = ""
+    turn: str = ""
+    extractor: str = "explicit"
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """One thing that should last, as the journal holds it."""
+
+    id: str
+    namespace: str
+    kind: Kind
+    key: str
+    text: str
+    status: Status
+    created: datetime
+    provenance: Provenance = field(default_factory=Provenance)
+    superseded_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The consolidated memory as text (the paper's u); `memory_ids` names the memory behind each of its lines."""
+
+    text: str
+    memory_ids: tuple[str, ...]
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the text, which names the prompt in a version's manifest."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Stimulus:
+    """What a model is asked (the paper's x0): turns that end in a user's, and why it is asked.
+
+    `kind` is direct, paraphrase, reversed, two-fact, statement, everyday or decoy; `memory_ids` are the memories that
+    it is about, if any.
+    """
+
+    turns: tuple[Turn, ...]
+    kind: str
+    memory_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """An answer y that the prompted model gave to a stimulus; `token_ids` end with the token that ends a turn."""
+
+    stimulus: Stimulus
+    answer: str
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA adapter on disk (`adapter_model.safetensors` and `adapter_config.json`) and the base it fits."""
+
+    folder: Path
+    base_fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a bake measured. Shares are in 0…1, divergences in nats per answer token.
+
+    `agreement`: held-out answers equal to the prompted teacher's; `recall`: the same on questions about memories;
+    `abstention`: on questions about what was never told; `drift`: everyday answers of the base that changed (beyond
+    what the prompted teacher changes); `unteachable`: memories that the teacher itself cannot recall from the prompt.
+    """
+
+    kl_before: float
+    kl_after: float
+    agreement: float
+    recall: float
+    abstention: float
+    drift: float
+    steps: int
+    seconds: float
+    accepted: bool
+    reasons: tuple[str, ...] = ()
+    unteachable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A baked memory: immutable, named `v1`, `v2` … in its namespace, with everything needed to trust or undo it."""
+
+    name: str
+    id: str
+    namespace: str
+    parent: str | None
+    status: VersionStatus
+    created: datetime
+    memory_ids: tuple[str, ...]
+    prompt_sha256: str
+    adapter: Adapter
+    report: Report
+    settings: Mapping[str, Any] = field(default_factory=dict)

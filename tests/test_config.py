@@ -1,0 +1,92 @@
+"""Settings: where they come from, which source wins, and how a wrong one is reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bakemem.config import Config, load_config
+from bakemem.errors import BakememError, ConfigError
+
+
+def _write(home: Path, text: str) -> None:
+    (home / "config.toml").write_text(text, encoding="utf-8")
+
+
+def test_defaults_need_no_file(tmp_path: Path) -> None:
+    """A home without a config file has the documented defaults."""
+    config = load_config(tmp_path)
+    assert (config.model, config.device, config.seed) == ("starter", "auto", 0)
+
+
+def test_the_file_of_the_home_overrides_defaults(tmp_path: Path) -> None:
+    """`config.toml` in the home changes a setting and leaves the others."""
+    _write(tmp_path, "rank = 8\n[template_arguments]\nenable_thinking = false\n")
+    config = load_config(tmp_path)
+    assert config.rank == 8
+    assert config.template_arguments == {"enable_thinking": False}
+    assert config.alpha == Config.model_fields["alpha"].default
+
+
+def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `BAKEMEM_` variable wins over the file."""
+    _write(tmp_path, "rank = 8\n")
+    monkeypatch.setenv("BAKEMEM_RANK", "4")
+    assert load_config(tmp_path).rank == 4
+
+
+def test_arguments_override_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An argument wins over environment and file."""
+    _write(tmp_path, "rank = 8\n")
+    monkeypatch.setenv("BAKEMEM_RANK", "4")
+    assert load_config(tmp_path, rank=2).rank == 2
+
+
+def test_an_argument_of_none_is_not_given(tmp_path: Path) -> None:
+    """None means unset, so that callers can pass their own defaults through."""
+    _write(tmp_path, 'model = "other"\n')
+    assert load_config(tmp_path, model=None).model == "other"
+
+
+def test_homes_do_not_share_settings(tmp_path: Path) -> None:
+    """Two homes in one process read each its own file."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for home, rank in ((first, 8), (second, 4)):
+        home.mkdir()
+        _write(home, f"rank = {rank}\n")
+    assert (load_config(first).rank, load_config(second).rank) == (8, 4)
+
+
+@pytest.mark.parametrize("arguments", [{"rnak": 8}, {"rank": 0}, {"rank": "many"}, {"dtype": "int4"}])
+def test_a_wrong_argument_names_the_setting(tmp_path: Path, arguments: dict[str, object]) -> None:
+    """An unknown or impossible setting is refused with its name and the list of known settings."""
+    with pytest.raises(ConfigError, match=next(iter(arguments))) as caught:
+        load_config(tmp_path, **arguments)
+    assert "Known settings: " in str(caught.value)
+
+
+def test_a_wrong_setting_in_the_file_is_refused(tmp_path: Path) -> None:
+    """A misspelt name in the file does not pass silently."""
+    _write(tmp_path, "lerning_rate = 1e-3\n")
+    with pytest.raises(ConfigError, match="lerning_rate"):
+        load_config(tmp_path)
+
+
+def test_a_wrong_variable_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value that does not fit is refused when it comes from the environment, too."""
+    monkeypatch.setenv("BAKEMEM_STEPS", "soon")
+    with pytest.raises(ConfigError, match="(?i)steps"):
+        load_config(tmp_path)
+
+
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
+    """A damaged config file is reported with its path, inside the library's own error tree."""
+    _write(tmp_path, "rank = = 8\n")
+    with pytest.raises(BakememError, match=r"config\.toml"):
+        load_config(tmp_path)
+
+
+def test_every_setting_is_described() -> None:
+    """Each setting says what it does: the table in the docs is made from this."""
+    assert not [name for name, setting in Config.model_fields.items() if not setting.description]

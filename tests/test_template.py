@@ -1,0 +1,99 @@
+"""Turns as token ids, on chat templates as different families have them."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from transformers import PreTrainedTokenizerBase
+
+from bakemem.errors import InputError, ModelError
+from bakemem.template import ChatTemplate
+from bakemem.types import Turn
+
+CHATML = (
+    "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] | trim }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% if enable_thinking is defined and enable_thinking is false %}"
+    "<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+NO_SYSTEM = (
+    "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    "{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('must alternate') }}{% endif %}"
+    "<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+TEMPLATES = {"own": "own", "chatml": CHATML, "no system": NO_SYSTEM, "none": None}
+DIALOGUE = [Turn("system", "Be kind."), Turn("user", "One?"), Turn("assistant", "a"), Turn("user", "Two?")]
+
+
+@pytest.fixture(params=TEMPLATES, ids=str)
+def template(request: pytest.FixtureRequest, tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
+    """The starter's tokenizer under each kind of template."""
+    chosen = TEMPLATES[request.param]
+    if chosen == "own":
+        return ChatTemplate(tokenizer)
+    other = copy.deepcopy(tokenizer)
+    other.chat_template = chosen
+    return ChatTemplate(other)
+
+
+def answer_ids(template: ChatTemplate, text: str) -> list[int]:
+    """An answer as a model makes it: its tokens and the end of the turn."""
+    return [*template.tokenizer.encode(text, add_special_tokens=False), template.end_id]
+
+
+def test_answers_stand_in_the_dialogue_as_they_were_made(template: ChatTemplate) -> None:
+    """The ids of each answer are found at its start, once, and nothing of the context is among them."""
+    first, second = answer_ids(template, "Yes, one."), answer_ids(template, "No.")
+    turns = [*DIALOGUE[:2], Turn("assistant", "Yes, one."), Turn("user", "Two?"), Turn("assistant", "No.")]
+    ids, starts = template.dialogue_ids(turns, {2: first, 4: second})
+    assert ids[starts[2] : starts[2] + len(first)] == first
+    assert ids[starts[4] :] == second
+
+
+def test_a_dialogue_begins_as_its_prompt_does(template: ChatTemplate) -> None:
+    """Training sees before its first answer what serving will see."""
+    answer = answer_ids(template, "Yes.")
+    ids, starts = template.dialogue_ids([*DIALOGUE[:2], Turn("assistant", "Yes.")], {2: answer})
+    assert ids[: starts[2]] == template.prompt_ids(DIALOGUE[:2])
+
+
+def test_the_end_of_turn_stands_once_between_turns(template: ChatTemplate) -> None:
+    """The template's own end is not added to the one that the answer brings."""
+    answer = answer_ids(template, "Yes.")
+    turns = [Turn("user", "One?"), Turn("assistant", "Yes."), Turn("user", "Two?"), Turn("assistant", "Yes.")]
+    ids, starts = template.dialogue_ids(turns, {1: answer, 3: answer})
+    between = ids[starts[1] + len(answer) : starts[3]]
+    assert between == template.next_ids("Two?")
+    assert not between or between[0] != template.end_id
+
+
+def test_the_system_text_reaches_every_model(template: ChatTemplate) -> None:
+    """Where a template knows no system role it stands before the first user turn."""
+    text = template.text(DIALOGUE)
+    assert text.index("Be kind.") < text.index("One?")
+
+
+def test_template_arguments_are_passed_on(tokenizer: PreTrainedTokenizerBase) -> None:
+    """`enable_thinking = false` reaches a Qwen-like template, in prompts and before every answer of a dialogue."""
+    other = copy.deepcopy(tokenizer)
+    other.chat_template = CHATML
+    template = ChatTemplate(other, {"enable_thinking": False})
+    assert "<think>\n\n</think>" in template.text([Turn("user", "One?")])
+    answer = answer_ids(template, "Yes.")
+    turns = [Turn("user", "One?"), Turn("assistant", "Yes."), Turn("user", "Two?"), Turn("assistant", "Yes.")]
+    ids, starts = template.dialogue_ids(turns, {1: answer, 3: answer})
+    assert str(other.decode(ids[: starts[3]])).count("</think>") == 2
+
+
+def test_lone_surrogates_are_refused_with_a_clear_error(tokenizer: PreTrainedTokenizerBase) -> None:
+    """No tokenizer reads them."""
+    with pytest.raises(InputError, match="surrogate"):
+        ChatTemplate(tokenizer).prompt_ids([Turn("user", "a \ud800 b")])
+
+
+def test_a_tokenizer_without_an_end_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Its answers could not end."""
+    other = copy.deepcopy(tokenizer)
+    other.eos_token = None
+    with pytest.raises(ModelError, match="end-of-sequence"):
+        ChatTemplate(other)
