@@ -1,0 +1,115 @@
+"""Memories out of a user's turn: the model proposes JSON lines, and plain checks decide.
+
+Model output is data, never trusted. Knows no model (a generate function is given) and no storage.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from bakemem.errors import InputError
+from bakemem.memory.grounding import is_grounded
+from bakemem.memory.keys import clean_key, clean_text
+from bakemem.prompts import EXTRACT_SYSTEM
+from bakemem.types import Draft, Turn
+
+MAX_TURN = 4_000
+MAX_DRAFTS = 16
+
+Generate = Callable[[list[list[Turn]]], list[str]]
+"""Answers of the base model, adapter off, one for each conversation."""
+
+
+class Extractor(Protocol):
+    """Reads memories out of a turn.
+
+    May be slow (a model runs) and may find nothing or miss something; it must never give a draft from a turn that is
+    not the user's. May raise ModelError; the caller keeps the turn and tries again later.
+    """
+
+    def extract(self, turn: Turn) -> list[Draft]:
+        """The drafts in one turn, in the order in which they were said."""
+
+
+class ModelExtractor:
+    """Lets the base model propose memories and keeps those that the turn itself bears out.
+
+    `rejected` counts what was dropped, by reason, since the extractor was made.
+    """
+
+    def __init__(self, generate: Generate) -> None:
+        self._generate = generate
+        self.rejected: Counter[str] = Counter()
+
+    def extract(self, turn: Turn) -> list[Draft]:
+        """The drafts in a user's turn. Raises what the generate function raises, such as ModelError."""
+        reason = _unreadable(turn)
+        if reason:
+            self.rejected[reason] += 1
+            return []
+        [output] = self._generate([[Turn("system", EXTRACT_SYSTEM), turn]])
+        return self.parse(output, turn)
+
+    def parse(self, output: str, turn: Turn) -> list[Draft]:
+        """The drafts in a model's output about a turn; the rest is counted in `rejected`."""
+        drafts: list[Draft] = []
+        for item in _items(output):
+            draft = _draft(item, turn)
+            if isinstance(draft, Draft) and draft in drafts:
+                draft = "repeated"
+            elif isinstance(draft, Draft) and len(drafts) == MAX_DRAFTS:
+                draft = "too many"
+            if isinstance(draft, Draft):
+                drafts.append(draft)
+            else:
+                self.rejected[draft] += 1
+        return drafts
+
+
+def _unreadable(turn: Turn) -> str:
+    if turn.role != "user":
+        return "not a user turn"
+    if not turn.content.strip():
+        return "empty turn"
+    return "turn too long" if len(turn.content) > MAX_TURN else ""
+
+
+def _items(output: str) -> Iterator[Any]:
+    """The JSON values in an output: one a line, or one list; None for a line that is not JSON."""
+    whole = _json(output)
+    if isinstance(whole, list):
+        yield from whole
+        return
+    for line in output.splitlines():
+        line = line.strip().rstrip(",")
+        if line and not line.startswith("```") and line not in ("[", "]") and line.rstrip(".").lower() != "none":
+            yield _json(line)
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _draft(item: Any, turn: Turn) -> Draft | str:
+    """The draft in one JSON value, or the reason for which it is dropped."""
+    if not isinstance(item, dict) or not all(isinstance(item.get(k), str) for k in ("kind", "key", "text")):
+        return "malformed"
+    kind = item["kind"].strip().lower()
+    if kind not in ("instruction", "fact"):
+        return "unknown kind"
+    try:
+        key = clean_key(item["key"])
+    except InputError:
+        return "bad key"
+    try:
+        text = clean_text(item["text"])
+    except InputError:
+        return "empty text" if not item["text"].strip() else "bad text"
+    draft = Draft("fact" if kind == "fact" else "instruction", key, text)
+    return draft if is_grounded(draft, turn.content) else "not grounded"

@@ -1,0 +1,60 @@
+"""Whether a turn bears out a memory that a model says it read there: plain rules over words.
+
+They stop names and numbers that nobody said; they do not judge meaning. Knows no model.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+from bakemem.types import Draft
+
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_STEM = 4
+_WIDE = "\u2e80"  # from here on, scripts that are written without spaces
+_FILLERS = frozenset(
+    "the user user's their his her its and for with that this has have had was were are is be been not but from as an "
+    "a of to in on at by or every all who which what when where project town year years old".split()
+)
+
+
+def is_grounded(draft: Draft, turn: str) -> bool:
+    """Whether every name in the draft was said in the turn, and for a fact every number and a telling word too."""
+    said = {form for word in _words(turn) for form in _forms(word)}
+    words = _words(draft.text)
+    names = [w for place, w in enumerate(words) if w[:1].isupper() and (place > 0 or _is_subject(w, draft.key))]
+    if not all(_occurs(name, said) for name in names if name != "I"):
+        return False
+    if draft.kind == "instruction":
+        return True
+    numbers = [w for w in words if any(c.isdigit() for c in w)]
+    if not all(_occurs(number, said) for number in numbers):
+        return False
+    stems = {form[:_STEM] for form in said}
+    telling = [w.casefold() for w in words if len(w) >= 3 and w.casefold().replace("’", "'") not in _FILLERS]
+    return bool(numbers) or any(w[:_STEM] in stems for w in telling) or bool(_pairs(draft.text) & _pairs(turn))
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text)
+
+
+def _forms(word: str) -> tuple[str, str]:
+    """A word as said, and without a possessive ending."""
+    folded = word.casefold().replace("’", "'")
+    return folded, folded.removesuffix("'s")
+
+
+def _occurs(word: str, said: set[str]) -> bool:
+    return any(form in said for form in _forms(word))
+
+
+def _is_subject(first: str, key: str) -> bool:
+    # The first word of a sentence is capital anyway; but when the key bears it, it is the name of the subject.
+    return any(form in re.split(r"[.-]", key) for form in _forms(first))
+
+
+def _pairs(text: str) -> set[str]:
+    """Pairs of neighbouring characters of scripts without spaces, which stand in for words."""
+    return {a + b for a, b in itertools.pairwise(text) if a >= _WIDE and b >= _WIDE and (a + b).isalpha()}

@@ -1,0 +1,183 @@
+"""The meaning index on Chroma, embedded in this process, and the embedders that Chroma brings.
+
+Holds ids and vectors, never text. Knows no SQL: the journal is the truth, and `sync` mends whatever is found here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import cast
+
+import chromadb
+import numpy as np
+from chromadb.api import ClientAPI
+from chromadb.api.client import Client
+from chromadb.api.models.Collection import Collection
+from chromadb.config import Settings
+from chromadb.utils.embedding_functions import ONNXMiniLM_L6_V2, SentenceTransformerEmbeddingFunction
+
+from bakemem.errors import ConfigError, HomeError, ModelError
+from bakemem.memory.embed import Embedder, LexicalEmbedder, Vectors
+from bakemem.types import Memory
+
+_LOG = logging.getLogger(__name__)
+_BATCH = 1_000
+
+
+class ChromaIndex:
+    """An `Index` (see `recall.py`) kept by Chroma in a folder of the home, one collection for each namespace.
+
+    Only the owner of the home's lock may open it: Chroma makes a second process wait for many minutes. What cannot be
+    read, or was made by another embedder, is deleted with a warning in the log; `sync` then fills it again.
+    """
+
+    def __init__(self, path: Path, namespace: str, embedder: Embedder) -> None:
+        """Opens or makes the index. Raises HomeError when the folder cannot be written."""
+        self._path = path
+        self._namespace = namespace
+        self._embedder = embedder
+        try:
+            self._open()
+        except Exception as error:  # Chroma raises many kinds for a damaged folder; all of them mean: build it anew
+            self._start_over(error)
+
+    def put(self, memories: Iterable[Memory]) -> None:
+        """Adds or replaces memories. Raises ModelError when the embedder cannot work."""
+        listed = list({memory.id: memory for memory in memories}.values())
+        for start in range(0, len(listed), _BATCH):
+            batch = listed[start : start + _BATCH]
+            vectors = self._embedder.embed([memory.text for memory in batch])
+            self._collection.upsert(ids=[memory.id for memory in batch], embeddings=vectors)
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Removes memories; unknown ids are no error."""
+        listed = list(ids)
+        for start in range(0, len(listed), _BATCH):
+            self._collection.delete(ids=listed[start : start + _BATCH])
+
+    def search(self, text: str, k: int) -> list[tuple[str, float]]:
+        """The `k` nearest ids with their cosines, nearest first. Raises ModelError when the embedder cannot work."""
+        wanted = min(k, self._collection.count())
+        if wanted < 1:
+            return []
+        found = self._collection.query(
+            query_embeddings=self._embedder.embed([text]), n_results=wanted, include=["distances"]
+        )
+        [ids], [distances] = found["ids"], cast(list[list[float]], found["distances"])
+        return [(i, 1.0 - distance) for i, distance in zip(ids, distances, strict=True)]
+
+    def ids(self) -> set[str]:
+        """All ids that are in the index."""
+        return set(self._collection.get(include=[])["ids"])
+
+    def sync(self, memories: Iterable[Memory]) -> int:
+        """Adds what is missing, removes what is too much, and rebuilds an index that cannot be read.
+
+        Raises ModelError when the embedder cannot work.
+        """
+        wanted = {memory.id: memory for memory in memories}
+        try:
+            present = self.ids()
+            if present:  # a damaged vector file shows itself only in a search
+                self._collection.query(query_embeddings=self._embedder.embed(["."]), n_results=1, include=["distances"])
+        except ModelError:
+            raise
+        except Exception as error:
+            self._start_over(error)
+            present = set()
+        missing = [memory for i, memory in wanted.items() if i not in present]
+        extra = present - wanted.keys()
+        self.remove(extra)
+        self.put(missing)
+        return len(missing) + len(extra)
+
+    def close(self) -> None:
+        """Closes Chroma's files."""
+        cast(Client, self._client).close()
+
+    def _open(self) -> None:
+        # Chroma keeps a system for each path for the life of the process, also a broken one: so each build of the
+        # index has a folder of its own, and starting over never meets what was there before.
+        builds = sorted(p for p in self._path.iterdir() if p.is_dir()) if self._path.is_dir() else []
+        folder = builds[-1] if builds else self._path / secrets.token_hex(4)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings = Settings(anonymized_telemetry=False, allow_reset=False)
+        self._client: ClientAPI = chromadb.PersistentClient(str(folder), settings=settings)
+        self._collection = self._ours()
+        if (self._collection.metadata or {}).get("embedder") != self._embedder.name:
+            _LOG.warning("The index of %s was made by another embedder: it is built anew.", self._namespace)
+            self._client.delete_collection(self._collection.name)
+            self._collection = self._ours()
+
+    def _ours(self) -> Collection:
+        # No embedding function: Chroma's default one would download a model. Vectors always come from our embedder.
+        return self._client.get_or_create_collection(
+            name=f"ns-{hashlib.sha256(self._namespace.encode()).hexdigest()[:32]}",
+            metadata={"namespace": self._namespace, "embedder": self._embedder.name},
+            configuration={"hnsw": {"space": "cosine"}},
+            embedding_function=None,
+        )
+
+    def _start_over(self, reason: Exception) -> None:
+        _LOG.warning("The index in %s cannot be read (%s): it is built anew from the journal.", self._path, reason)
+        try:
+            if self._path.is_dir():
+                shutil.rmtree(self._path)
+            self._open()
+        except Exception as error:
+            raise HomeError(f"The index in {self._path} cannot be made ({error}): check space and rights.") from error
+
+
+class MiniLMEmbedder:
+    """all-MiniLM-L6-v2 by Chroma's ONNX runtime: knows synonyms; English; downloads 80 MB on first use."""
+
+    name = "minilm-l6-v2"
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """One row of 384 for each text. Raises ModelError when the model can be neither found nor downloaded."""
+        try:
+            return np.asarray(ONNXMiniLM_L6_V2()(list(texts)), dtype=np.float32)
+        except Exception as error:  # whatever the download, the archive or the runtime raises
+            raise ModelError(
+                f"The embedder minilm could not be loaded ({error}): connect once so that it can be downloaded, or "
+                "set embedder = 'lexical', which works offline."
+            ) from error
+
+
+class SentenceTransformerEmbedder:
+    """A model of the sentence-transformers package, an optional extra; downloads it on first use."""
+
+    def __init__(self, model: str = "all-MiniLM-L6-v2") -> None:
+        """Raises ConfigError when the package is not installed, ModelError when the model cannot be loaded."""
+        self.name = f"sentence-transformers/{model}"
+        try:
+            self._embed = SentenceTransformerEmbeddingFunction(model_name=model, normalize_embeddings=True)
+        except ValueError as error:
+            if "not installed" not in str(error):
+                raise ModelError(f"The embedder {self.name} cannot be loaded ({error}).") from error
+            raise ConfigError(
+                "embedder = 'sentence-transformers' needs a package that is not installed: "
+                "pip install sentence-transformers, or set embedder = 'lexical'."
+            ) from error
+        except Exception as error:
+            raise ModelError(
+                f"The embedder {self.name} cannot be loaded ({error}): connect once so that it can be downloaded, or "
+                "set embedder = 'lexical', which works offline."
+            ) from error
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """One row for each text."""
+        return np.asarray(self._embed(list(texts)), dtype=np.float32)
+
+
+def make_embedder(name: str) -> Embedder:
+    """The embedder of that name in the settings. Raises ConfigError, ModelError."""
+    kinds = {"lexical": LexicalEmbedder, "minilm": MiniLMEmbedder, "sentence-transformers": SentenceTransformerEmbedder}
+    if name not in kinds:
+        raise ConfigError(f"There is no embedder {name!r}: choose one of {', '.join(kinds)}.")
+    return cast(Embedder, kinds[name]())

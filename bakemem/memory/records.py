@@ -1,0 +1,116 @@
+"""Values as the journal's rows hold them, and back; the two values that only the journal gives: Event, ReflogEntry.
+
+Knows the columns' names, not SQL.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from bakemem.errors import HomeCorruptError
+from bakemem.types import Adapter, Memory, Provenance, Report, Status, Version
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change of a memory's status: when, by which verb, and the version or memory that it was for."""
+
+    memory_id: str
+    at: datetime
+    action: str
+    old: Status | None
+    new: Status
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReflogEntry:
+    """One move of the live pointer; None is the base."""
+
+    at: datetime
+    action: str
+    old: str | None
+    new: str | None
+
+
+def now() -> datetime:
+    """The time, with its zone."""
+    return datetime.now(UTC)
+
+
+def memory_row(memory: Memory) -> dict[str, Any]:
+    """The columns of a memory."""
+    row = dataclasses.asdict(memory)
+    provenance = row.pop("provenance")
+    return {**row, **provenance, "created": memory.created.isoformat()}
+
+
+def memory_of(row: Mapping[Any, Any]) -> Memory:
+    """The memory in a row."""
+    return Memory(
+        id=row["id"], namespace=row["namespace"], kind=row["kind"], key=row["key"], text=row["text"],
+        status=row["status"], created=_time(row["created"]), superseded_by=row["superseded_by"],
+        provenance=Provenance(
+            role=row["role"], source=row["source"], conversation=row["conversation"], turn=row["turn"],
+            extractor=row["extractor"],
+        ),
+    )  # fmt: skip
+
+
+def version_row(version: Version, root: Path) -> dict[str, Any]:
+    """The columns of a version; the adapter's folder is kept relative to the home, so that a home can be moved."""
+    folder = version.adapter.folder.absolute()
+    inside = folder.is_relative_to(root)
+    return {
+        "namespace": version.namespace, "name": version.name, "id": version.id, "parent": version.parent,
+        "status": version.status, "created": version.created.isoformat(), "prompt_sha256": version.prompt_sha256,
+        "folder": (folder.relative_to(root) if inside else folder).as_posix(),
+        "base_fingerprint": version.adapter.base_fingerprint,
+        "report": json.dumps(dataclasses.asdict(version.report)),
+        "settings": json.dumps(dict(version.settings), sort_keys=True, default=str),
+    }  # fmt: skip
+
+
+def version_of(row: Mapping[Any, Any], memory_ids: Sequence[str], root: Path) -> Version:
+    """The version in a row. Raises HomeCorruptError when its columns cannot be read."""
+    try:
+        report, settings = report_of(json.loads(row["report"])), json.loads(row["settings"])
+    except (ValueError, TypeError) as error:
+        raise HomeCorruptError(
+            f"Version {row['name']} in the journal cannot be read ({error}): use a backup."
+        ) from error
+    return Version(
+        name=row["name"], id=row["id"], namespace=row["namespace"], parent=row["parent"], status=row["status"],
+        created=_time(row["created"]), memory_ids=tuple(memory_ids), prompt_sha256=row["prompt_sha256"],
+        adapter=Adapter(root / row["folder"], row["base_fingerprint"]), report=report, settings=settings,
+    )  # fmt: skip
+
+
+def report_of(values: Mapping[str, Any]) -> Report:
+    """A report from its JSON; fields that a newer bakemem added are left out."""
+    known = {f.name for f in dataclasses.fields(Report)}
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
+    return Report(**fields)
+
+
+def event_of(row: Mapping[Any, Any]) -> Event:
+    """The event in a row."""
+    return Event(row["memory_id"], _time(row["at"]), row["action"], row["old"], row["new"], row["note"])
+
+
+def reflog_of(row: Mapping[Any, Any]) -> ReflogEntry:
+    """The reflog entry in a row."""
+    return ReflogEntry(_time(row["at"]), row["action"], row["old"], row["new"])
+
+
+def _time(text: Any) -> datetime:
+    try:
+        return datetime.fromisoformat(cast(str, text))
+    except (ValueError, TypeError) as error:
+        raise HomeCorruptError(f"The journal holds {text!r} for a time: restore it from a backup.") from error

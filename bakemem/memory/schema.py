@@ -1,0 +1,182 @@
+"""The tables of the journal, how its database is opened, and how its errors become ours.
+
+Knows SQL and SQLite's habits; knows nothing of what a status or a version means.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from bakemem.errors import HomeCorruptError, HomeError
+
+SCHEMA_VERSION = 1
+
+TABLES = sa.MetaData()
+
+meta = sa.Table("meta", TABLES, sa.Column("name", sa.String, primary_key=True), sa.Column("value", sa.String))
+
+memories = sa.Table(
+    "memories", TABLES,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String, nullable=False, unique=True),
+    sa.Column("namespace", sa.String, nullable=False),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("key", sa.String, nullable=False),
+    sa.Column("text", sa.String, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("created", sa.String, nullable=False),
+    sa.Column("role", sa.String, nullable=False),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("conversation", sa.String, nullable=False),
+    sa.Column("turn", sa.String, nullable=False),
+    sa.Column("extractor", sa.String, nullable=False),
+    sa.Column("superseded_by", sa.ForeignKey("memories.id")),
+    sa.Index("memories_by_status", "namespace", "status"),
+    sa.Index("memories_by_key", "namespace", "key"),
+)  # fmt: skip
+
+events = sa.Table(
+    "events", TABLES,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("namespace", sa.String, nullable=False),
+    sa.Column("memory_id", sa.ForeignKey("memories.id"), nullable=False, index=True),
+    sa.Column("at", sa.String, nullable=False),
+    sa.Column("action", sa.String, nullable=False),
+    sa.Column("old", sa.String),
+    sa.Column("new", sa.String, nullable=False),
+    sa.Column("note", sa.String, nullable=False),
+)  # fmt: skip
+
+versions = sa.Table(
+    "versions", TABLES,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("namespace", sa.String, nullable=False),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("id", sa.String, nullable=False),
+    sa.Column("parent", sa.String),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("created", sa.String, nullable=False),
+    sa.Column("prompt_sha256", sa.String, nullable=False),
+    sa.Column("folder", sa.String, nullable=False),
+    sa.Column("base_fingerprint", sa.String, nullable=False),
+    sa.Column("report", sa.String, nullable=False),
+    sa.Column("settings", sa.String, nullable=False),
+    sa.UniqueConstraint("namespace", "name"),
+)  # fmt: skip
+
+version_memories = sa.Table(
+    "version_memories", TABLES,
+    sa.Column("version", sa.ForeignKey("versions.seq"), primary_key=True),
+    sa.Column("place", sa.Integer, primary_key=True),
+    sa.Column("memory_id", sa.ForeignKey("memories.id"), nullable=False, index=True),
+)  # fmt: skip
+
+reflog = sa.Table(
+    "reflog", TABLES,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("namespace", sa.String, nullable=False, index=True),
+    sa.Column("at", sa.String, nullable=False),
+    sa.Column("action", sa.String, nullable=False),
+    sa.Column("old", sa.String),
+    sa.Column("new", sa.String),
+)  # fmt: skip
+
+pointers = sa.Table(
+    "pointers", TABLES,
+    sa.Column("namespace", sa.String, primary_key=True),
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("version", sa.String),
+)  # fmt: skip
+
+
+def open_engine(place: str | Path, readonly: bool) -> sa.Engine:
+    """An engine over the journal at a path or SQLAlchemy URL, whose tables are made when it is new and not `readonly`.
+
+    Raises HomeError when a newer bakemem wrote it, HomeCorruptError when it is not a journal.
+    """
+    if isinstance(place, str) and "://" in place:
+        url = sa.make_url(place)
+    elif readonly:
+        path = quote(str(Path(place).absolute()))
+        url = sa.URL.create("sqlite", database=f"file:{path}", query={"mode": "ro", "uri": "true"})
+    else:
+        url = sa.URL.create("sqlite", database=str(place))
+    engine = sa.create_engine(url)
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", _read_only if readonly else _read_write)
+        sa.event.listen(engine, "begin", _begin)
+    try:
+        if not readonly:
+            _create(engine)
+        _check(engine, place)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _read_only(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # the driver's own BEGIN would come too late: see _begin
+    connection.execute("PRAGMA busy_timeout=10000")
+
+
+def _read_write(connection: Any, _: Any) -> None:
+    _read_only(connection, _)
+    connection.execute("PRAGMA journal_mode=WAL")  # readers go on beside the writer
+    connection.execute("PRAGMA synchronous=FULL")  # what is acknowledged survives a power cut
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA secure_delete=ON")
+
+
+def _begin(connection: sa.Connection) -> None:
+    # A reader that turns into a writer can fail at once in WAL mode, whatever the timeout: so say it at the start.
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _create(engine: sa.Engine) -> None:
+    with engine.execution_options(writes=True).begin() as connection:
+        if not sa.inspect(connection).get_table_names():
+            TABLES.create_all(connection)
+            connection.execute(meta.insert().values(name="schema_version", value=str(SCHEMA_VERSION)))
+
+
+def _check(engine: sa.Engine, place: str | Path) -> None:
+    with engine.begin() as connection:
+        found = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "schema_version"))
+    if found is None or not found.isdigit():
+        raise HomeCorruptError(f"{place} is not a journal of bakemem: put a copy of the journal in its place.")
+    if int(found) > SCHEMA_VERSION:
+        raise HomeError(f"{place} was written by a newer bakemem (schema {found}): upgrade bakemem to open it.")
+
+
+_DAMAGED = ("malformed", "not a database", "no such table", "no such column", "corrupt")
+_ADVICE = (
+    (("full",), "free disk space and try again; nothing was changed"),
+    (("readonly", "read-only"), "give write permission to the memory home and try again"),
+    (("locked", "busy"), "another program is writing to it: try again, or close that program"),
+    (("unable to open",), "check that the memory home exists and that you may write to it"),
+)
+
+
+@contextmanager
+def translated(place: str | Path) -> Iterator[None]:
+    """Turns the database's errors into HomeCorruptError and HomeError, with what to do next."""
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        what = str(getattr(error, "orig", None) or error)
+        if any(sign in what for sign in _DAMAGED):
+            raise HomeCorruptError(
+                f"The journal {place} is damaged ({what}): restore it from a backup; nothing was changed."
+            ) from error
+        advice = next((text for signs, text in _ADVICE if any(s in what for s in signs)), "nothing was changed")
+        raise HomeError(f"The journal {place} cannot be used ({what}): {advice}.") from error

@@ -1,0 +1,192 @@
+"""What a model says it read in a turn is taken only when the turn bears it out; the rest is counted."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bakemem.memory import ModelExtractor
+from bakemem.memory.extract import MAX_DRAFTS, MAX_TURN
+from bakemem.prompts import EXTRACT_SYSTEM
+from bakemem.types import Draft, Turn
+
+DOG = '{"kind": "fact", "key": "user.dog", "text": "The user\'s dog is called Bosuk."}'
+UPPER = '{"kind": "instruction", "key": "style.case", "text": "Always answer in upper case."}'
+SAID = Turn("user", "My dog is called Bosuk. Always answer in upper case.")
+
+
+def parse(output: str, turn: Turn = SAID) -> tuple[list[Draft], dict[str, int]]:
+    """The drafts in an output and the counted reasons."""
+    extractor = ModelExtractor(lambda conversations: [output for _ in conversations])
+    return extractor.extract(turn), dict(extractor.rejected)
+
+
+def line(text: str, kind: str = "fact", key: str = "user.thing") -> str:
+    """One line of model output."""
+    return json.dumps({"kind": kind, "key": key, "text": text})
+
+
+def test_the_model_gets_the_extraction_prompt_and_the_turn() -> None:
+    """One conversation of two turns, to the letter of the prompt that models learn."""
+    seen: list[list[list[Turn]]] = []
+
+    def generate(conversations: list[list[Turn]]) -> list[str]:
+        seen.append(conversations)
+        return ["none"]
+
+    assert ModelExtractor(generate).extract(SAID) == []
+    assert seen == [[[Turn("system", EXTRACT_SYSTEM), SAID]]]
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        f"{DOG}\n{UPPER}", f"\n{DOG}\n\n{UPPER}\n", f"```json\n{DOG}\n{UPPER}\n```", f"[\n{DOG},\n{UPPER}\n]",
+        f"[{DOG}, {UPPER}]", f"{DOG}\r\n{UPPER}", f"{DOG}\n{UPPER}\nnone",
+    ],
+)  # fmt: skip
+def test_memories_are_read_in_order(output: str) -> None:
+    """JSON lines, and the wrappings that models put around them."""
+    drafts, rejected = parse(output)
+    assert drafts == [
+        Draft("fact", "user.dog", "The user's dog is called Bosuk."),
+        Draft("instruction", "style.case", "Always answer in upper case."),
+    ]
+    assert rejected == {}
+
+
+@pytest.mark.parametrize("output", ["none", "None.", "", " \n"])
+def test_nothing_is_nothing(output: str) -> None:
+    """An output without memories gives none and rejects none."""
+    assert parse(output) == ([], {})
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ("I found nothing to remember!", "malformed"),
+        (DOG[:-5], "malformed"),
+        ("[1, 2]", "malformed"),
+        ("{}", "malformed"),
+        ('{"kind": "fact", "key": "user.dog"}', "malformed"),
+        ('{"kind": "fact", "key": "user.dog", "text": ["Bosuk"]}', "malformed"),
+        ('{"kind": null, "key": "user.dog", "text": "Bosuk"}', "malformed"),
+        ("[" * 100_000, "malformed"),
+        ("1" * 10_000, "malformed"),
+        (line("The dog is called Bosuk.", kind="order"), "unknown kind"),
+        (line("The dog is called Bosuk.", key="user dog"), "bad key"),
+        (line("The dog is called Bosuk.", key=""), "bad key"),
+        (line("The dog is called Bosuk.", key="../../etc"), "bad key"),
+        (line(" \n "), "empty text"),
+        (line("dog " * 600), "bad text"),
+        (line("dog \ud800"), "bad text"),
+        (line("dog \0"), "bad text"),
+    ],
+)
+def test_output_that_is_no_memory_is_counted(output: str, reason: str) -> None:
+    """Each kind of bad output has its reason."""
+    drafts, rejected = parse(output)
+    assert drafts == []
+    assert set(rejected) == {reason}
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ("My dog is called Bosuk.", "The user's dog is called Rex."),  # another name
+        ("My dog is called Bosuk.", "The user's dog is called Bosu."),  # a part of the name
+        ("I am 42 years old.", "The user is 43 years old."),  # another number
+        ("I am 42 years old.", "The user is 4 years old."),  # a part of the number
+        ("What a day!", "The user likes cheese."),  # nothing of it was said
+        ("Hello, how are you?", "The user is the user."),
+        ("What is my dog called?", "The user's dog is called Bosuk."),  # known from elsewhere
+    ],
+)
+def test_a_fact_that_the_turn_does_not_bear_out_is_dropped(said: str, text: str) -> None:
+    """Names and numbers must have been said, and something of the rest too."""
+    assert parse(line(text), Turn("user", said)) == ([], {"not grounded": 1})
+
+
+def test_a_misspelt_subject_is_dropped() -> None:
+    """A name that begins the sentence counts as a name when the key bears it."""
+    said = Turn("user", "Boretho lives in Tarn.")
+    assert parse(line("Borethai lives in Tarn.", key="borethai.town"), said)[1] == {"not grounded": 1}
+    assert len(parse(line("Boretho lives in Tarn.", key="boretho.town"), said)[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ("my age is 42", "The user is 42 years old."),
+        ("By the way: my flight's on monday!", "The user flies on Monday."),
+        ("My car is red.", "The user drives a red car."),
+        ("BOSUK IS MY DOG", "The user's dog is called Bosuk."),
+        ("I love Bosuk’s bark.", "The user loves the bark of Bosuk."),
+        ("I live in Zürich", "The user lives in zürich."),
+        ("我住在柏林。", "用户住在柏林。"),
+    ],
+)
+def test_a_fact_in_other_words_is_kept(said: str, text: str) -> None:
+    """Case, inflection, possessives and scripts without spaces do not matter."""
+    assert len(parse(line(text), Turn("user", said))[0]) == 1
+
+
+def test_an_instruction_may_be_worded_anew_but_not_name_anew() -> None:
+    """Its words are free, the names in it are not."""
+    said = Turn("user", "I want capitals from you, and address me as Captain.")
+    assert len(parse(line("Always answer in upper case.", "instruction", "style.case"), said)[0]) == 1
+    assert len(parse(line("Call the user Captain.", "instruction", "user.address"), said)[0]) == 1
+    assert parse(line("Call the user Admiral.", "instruction", "user.address"), said)[1] == {"not grounded": 1}
+
+
+@pytest.mark.parametrize(
+    ("turn", "reason"),
+    [
+        (Turn("assistant", "My dog is called Bosuk."), "not a user turn"),
+        (Turn("tool", "My dog is called Bosuk."), "not a user turn"),
+        (Turn("system", "My dog is called Bosuk."), "not a user turn"),
+        (Turn("user", ""), "empty turn"),
+        (Turn("user", " \n\t"), "empty turn"),
+        (Turn("user", "My dog is called Bosuk. " * (MAX_TURN // 10)), "turn too long"),
+    ],
+)
+def test_only_a_users_turn_of_a_fair_length_reaches_the_model(turn: Turn, reason: str) -> None:
+    """Others are counted and no model is called."""
+
+    def generate(conversations: list[list[Turn]]) -> list[str]:
+        raise AssertionError("the model was called")
+
+    extractor = ModelExtractor(generate)
+    assert extractor.extract(turn) == []
+    assert extractor.rejected == {reason: 1}
+
+
+def test_repetition_and_floods_are_cut() -> None:
+    """The same memory counts once, and one turn gives a limited number."""
+    assert parse(f"{DOG}\n{DOG}")[1] == {"repeated": 1}
+    flood = "\n".join(line("The dog is called Bosuk.", key=f"user.dog{i}") for i in range(MAX_DRAFTS + 5))
+    drafts, rejected = parse(flood)
+    assert (len(drafts), rejected) == (MAX_DRAFTS, {"too many": 5})
+
+
+def test_keys_and_kinds_are_cleaned() -> None:
+    """Case and white space around them do not make another key."""
+    drafts, _ = parse(line(" The user's dog is called Bosuk. ", kind=" FACT", key=" User.Dog "))
+    assert drafts == [Draft("fact", "user.dog", "The user's dog is called Bosuk.")]
+
+
+fields = st.fixed_dictionaries(
+    {"kind": st.sampled_from(["fact", "instruction", ""]), "key": st.text(), "text": st.text()}
+)
+hostile = st.text() | st.lists(fields.map(json.dumps) | st.text()).map("\n".join)
+
+
+@settings(max_examples=50)
+@given(output=hostile, said=st.text())
+def test_no_output_breaks_the_extraction(output: str, said: str) -> None:
+    """Whatever a model writes and whatever was said, there is a list of drafts and no error."""
+    drafts, _ = parse(output, Turn("user", said))
+    assert all(draft.text.strip() for draft in drafts)

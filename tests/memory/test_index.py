@@ -1,0 +1,222 @@
+"""Every index keeps the promises of the port, and Chroma's heals itself."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bakemem.errors import ConfigError, ModelError
+from bakemem.memory import Index
+from bakemem.memory.embed import LexicalEmbedder
+from bakemem.memory.index import ChromaIndex, MiniLMEmbedder, make_embedder
+from bakemem.testing import MemoryIndex
+from bakemem.types import Memory
+
+MakeMemory = Callable[..., Memory]
+
+
+@pytest.fixture(params=["chroma", "memory"])
+def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
+    """Each index there is, empty."""
+    opened: Index = ChromaIndex(tmp_path / "index", "default", LexicalEmbedder())
+    if request.param == "memory":
+        opened.close()
+        opened = MemoryIndex()
+    yield opened
+    opened.close()
+
+
+def test_the_nearest_memory_comes_first(index: Index, make_memory: MakeMemory) -> None:
+    """Ids come with falling cosines, and an equal text has cosine one."""
+    dog, town, tea = (
+        make_memory(t) for t in ("The user's dog is called Bosuk.", "Tarn makes silk.", "The user drinks tea.")
+    )
+    index.put([dog, town, tea])
+    hits = index.search("What is my dog called?", 3)
+    assert hits[0][0] == dog.id
+    assert [score for _, score in hits] == sorted((score for _, score in hits), reverse=True)
+    [(found, score)] = index.search("Tarn makes silk.", 1)
+    assert (found, round(score, 4)) == (town.id, 1.0)
+
+
+def test_an_empty_index_finds_nothing(index: Index) -> None:
+    """No hits and no ids, whatever is asked for."""
+    assert (index.search("anything", 5), index.ids()) == ([], set())
+    assert index.search("", 0) == []
+    index.put([])
+    index.remove([])
+    index.remove(["unknown"])
+
+
+def test_more_than_there_is_gives_what_there_is(index: Index, make_memory: MakeMemory) -> None:
+    """Asking for fifty of two gives two; asking for none gives none."""
+    index.put([make_memory("One."), make_memory("Two.")])
+    assert len(index.search("one", 50)) == 2
+    assert index.search("one", 0) == []
+
+
+def test_putting_an_id_again_replaces_it(index: Index, make_memory: MakeMemory) -> None:
+    """The newer text is found, and the index does not grow."""
+    old = make_memory("The user's dog is called Bosuk.")
+    new = Memory(**{**{n: getattr(old, n) for n in Memory.__slots__}, "text": "Tarn makes silk."})
+    index.put([old])
+    index.put([new, new])
+    assert index.ids() == {old.id}
+    assert index.search("Tarn makes silk.", 1)[0][1] > 0.99
+
+
+def test_removed_memories_are_not_found(index: Index, make_memory: MakeMemory) -> None:
+    """Neither by search nor among the ids."""
+    one, two = make_memory("One."), make_memory("Two.")
+    index.put([one, two])
+    index.remove([one.id, "unknown"])
+    assert index.ids() == {two.id}
+    assert [i for i, _ in index.search("One.", 5)] == [two.id]
+
+
+def test_sync_adds_and_removes_what_differs(index: Index, make_memory: MakeMemory) -> None:
+    """It returns the number of repairs, and a second run finds none."""
+    one, two, three = (make_memory(t) for t in ("One.", "Two.", "Three."))
+    index.put([one, two])
+    assert index.sync([two, three]) == 2
+    assert index.ids() == {two.id, three.id}
+    assert index.sync([two, three]) == 0
+
+
+def test_text_without_a_word_is_no_error(index: Index, make_memory: MakeMemory) -> None:
+    """Signs, emptiness and other scripts can be put and searched."""
+    signs = make_memory("!!! 🐭 ???")
+    index.put([signs, make_memory("用户住在柏林。")])
+    assert all(np.isfinite(score) for _, score in index.search("…", 2))
+    assert index.search("!?", 1)[0][0] == signs.id
+
+
+def test_chroma_keeps_its_memories_between_processes(tmp_path: Path, make_memory: MakeMemory) -> None:
+    """What was put is there after closing and opening."""
+    memory = make_memory("The user's dog is called Bosuk.")
+    first = ChromaIndex(tmp_path, "default", LexicalEmbedder())
+    first.put([memory])
+    first.close()
+    second = ChromaIndex(tmp_path, "default", LexicalEmbedder())
+    assert second.sync([memory]) == 0
+    second.close()
+
+
+def test_chroma_namespaces_are_apart(tmp_path: Path, make_memory: MakeMemory) -> None:
+    """Two namespaces in one folder, with names that Chroma itself would refuse, share nothing."""
+    one = ChromaIndex(tmp_path, "a", LexicalEmbedder())
+    two = ChromaIndex(tmp_path, "Ünïcode / name with spaces", LexicalEmbedder())
+    one.put([make_memory("The user's dog is called Bosuk.")])
+    assert (two.ids(), two.search("dog", 5)) == (set(), [])
+    one.close()
+    two.close()
+
+
+def test_chroma_stores_no_text(tmp_path: Path, make_memory: MakeMemory) -> None:
+    """The words of a memory are in no file of the index."""
+    index = ChromaIndex(tmp_path, "default", LexicalEmbedder())
+    index.put([make_memory("The user's dog is called Zarabosuk.")])
+    index.close()
+    assert not any(b"Zarabosuk" in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+
+
+def test_a_damaged_chroma_is_rebuilt_with_a_warning(
+    tmp_path: Path, make_memory: MakeMemory, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Garbage in its database costs nothing but a sync."""
+    memory = make_memory("The user's dog is called Bosuk.")
+    index = ChromaIndex(tmp_path, "default", LexicalEmbedder())
+    index.put([memory])
+    index.close()
+    [database] = tmp_path.rglob("chroma.sqlite3")
+    database.write_bytes(b"garbage!" * 2_000)
+    with caplog.at_level(logging.WARNING):
+        index = ChromaIndex(tmp_path, "default", LexicalEmbedder())
+    assert "built anew" in caplog.text
+    assert index.sync([memory]) == 1
+    assert index.search("dog", 1)[0][0] == memory.id
+    index.close()
+
+
+def test_a_file_in_the_place_of_the_index_is_told(tmp_path: Path) -> None:
+    """What cannot be mended is an error of the home."""
+    (tmp_path / "index").write_text("a file")
+    with pytest.raises(Exception, match="index") as caught:
+        ChromaIndex(tmp_path / "index", "default", LexicalEmbedder())
+    assert type(caught.value).__name__ == "HomeError"
+
+
+class Short:
+    """Another embedder, with other dimensions."""
+
+    name = "short"
+
+    def embed(self, texts: list[str]) -> np.ndarray:
+        """Vectors of three numbers."""
+        return np.tile(np.array([1, 0, 0], dtype=np.float32), (len(texts), 1))
+
+
+def test_another_embedder_means_another_index(
+    tmp_path: Path, make_memory: MakeMemory, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Vectors of two embedders are never mixed: the old ones go, with a warning; other namespaces keep theirs."""
+    memory = make_memory("The user's dog is called Bosuk.")
+    for namespace in ("default", "other"):
+        index = ChromaIndex(tmp_path, namespace, LexicalEmbedder())
+        index.put([memory])
+        index.close()
+    with caplog.at_level(logging.WARNING):
+        changed = ChromaIndex(tmp_path, "default", Short())
+    assert "another embedder" in caplog.text
+    assert changed.sync([memory]) == 1
+    assert changed.search("anything", 1)[0][0] == memory.id
+    changed.close()
+    other = ChromaIndex(tmp_path, "other", LexicalEmbedder())
+    assert other.sync([memory]) == 0
+    other.close()
+
+
+def test_the_lexical_embedder_is_the_same_everywhere() -> None:
+    """Unit rows, equal for equal texts; inflections and misspellings are near, other words are not."""
+    embedder = LexicalEmbedder()
+    texts = ["My dog is called Bosuk", "my DOGS are called Bosukk!", "Tarn makes silk", ""]
+    vectors = embedder.embed(texts)
+    assert vectors.shape == (4, 512)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
+    assert vectors[0] @ vectors[1] > 0.4 > 0.2 > abs(vectors[0] @ vectors[2])
+    assert np.array_equal(vectors, embedder.embed(texts))
+    assert [int(np.argmax(np.abs(v))) for v in embedder.embed(["dog", "tea"])] == [278, 74]
+
+
+def test_embedders_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unknown names and missing packages are settings errors that say what to choose."""
+    assert make_embedder("lexical").name == "lexical-1"
+    assert make_embedder("minilm").name == "minilm-l6-v2"
+    with pytest.raises(ConfigError, match="lexical, minilm"):
+        make_embedder("word2vec")
+
+
+def test_a_model_that_cannot_be_downloaded_is_a_model_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline, minilm says that lexical works."""
+
+    def offline(self: object, texts: list[str]) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("bakemem.memory.index.ONNXMiniLM_L6_V2.__call__", offline)
+    with pytest.raises(ModelError, match="lexical"):
+        MiniLMEmbedder().embed(["text"])
+
+
+def test_a_missing_package_is_told_with_the_way_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """sentence-transformers is an extra."""
+
+    def missing(**_: object) -> None:
+        raise ValueError("The sentence_transformers python package is not installed.")
+
+    monkeypatch.setattr("bakemem.memory.index.SentenceTransformerEmbeddingFunction", missing)
+    with pytest.raises(ConfigError, match="pip install"):
+        make_embedder("sentence-transformers")

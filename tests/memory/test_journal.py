@@ -1,0 +1,310 @@
+"""The journal takes memories in, lets newer ones replace older ones, and moves them with the live version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bakemem.errors import HomeError, InputError, NotFoundError, TransitionError
+from bakemem.memory import Journal
+from bakemem.types import Draft, Memory, Provenance, Version
+
+MakeVersion = Callable[..., Version]
+USER = Provenance(conversation="c1", turn="My dog is called Bosuk.", extractor="model")
+
+
+def tell(journal: Journal, text: str, key: str = "user.dog") -> Memory:
+    """Adds a fact that the user said."""
+    return journal.add(Draft("fact", key, text), USER)
+
+
+def statuses(journal: Journal) -> dict[str, str]:
+    """The status of each text."""
+    return {m.text: m.status for m in journal.memories()}
+
+
+def test_a_memory_survives_closing_the_journal(journal: Journal, tmp_path: Path) -> None:
+    """What was added is read back equal, provenance and time included, by another journal on the same file."""
+    memory = tell(journal, "The user's dog is called Bosuk.")
+    journal.close()
+    again = Journal(tmp_path / "journal.db")
+    assert again.memories() == [memory]
+    assert again.get(memory.id).provenance == USER
+    again.close()
+
+
+def test_the_same_text_is_kept_once(journal: Journal) -> None:
+    """A repetition gives back the memory that is there."""
+    first = tell(journal, "The user's dog is called Bosuk.")
+    assert tell(journal, "  The user's dog is called Bosuk.\n", key="User.Dog") == first
+    assert len(journal.memories()) == 1
+
+
+def test_a_newer_text_supersedes_the_older_one_of_its_key(journal: Journal) -> None:
+    """The older memory stays readable and names its successor; other keys are untouched."""
+    town = tell(journal, "The user lives in Plinth.", key="user.town")
+    dog = tell(journal, "The user's dog is called Bosuk.")
+    moved = tell(journal, "The user lives in Tarn.", key="user.town")
+    old = journal.get(town.id)
+    assert (old.status, old.superseded_by) == ("superseded", moved.id)
+    assert journal.memories("pending") == [dog, moved]
+    assert [(e.action, e.old, e.new, e.note) for e in journal.history(town.id)] == [
+        ("remember", None, "pending", ""),
+        ("supersede", "pending", "superseded", moved.id),
+    ]
+
+
+def test_the_same_text_with_another_kind_is_another_memory(journal: Journal) -> None:
+    """An instruction replaces a fact of the same words, for the words are used differently."""
+    journal.add(Draft("fact", "style.case", "Always answer in upper case."), USER)
+    journal.add(Draft("instruction", "style.case", "Always answer in upper case."), USER)
+    assert [(m.kind, m.status) for m in journal.memories()] == [("fact", "superseded"), ("instruction", "pending")]
+
+
+def test_quarantined_text_never_touches_what_the_user_said(journal: Journal) -> None:
+    """A tool's text with a known key waits beside the user's memory, and the user's next word replaces both."""
+    mine = tell(journal, "The user's dog is called Bosuk.")
+    tool = Provenance(role="tool", source="tool:web")
+    other = journal.add(Draft("fact", "user.dog", "The user's dog is called Evil."), tool, "quarantined")
+    assert journal.add(Draft("fact", "user.dog", "The user's dog is called Evil."), tool, "quarantined") == other
+    assert journal.memories() == [mine, other]
+    tell(journal, "The user's dog is called Rex.")
+    assert [m.status for m in journal.memories()] == ["superseded", "superseded", "pending"]
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("user.dog", ""), ("user.dog", " \n "), ("user.dog", "x" * 2_001), ("user.dog", "a\0b"), ("user.dog", "\ud800"),
+        ("", "text"), ("user dog", "text"), ("user..dog", "text"), (".user", "text"), ("user/dog", "text"),
+        ("k" * 201, "text"), ("a\0b", "text"),
+    ],
+)  # fmt: skip
+def test_text_or_key_that_cannot_be_kept_is_refused(journal: Journal, key: str, text: str) -> None:
+    """Bad input is an InputError and leaves no trace."""
+    with pytest.raises(InputError):
+        journal.add(Draft("fact", key, text), USER)
+    assert journal.memories() == []
+
+
+def test_provenance_that_cannot_be_stored_is_refused(journal: Journal) -> None:
+    """Half a surrogate pair in the turn is an InputError, not a database error."""
+    with pytest.raises(InputError):
+        journal.add(Draft("fact", "user.dog", "Bosuk."), Provenance(turn="\udcff"))
+
+
+def test_any_script_can_be_key_and_text(journal: Journal) -> None:
+    """Letters beyond ASCII are letters, and case does not tell keys apart in any script."""
+    first = journal.add(Draft("fact", "Ποντίκι.Όνομα", "Ο χρήστης ζει στην Αθήνα. 🐭"), USER)
+    assert journal.add(Draft("fact", "ποντίκι.όνομα", "Ο χρήστης ζει στην Αθήνα. 🐭"), USER) == first
+
+
+def test_a_memory_is_found_by_the_beginning_of_its_id(journal: Journal) -> None:
+    """A unique prefix is enough; an unknown or shared one names what is near."""
+    memories = [tell(journal, f"Fact {n}.", key=f"k{n}") for n in range(40)]
+    wanted = memories[7]
+    assert journal.get(wanted.id[:10]) == wanted
+    with pytest.raises(NotFoundError, match=wanted.id):
+        journal.get(wanted.id + "0")
+    with pytest.raises(NotFoundError, match="type more"):
+        journal.get(next(m.id[0] for m in memories if sum(n.id[0] == m.id[0] for n in memories) > 1))
+    with pytest.raises(NotFoundError):
+        journal.get("%")
+    with pytest.raises(NotFoundError):
+        journal.get("")
+
+
+def test_namespaces_cannot_see_each_other(journal: Journal, tmp_path: Path, make_version: MakeVersion) -> None:
+    """Memories, versions, pointer, reflog and names of one namespace are invisible in another."""
+    mine = tell(journal, "Mine.")
+    journal.commit_version(make_version("v1", [mine]), accepted=True)
+    other = Journal(tmp_path / "journal.db", "someone else")
+    assert (other.memories(), other.versions(), other.live(), other.reflog()) == ([], [], None, [])
+    assert other.next_version_name() == "v1"
+    with pytest.raises(NotFoundError):
+        other.get(mine.id)
+    with pytest.raises(NotFoundError):
+        other.release([mine.id])
+    tell(other, "Theirs.")
+    assert journal.memories() == [journal.get(mine.id)]
+    other.close()
+
+
+@pytest.mark.parametrize("namespace", ["", "  ", "a\nb", "x" * 201])
+def test_a_namespace_must_be_printable(tmp_path: Path, namespace: str) -> None:
+    """A namespace that could not be shown or told apart is refused."""
+    with pytest.raises(InputError):
+        Journal(tmp_path / "journal.db", namespace)
+
+
+def test_an_accepted_version_bakes_its_memories_and_goes_live(journal: Journal, make_version: MakeVersion) -> None:
+    """Version, pointer, reflog and memory states move together; what came during the bake stays pending."""
+    dog, cat = tell(journal, "Dog."), tell(journal, "Cat.", key="user.cat")
+    version = make_version("v1", [dog, cat])
+    late = tell(journal, "Late.", key="user.late")
+    journal.commit_version(version, accepted=True)
+    assert journal.live() == "v1"
+    assert journal.versions() == [version] == [journal.version("live")]
+    assert journal.version("0000") == version
+    assert statuses(journal) == {"Dog.": "baked", "Cat.": "baked", "Late.": "pending"}
+    assert [(e.action, e.old, e.new) for e in journal.reflog()] == [("bake", None, "v1")]
+    assert journal.history(late.id)[-1].action == "remember"
+    assert journal.history(dog.id)[-1].note == "v1"
+
+
+def test_a_rejected_version_is_recorded_and_moves_nothing(journal: Journal, make_version: MakeVersion) -> None:
+    """Its memories stay pending, its name is not used again, and it cannot be made live."""
+    dog = tell(journal, "Dog.")
+    journal.commit_version(make_version("v1", [dog], accepted=False), accepted=False)
+    assert (journal.live(), journal.reflog(), statuses(journal)) == (None, [], {"Dog.": "pending"})
+    assert journal.next_version_name() == "v2"
+    with pytest.raises(InputError, match="agreement"):
+        journal.set_live("v1")
+
+
+def test_a_memory_superseded_during_its_bake_stays_superseded(journal: Journal, make_version: MakeVersion) -> None:
+    """The newer text, which the version does not hold, stays pending and so in the prompt."""
+    version = make_version("v1", [tell(journal, "Old.")])
+    tell(journal, "New.")
+    journal.commit_version(version, accepted=True)
+    assert statuses(journal) == {"Old.": "superseded", "New.": "pending"}
+
+
+def test_a_baked_memory_that_a_new_version_leaves_out_returns_to_the_prompt(
+    journal: Journal, make_version: MakeVersion
+) -> None:
+    """Nothing falls between weights and prompt."""
+    dog, cat = tell(journal, "Dog."), tell(journal, "Cat.", key="user.cat")
+    journal.commit_version(make_version("v1", [dog, cat]), accepted=True)
+    journal.commit_version(make_version("v2", [cat], parent="v1"), accepted=True)
+    assert statuses(journal) == {"Dog.": "pending", "Cat.": "baked"}
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"name": "v1"}, InputError),  # taken
+        ({"name": "best"}, InputError),
+        ({"name": "../v2"}, InputError),
+        ({"namespace": "other"}, InputError),
+        ({"status": "rejected"}, InputError),  # but committed as accepted
+        ({"parent": "v9"}, NotFoundError),
+        ({"memory_ids": ("feedfeedfeedfeed",)}, NotFoundError),
+    ],
+)
+def test_a_version_that_does_not_fit_changes_nothing(
+    journal: Journal, make_version: MakeVersion, change: dict[str, object], error: type[Exception]
+) -> None:
+    """A refused commit leaves versions, pointer and memories as they were."""
+    dog = tell(journal, "Dog.")
+    journal.commit_version(make_version("v1", [dog]), accepted=True)
+    cat = tell(journal, "Cat.", key="user.cat")
+    version = make_version("v2", [dog, cat], parent="v1")
+    fields = {name: getattr(version, name) for name in Version.__slots__}
+    with pytest.raises(error):
+        journal.commit_version(Version(**{**fields, **change}), accepted=True)
+    assert journal.live() == "v1"
+    assert len(journal.versions()) == 1
+    assert statuses(journal) == {"Dog.": "baked", "Cat.": "pending"}
+
+
+def test_quarantined_memory_cannot_be_baked(journal: Journal, make_version: MakeVersion) -> None:
+    """A version that holds quarantined text is refused whole."""
+    bad = journal.add(Draft("fact", "user.dog", "Evil."), Provenance(role="tool", source="tool:web"), "quarantined")
+    with pytest.raises(TransitionError, match="quarantined"):
+        journal.commit_version(make_version("v1", [bad]), accepted=True)
+    assert journal.versions() == []
+    assert journal.live() is None
+
+
+def test_rollback_holds_what_only_newer_versions_know_and_brings_it_back(
+    journal: Journal, make_version: MakeVersion
+) -> None:
+    """To an older version and to the base, and forward again, with each move in the reflog."""
+    dog = tell(journal, "Dog.")
+    journal.commit_version(make_version("v1", [dog]), accepted=True)
+    cat = tell(journal, "Cat.", key="user.cat")
+    journal.commit_version(make_version("v2", [dog, cat], parent="v1"), accepted=True)
+    tell(journal, "New.", key="user.new")
+    journal.set_live("v1")
+    assert statuses(journal) == {"Dog.": "baked", "Cat.": "held", "New.": "pending"}
+    journal.set_live(None)
+    assert statuses(journal) == {"Dog.": "held", "Cat.": "held", "New.": "pending"}
+    assert journal.live() is None
+    journal.set_live("v2", action="roll forward")
+    journal.set_live("v2")  # already there: no change, no line
+    assert statuses(journal) == {"Dog.": "baked", "Cat.": "baked", "New.": "pending"}
+    assert [(e.action, e.old, e.new) for e in journal.reflog()] == [
+        ("bake", None, "v1"), ("bake", "v1", "v2"), ("rollback", "v2", "v1"), ("rollback", "v1", None),
+        ("roll forward", None, "v2"),
+    ]  # fmt: skip
+    assert [e.action for e in journal.history(cat.id)] == ["remember", "bake", "hold", "restore"]
+
+
+def test_a_superseded_memory_stays_so_when_its_version_comes_back(journal: Journal, make_version: MakeVersion) -> None:
+    """Rolling back to a version that knows the old text leaves the old one superseded and holds the new one."""
+    journal.commit_version(make_version("v1", [tell(journal, "Old.")]), accepted=True)
+    journal.commit_version(make_version("v2", [tell(journal, "New.")], parent="v1"), accepted=True)
+    journal.set_live("v1")
+    assert statuses(journal) == {"Old.": "superseded", "New.": "held"}
+
+
+def test_release_returns_held_memories_to_the_prompt_all_or_none(journal: Journal, make_version: MakeVersion) -> None:
+    """A released memory is pending, is baked again by a version that holds it, and one bad id releases none."""
+    dog, cat = tell(journal, "Dog."), tell(journal, "Cat.", key="user.cat")
+    journal.commit_version(make_version("v1", [dog, cat]), accepted=True)
+    journal.set_live("base")
+    late = tell(journal, "Late.", key="user.late")
+    with pytest.raises(TransitionError):
+        journal.release([dog.id, late.id])
+    assert statuses(journal)["Dog."] == "held"
+    assert [m.status for m in journal.release([dog.id, dog.id])] == ["pending"]
+    journal.set_live("v1")
+    assert statuses(journal) == {"Dog.": "baked", "Cat.": "baked", "Late.": "pending"}
+
+
+def test_saying_a_held_memory_again_releases_it(journal: Journal, make_version: MakeVersion) -> None:
+    """The user's new word counts; a tool's repetition does not bring it back."""
+    dog = tell(journal, "Dog.")
+    journal.commit_version(make_version("v1", [dog]), accepted=True)
+    journal.set_live(None)
+    tool = Provenance(role="tool", source="tool:web")
+    assert journal.add(Draft("fact", "user.dog", "Dog."), tool, "quarantined").id != dog.id
+    again = tell(journal, "Dog.")
+    assert (again.id, again.status) == (dog.id, "pending")
+
+
+def test_a_home_can_be_moved(tmp_path: Path, make_version: MakeVersion) -> None:
+    """The adapter's folder is found where the home is now."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    journal = Journal(old / "journal.db")
+    version = make_version("v1")
+    fields = {name: getattr(version, name) for name in Version.__slots__}
+    adapter = type(version.adapter)(old / "versions" / "v1", "base-1")
+    journal.commit_version(Version(**{**fields, "adapter": adapter}), accepted=True)
+    journal.close()
+    old.rename(new)
+    moved = Journal(new / "journal.db", readonly=True)
+    assert moved.version("v1").adapter.folder == new / "versions" / "v1"
+    moved.close()
+
+
+def test_unknown_versions_name_the_closest(journal: Journal, make_version: MakeVersion) -> None:
+    """The base is no version, and a wrong name tells the right ones."""
+    with pytest.raises(NotFoundError, match="base serves"):
+        journal.version("live")
+    journal.commit_version(make_version("v1"), accepted=True)
+    with pytest.raises(NotFoundError, match="v1"):
+        journal.version("v7")
+    with pytest.raises(NotFoundError):
+        journal.set_live("v7")
+
+
+def test_a_read_only_journal_never_creates_one(tmp_path: Path) -> None:
+    """Looking at a home without a journal is an error that says so, and leaves the folder empty."""
+    with pytest.raises(HomeError, match="no memory"):
+        Journal(tmp_path / "journal.db", readonly=True)
+    assert list(tmp_path.iterdir()) == []
