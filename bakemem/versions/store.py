@@ -1,0 +1,156 @@
+"""Versions as immutable folders under `home/versions`, written so that a crash leaves a whole folder or none.
+
+Knows no journal: a folder counts only once the journal names it, and one that it does not name is an orphan.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+
+from bakemem.errors import AdapterError, HomeCorruptError, HomeError, InputError
+from bakemem.versions.manifest import Manifest, manifest_of
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+MANIFEST_FILE = "manifest.json"
+
+_NAME = re.compile(r"v[1-9][0-9]*")
+_TEMPORARY = ".tmp-"
+
+
+class VersionStore:
+    """The version folders of one namespace.
+
+    `home/versions/v1` … in the default namespace, `home/versions/<slug>-<hash>/v1` … in any other (the hash keeps
+    apart namespaces whose slugs are equal). A version is committed by `stage`, then one journal transaction.
+    """
+
+    def __init__(self, home: Path, namespace: str = "default") -> None:
+        self._root = (home / "versions").absolute()
+        if namespace != "default":
+            slug = re.sub(r"[^a-z0-9]+", "-", namespace.lower()).strip("-")[:32] or "namespace"
+            self._root /= f"{slug}-{hashlib.sha256(namespace.encode()).hexdigest()[:8]}"
+
+    def stage(self, source: Path, manifest: Manifest) -> Manifest:
+        """Copies the adapter in `source` to the folder of `manifest.name` and writes the manifest beside it.
+
+        The name must come from the journal's `next_version_name`: a folder of that name can only be left from a crash,
+        and is replaced. Everything is on the disk when it returns the manifest with its files' hashes (and so its id).
+        Raises AdapterError when `source` lacks a file, HomeError when the disk is full or cannot be written; then the
+        store is as it was.
+        """
+        target = self.folder(manifest.name)
+        for name in ADAPTER_FILES:
+            if not (source / name).is_file():
+                raise AdapterError(f"{source} has no {name}: it is not an adapter.")
+        try:
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}{manifest.name}-", dir=self._root))
+        except OSError as error:
+            raise self._failed(manifest.name, error) from error
+        try:
+            hashes = {name: _copy(source / name, temporary / name) for name in ADAPTER_FILES}
+            complete = dataclasses.replace(manifest, files=hashes)
+            _write(temporary / MANIFEST_FILE, complete.to_json().encode())
+            _fsync_folder(temporary)
+            self._remove(target)
+            os.rename(temporary, target)
+            _fsync_folder(self._root)
+            _fsync_folder(self._root.parent)
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise self._failed(manifest.name, error) from error
+        return complete
+
+    def folder(self, name: str) -> Path:
+        """Where a version is or would be. Raises InputError when `name` is no version name."""
+        if not _NAME.fullmatch(name):
+            raise InputError(f"{name!r} is no version name: they are v1, v2 and so on.")
+        return self._root / name
+
+    def manifest(self, name: str) -> Manifest:
+        """What a version says about itself. Raises HomeCorruptError when it is missing or damaged."""
+        path = self.folder(name) / MANIFEST_FILE
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise HomeCorruptError(
+                f"Version {name} cannot be read at {path} ({error}): restore it, or roll back to another version."
+            ) from error
+        return manifest_of(text)
+
+    def orphans(self, known_names: Collection[str]) -> list[Path]:
+        """Folders that a crash left: temporary ones, and versions that the journal does not name."""
+        if not self._root.is_dir():
+            return []
+        found = (p for p in self._root.iterdir() if p.is_dir() and not p.is_symlink())
+        return sorted(
+            p for p in found if p.name.startswith(_TEMPORARY) or (_NAME.fullmatch(p.name) and p.name not in known_names)
+        )
+
+    def sweep(self, known_names: Collection[str]) -> list[Path]:
+        """Removes the orphans and returns what they were. Only the owner of the home may call it. Raises HomeError."""
+        orphans = self.orphans(known_names)
+        try:
+            for path in orphans:
+                self._remove(path)
+        except OSError as error:
+            raise HomeError(f"An unfinished version in {self._root} cannot be removed ({error}).") from error
+        return orphans
+
+    def discard(self, name: str) -> None:
+        """Removes the folder of a version that was never committed; none is no error. Raises HomeError."""
+        try:
+            self._remove(self.folder(name))
+        except OSError as error:
+            raise HomeError(f"Version {name} cannot be removed from {self._root} ({error}).") from error
+
+    def _remove(self, folder: Path) -> None:
+        # Out of the way first: a half-removed folder must never bear a version's name.
+        if folder.name.startswith(_TEMPORARY):
+            shutil.rmtree(folder)
+        elif folder.exists():
+            grave = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}removed-", dir=self._root))
+            os.rename(folder, grave / folder.name)
+            shutil.rmtree(grave)
+
+    def _failed(self, name: str, error: OSError) -> HomeError:
+        return HomeError(
+            f"Version {name} could not be written to {self._root} ({error}): free space or mend permissions and bake "
+            "again. The live version has not changed."
+        )
+
+
+def _copy(source: Path, target: Path) -> str:
+    """Copies a file to the disk itself and returns its sha256."""
+    digest = hashlib.sha256()
+    with source.open("rb") as reader, target.open("xb") as writer:
+        while block := reader.read(1 << 20):
+            digest.update(block)
+            writer.write(block)
+        writer.flush()
+        os.fsync(writer.fileno())
+    return digest.hexdigest()
+
+
+def _write(target: Path, content: bytes) -> None:
+    with target.open("xb") as writer:
+        writer.write(content)
+        writer.flush()
+        os.fsync(writer.fileno())
+
+
+def _fsync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows cannot sync a folder
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

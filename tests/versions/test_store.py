@@ -1,0 +1,152 @@
+"""Versions are stored whole, read back equal, and never mixed up."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bakemem.errors import AdapterError, HomeCorruptError, InputError
+from bakemem.versions import Manifest, VersionStore, check_adapter
+
+MakeManifest = Callable[..., Manifest]
+
+
+def test_a_staged_version_is_read_back_whole(tmp_path: Path, adapter: Path, make_manifest: MakeManifest) -> None:
+    """Files, hashes and manifest are there, it passes the check, and nothing else is left in the store."""
+    store = VersionStore(tmp_path / "home")
+    (adapter / "README.md").write_text("written by the trainer")
+    staged = store.stage(adapter, make_manifest())
+    folder = store.folder("v1")
+    assert folder == tmp_path / "home" / "versions" / "v1"
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "adapter_config.json", "adapter_model.safetensors", "manifest.json",
+    ]  # fmt: skip
+    for name, digest in staged.files.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+    assert store.manifest("v1") == staged
+    check_adapter(folder, base_fingerprint="base-1")
+    assert [p.name for p in (tmp_path / "home" / "versions").iterdir()] == ["v1"]
+
+
+def test_the_id_is_short_and_covers_everything(tmp_path: Path, adapter: Path, make_manifest: MakeManifest) -> None:
+    """The same bake has the same id; another seed, prompt or weight file another."""
+    store = VersionStore(tmp_path)
+    first = store.stage(adapter, make_manifest()).id
+    assert len(first) == 12
+    assert int(first, 16) >= 0
+    assert store.stage(adapter, make_manifest()).id == first
+    others = {store.stage(adapter, make_manifest(seed=1)).id, store.stage(adapter, make_manifest(text="Other.")).id}
+    (adapter / "adapter_config.json").write_text("{}")
+    others.add(store.stage(adapter, make_manifest()).id)
+    assert len({first, *others}) == 4
+
+
+def test_the_manifest_gives_the_version(tmp_path: Path, adapter: Path, make_manifest: MakeManifest) -> None:
+    """Everything that the journal keeps comes from it."""
+    store = VersionStore(tmp_path)
+    manifest = store.stage(adapter, make_manifest())
+    version = manifest.version(store.folder("v1"))
+    assert (version.name, version.id, version.status) == ("v1", manifest.id, "accepted")
+    assert version.memory_ids == ("a1", "b2")
+    assert version.prompt_sha256 == manifest.prompt.sha256
+    assert (version.adapter.folder, version.adapter.base_fingerprint) == (store.folder("v1"), "base-1")
+    assert version.settings == {"rank": 2, "learning_rate": None, "seed": 0, "data_sha256": "d" * 64}
+    refused = dataclasses.replace(manifest, report=dataclasses.replace(manifest.report, accepted=False))
+    assert refused.version(store.folder("v1")).status == "rejected"
+
+
+def test_a_person_can_read_the_manifest(tmp_path: Path, adapter: Path, make_manifest: MakeManifest) -> None:
+    """It is indented JSON, with the prompt in plain letters of any script."""
+    store = VersionStore(tmp_path)
+    store.stage(adapter, make_manifest(text="Der Hund heißt Bosuk. 🐕"))
+    text = (store.folder("v1") / "manifest.json").read_text(encoding="utf-8")
+    assert "Der Hund heißt Bosuk. 🐕" in text
+    assert json.loads(text)["report"]["agreement"] == 0.98
+    assert len(text.splitlines()) > 20
+
+
+def test_an_orphan_of_the_same_name_is_replaced(tmp_path: Path, adapter: Path, make_manifest: MakeManifest) -> None:
+    """What a crash left under the name does not stand in the way, whatever it holds."""
+    store = VersionStore(tmp_path)
+    store.folder("v1").mkdir(parents=True)
+    (store.folder("v1") / "half.bin").write_text("half")
+    staged = store.stage(adapter, make_manifest())
+    assert store.manifest("v1") == staged
+    assert store.orphans(["v1"]) == []
+
+
+def test_orphans_are_what_the_journal_does_not_name(tmp_path: Path, adapter: Path, make_manifest: MakeManifest) -> None:
+    """Temporary and uncommitted folders are swept; versions, other namespaces and strangers' files are not."""
+    store, other = VersionStore(tmp_path), VersionStore(tmp_path, "someone else")
+    for name in ("v1", "v2", "v10"):
+        store.stage(adapter, make_manifest(name))
+    other.stage(adapter, make_manifest("v1", namespace="someone else"))
+    root = store.folder("v1").parent
+    (root / ".tmp-v3-abc").mkdir()
+    (root / "notes.txt").write_text("mine")
+    assert [p.name for p in store.orphans(["v1", "v2"])] == [".tmp-v3-abc", "v10"]
+    assert len(store.sweep(["v1", "v2"])) == 2
+    assert store.orphans(["v1", "v2"]) == []
+    assert other.manifest("v1").namespace == "someone else"
+    assert (root / "notes.txt").exists()
+    assert VersionStore(tmp_path / "new").orphans([]) == []
+
+
+def test_namespaces_have_folders_of_their_own(tmp_path: Path) -> None:
+    """Also where their names look alike or hold signs that folders cannot."""
+    folders = {VersionStore(tmp_path, n).folder("v1") for n in ("default", "Ä/b", "ä b", "a-b", "v1", "..", "../..")}
+    assert len(folders) == 7
+    assert all(f.resolve().is_relative_to(tmp_path / "versions") for f in folders)
+
+
+def test_a_discarded_version_is_gone(tmp_path: Path, adapter: Path, make_manifest: MakeManifest) -> None:
+    """Its folder is removed; discarding nothing is no error."""
+    store = VersionStore(tmp_path)
+    store.stage(adapter, make_manifest())
+    store.discard("v1")
+    store.discard("v1")
+    with pytest.raises(HomeCorruptError, match="v1"):
+        store.manifest("v1")
+
+
+@pytest.mark.parametrize("name", ["", "v0", "v01", "V1", "live", "../v1", "v1/..", "v1\n", ".tmp-v1"])
+def test_only_version_names_name_folders(tmp_path: Path, name: str) -> None:
+    """Nothing outside the store can be reached."""
+    with pytest.raises(InputError):
+        VersionStore(tmp_path).folder(name)
+
+
+@pytest.mark.parametrize("missing", ["adapter_config.json", "adapter_model.safetensors"])
+def test_an_incomplete_bake_is_not_staged(
+    tmp_path: Path, adapter: Path, make_manifest: MakeManifest, missing: str
+) -> None:
+    """The store stays empty."""
+    (adapter / missing).unlink()
+    store = VersionStore(tmp_path)
+    with pytest.raises(AdapterError, match=missing):
+        store.stage(adapter, make_manifest())
+    assert store.orphans([]) == []
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: text[:-20], lambda text: "", lambda text: "[]", lambda text: text.replace("Bosuk", "Rex"),
+        lambda text: text.replace('"seed": 0', '"seed": 1'), lambda text: text.replace('"files"', '"file"'),
+    ],
+)  # fmt: skip
+def test_a_changed_manifest_is_noticed(
+    tmp_path: Path, adapter: Path, make_manifest: MakeManifest, spoil: Callable[[str], str]
+) -> None:
+    """Damage and edits by hand are HomeCorruptErrors."""
+    store = VersionStore(tmp_path)
+    store.stage(adapter, make_manifest())
+    path = store.folder("v1") / "manifest.json"
+    path.write_text(spoil(path.read_text()))
+    with pytest.raises(HomeCorruptError):
+        store.manifest("v1")
