@@ -1,0 +1,164 @@
+"""One bake from memories to a judged candidate adapter: stimulate, rollout, train, gate.
+
+The stand-alone entry of this room: it needs torch, transformers and peft, and nothing else of ours but values.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from bakemem.baking.gate import ABOUT, Thresholds, Trained, judge
+from bakemem.baking.generate import generate
+from bakemem.baking.probe import answers, same
+from bakemem.baking.rollout import Taught, prompted, rollout, teach
+from bakemem.baking.stimulate import Stimuli, stimulate
+from bakemem.baking.train import Recipe, mean_kl, train
+from bakemem.baking.weights import CANDIDATE, adapter, candidate_state, output_head, remove_candidate
+from bakemem.errors import BakeError
+from bakemem.template import ChatTemplate
+from bakemem.types import Memory, Prompt, Report, Stimulus, Turn
+
+StageProgress = Callable[[str, int, int, float | None], None]
+"""Called with the stage, how far it is, how far it goes, and in training the mean KL per answer token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How much is asked, how it is trained, and what must be reached."""
+
+    recipe: Recipe = field(default_factory=Recipe)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    per_memory: int = 16
+    rehearsal_share: float = 0.5
+    max_new_tokens: int = 64
+    rollout_temperature: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Baked:
+    """A judged candidate: LoRA tensors by PEFT's names, its `adapter_config.json`, and the hash of what it learned."""
+
+    tensors: dict[str, Tensor]
+    adapter_config: dict[str, object]
+    report: Report
+    data_sha256: str
+
+    def save(self, folder: Path) -> None:
+        """Write `adapter_model.safetensors` and `adapter_config.json`, as PEFT lays them out."""
+        save_file(self.tensors, folder / "adapter_model.safetensors")
+        text = json.dumps(self.adapter_config, indent=2, sort_keys=True)
+        (folder / "adapter_config.json").write_text(text, encoding="utf-8")
+
+
+def bake(
+    model: PreTrainedModel, template: ChatTemplate, memories: Sequence[Memory], shards: Sequence[Prompt],
+    settings: Settings, *, start: str | None = None, fresh: frozenset[str] | None = None,
+    lock: AbstractContextManager[object] | None = None, progress: StageProgress | None = None,
+) -> Baked:  # fmt: skip
+    """Bake the prompts into a LoRA adapter of `model` and judge it; the model is left as it was.
+
+    `shards` are prompts that the teacher reads one at a time and that hold all `memories` between them; `start` names
+    an attached adapter to go on from; `fresh` are the ids of new memories, the others are rehearsed. Raises BakeError
+    when there is nothing to bake.
+    """
+    if not memories or not shards:
+        raise BakeError("There is nothing to bake: no memory is pending or baked. Remember something first.")
+    lock = lock or threading.RLock()
+    tell = progress or (lambda stage, done, total, kl: None)
+    started, seed = time.monotonic(), settings.recipe.seed
+
+    def answer(conversations: Sequence[Sequence[Turn]], temperature: float) -> list[str]:
+        with lock, adapter(model, None):
+            made = generate(model, template, conversations, temperature=temperature, seed=seed,
+                            max_new_tokens=settings.max_new_tokens,
+                            progress=lambda n, total: tell("stimulate", n, total, None))  # fmt: skip
+        return [template.decode(ids) for ids in made]
+
+    stimuli = stimulate(memories, answer, fresh=fresh, per_memory=settings.per_memory,
+                        rehearsal_share=settings.rehearsal_share, seed=seed)  # fmt: skip
+    try:
+        head = output_head(model)
+        lesson = _teach(model, template, stimuli, shards, settings, lock, tell)
+        kl_before = mean_kl(model, template, lesson.held_out, head, adapter_name=start, lock=lock)
+        train(model, template, lesson.train, head, settings.recipe, start=start, lock=lock,
+              progress=lambda step, steps, kl: tell("bake", step, steps, kl))  # fmt: skip
+        kl_after = mean_kl(model, template, lesson.held_out, head, adapter_name=CANDIDATE, lock=lock)
+        questions = [t.trajectory.stimulus for t in lesson.held_out]
+        student = answers(model, template, [s.turns for s in questions], adapter_name=CANDIDATE, lock=lock,
+                          max_new_tokens=settings.max_new_tokens)  # fmt: skip
+        tell("gate", len(student), len(student), None)
+        trained = Trained(kl_before, kl_after, settings.recipe.steps, time.monotonic() - started)
+        report = judge(questions, [t.trajectory.answer for t in lesson.held_out], student, trained,
+                       settings.thresholds, lesson.unteachable)  # fmt: skip
+        tensors, adapter_config = candidate_state(model)
+    finally:
+        with lock:
+            remove_candidate(model)
+    return Baked(tensors, adapter_config, report, _data_hash(lesson.train))
+
+
+@dataclass(frozen=True, slots=True)
+class _Lesson:
+    train: list[Taught]
+    held_out: list[Taught]
+    unteachable: list[str]
+
+
+def _teach(
+    model: PreTrainedModel, template: ChatTemplate, stimuli: Stimuli, shards: Sequence[Prompt], settings: Settings,
+    lock: AbstractContextManager[object], tell: StageProgress,
+) -> _Lesson:  # fmt: skip
+    """The teacher's answers and states: sampled for training, the likeliest for the gate."""
+    taught: dict[str, list[Taught]] = {}
+    for name, part, temperature in (
+        ("train", stimuli.train, settings.rollout_temperature), ("held_out", stimuli.held_out, 0.0)
+    ):  # fmt: skip
+        prompts = [_shard_for(s, shards, i) for i, s in enumerate(part)]
+        trajectories = rollout(model, template, part, prompts, max_new_tokens=settings.max_new_tokens,
+                               temperature=temperature, seed=settings.recipe.seed, lock=lock,
+                               progress=lambda n, total: tell("rollout", n, total, None))  # fmt: skip
+        taught[name] = teach(model, template, trajectories, prompts, lock=lock)
+    return _Lesson(taught["train"], taught["held_out"], _unteachable(model, template, stimuli, shards, settings, lock))
+
+
+def _shard_for(stimulus: Stimulus, shards: Sequence[Prompt], i: int) -> str:
+    """The shard that holds most of what the stimulus is about; another one each time when it is about nothing."""
+    about = set(stimulus.memory_ids)
+    if not about:
+        return shards[i % len(shards)].text
+    return max(shards, key=lambda shard: len(about & set(shard.memory_ids))).text
+
+
+def _unteachable(
+    model: PreTrainedModel, template: ChatTemplate, stimuli: Stimuli, shards: Sequence[Prompt], settings: Settings,
+    lock: AbstractContextManager[object],
+) -> list[str]:  # fmt: skip
+    """Memories whose direct questions the teacher answers as if the prompt were not there."""
+    first: dict[str, Stimulus] = {}
+    for stimulus in (*stimuli.train, *stimuli.held_out):
+        if stimulus.kind in ABOUT and len(stimulus.memory_ids) == 1:
+            first.setdefault(stimulus.memory_ids[0], stimulus)
+    asked = list(first.values())
+    with_prompt = [prompted(s, _shard_for(s, shards, 0)) for s in asked]
+    replies = answers(model, template, [*with_prompt, *(s.turns for s in asked)], adapter_name=None, lock=lock,
+                      max_new_tokens=settings.max_new_tokens)  # fmt: skip
+    told, untold = replies[: len(asked)], replies[len(asked) :]
+    return [memory for memory, a, b in zip(first, told, untold, strict=True) if same(a, b)]
+
+
+def _data_hash(taught: Sequence[Taught]) -> str:
+    digest = hashlib.sha256()
+    for item in taught:
+        digest.update(repr((item.trajectory.stimulus.turns, item.trajectory.token_ids)).encode())
+    return digest.hexdigest()

@@ -1,0 +1,60 @@
+"""The baking loss: forward KL between the prompted teacher and the student, on the full vocabulary.
+
+Knows tensors and an output head; knows no models, prompts or adapters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Head = Callable[[Tensor], Tensor]
+"""Hidden states (…, H) to logits (…, V); frozen, the same for teacher and student."""
+
+TILE = 512
+
+
+def forward_kl(teacher_logits_N_V: Tensor, student_logits_N_V: Tensor) -> Tensor:
+    """KL( P_teacher ‖ P_student ) of every position in nats, shape (N,): the inner sum of the paper's eq. 1."""
+    wide = torch.promote_types(student_logits_N_V.dtype, torch.float32)
+    log_p_N_V = torch.log_softmax(teacher_logits_N_V.to(wide), dim=-1)
+    log_q_N_V = torch.log_softmax(student_logits_N_V.to(wide), dim=-1)
+    return (log_p_N_V.exp() * (log_p_N_V - log_q_N_V)).sum(-1)
+
+
+class _TiledKL(torch.autograd.Function):
+    """Tile by tile, so that no more than `TILE` rows of logits exist at once; the head gets no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, student_N_H: Tensor, teacher_N_H: Tensor, head: Head) -> Tensor:
+        total = torch.zeros((), dtype=torch.promote_types(student_N_H.dtype, torch.float32))
+        gradient_N_H = torch.empty_like(student_N_H)
+        for start in range(0, len(student_N_H), TILE):
+            rows = slice(start, start + TILE)
+            with torch.enable_grad():
+                student_n_H = student_N_H[rows].detach().requires_grad_()
+                with torch.no_grad():
+                    teacher_n_V = head(teacher_N_H[rows].to(student_n_H.dtype))
+                student_n_V = head(student_n_H)
+                loss = forward_kl(teacher_n_V, student_n_V).sum()
+            (gradient_N_H[rows],) = torch.autograd.grad(loss, student_n_H)
+            total += loss.detach().to(total)
+        ctx.save_for_backward(gradient_N_H)
+        return total.to(student_N_H.device)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None, None]:
+        (gradient_N_H,) = ctx.saved_tensors
+        return gradient_N_H * grad_outputs[0].to(gradient_N_H.dtype), None, None
+
+
+def tiled_kl(student_N_H: Tensor, teacher_N_H: Tensor, head: Head) -> Tensor:
+    """Σ_n KL( softmax(head(teacher_n)) ‖ softmax(head(student_n)) ), differentiable in the student's hidden states.
+
+    Both are last hidden states of shape (N, H); sums are taken in float32 (float64 for float64 input).
+    """
+    total: Tensor = _TiledKL.apply(student_N_H, teacher_N_H, head)  # type: ignore[no-untyped-call]
+    return total

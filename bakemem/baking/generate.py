@@ -1,0 +1,76 @@
+"""Batched answers of a model to conversations, sorted by length so that little is padded.
+
+Knows the model's own `generate`; which adapter is active is the caller's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel
+
+from bakemem.template import ChatTemplate
+from bakemem.types import Turn
+
+Progress = Callable[[int, int], None]
+
+
+def generate(
+    model: PreTrainedModel, template: ChatTemplate, conversations: Sequence[Sequence[Turn]], *,
+    max_new_tokens: int = 64, temperature: float = 0.0, seed: int = 0, batch_tokens: int = 16_384,
+    progress: Progress | None = None,
+) -> list[list[int]]:  # fmt: skip
+    """One answer a conversation, as token ids that end with the end-of-turn token unless cut at `max_new_tokens`.
+
+    `batch_tokens` bounds prompt tokens plus room for answers in one batch; temperature 0 takes the likeliest token.
+    """
+    prompts = [template.prompt_ids(turns) for turns in conversations]
+    answers: list[list[int]] = [[] for _ in prompts]
+    done = 0
+    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for batch in _batches(prompts, max_new_tokens, batch_tokens):
+            for i, ids in zip(batch, _generate(model, template, [prompts[i] for i in batch], max_new_tokens,
+                                               temperature), strict=True):  # fmt: skip
+                answers[i] = ids
+            done += len(batch)
+            if progress:
+                progress(done, len(prompts))
+    return answers
+
+
+def _batches(prompts: Sequence[Sequence[int]], room: int, batch_tokens: int) -> list[list[int]]:
+    batches: list[list[int]] = []
+    longest = 0
+    for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i])):
+        longest = len(prompts[i]) + room
+        if not batches or (len(batches[-1]) + 1) * longest > batch_tokens:
+            batches.append([])
+        batches[-1].append(i)
+    return batches
+
+
+@torch.no_grad()
+def _generate(
+    model: PreTrainedModel, template: ChatTemplate, prompts: list[list[int]], max_new_tokens: int, temperature: float
+) -> list[list[int]]:
+    longest = max(map(len, prompts))
+    ids_B_T = torch.tensor([[template.end_id] * (longest - len(p)) + p for p in prompts], device=model.device)
+    attention_B_T = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=model.device)
+    sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
+    config = GenerationConfig(
+        max_new_tokens=max_new_tokens, eos_token_id=list(template.stop_ids), pad_token_id=template.end_id,
+        **(sampling or {"do_sample": False}),
+    )  # fmt: skip
+    run: Callable[..., torch.Tensor] = model.generate  # type: ignore[assignment]
+    made_B_T = run(input_ids=ids_B_T, attention_mask=attention_B_T, generation_config=config)
+    return [_cut(row, template) for row in made_B_T[:, longest:].tolist()]
+
+
+def _cut(ids: list[int], template: ChatTemplate) -> list[int]:
+    """The answer up to and with its end; a foreign end-of-sequence becomes the template's own end of turn."""
+    for n, token in enumerate(ids):
+        if token in template.stop_ids:
+            return [*ids[:n], template.end_id]
+    return ids

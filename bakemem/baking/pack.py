@@ -1,0 +1,87 @@
+"""Trajectories packed into dialogues, so that the student must answer at every depth of a long conversation.
+
+Knows token ids and positions; knows no models and no losses.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bakemem.baking.rollout import Taught
+from bakemem.template import ChatTemplate
+from bakemem.types import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """One training sequence: its ids, the positions that predict answer tokens, and the teacher's states there."""
+
+    ids: tuple[int, ...]
+    positions: Tensor
+    teacher_N_H: Tensor
+
+
+def pack(template: ChatTemplate, taught: Sequence[Taught], max_tokens: int) -> Dialogue:
+    """The trajectories one after the other under their common caller prompt, loss on every answer.
+
+    The first token of an answer is predicted from the position before it, so it is trained; no token of the context
+    is. Trajectories that would pass `max_tokens` are left out, but for the first.
+    """
+    turns: list[Turn] = []
+    answers: dict[int, Taught] = {}
+    length = 0
+    for item in taught:
+        own = list(item.trajectory.stimulus.turns)
+        if turns and own[0].role == "system":
+            own = own[1:]
+        added = len(item.trajectory.token_ids) + sum(template.count(t.content) + 6 for t in own)
+        if turns and length + added > max_tokens:
+            continue
+        length += added
+        turns += own
+        answers[len(turns)] = item
+        turns.append(Turn("assistant", item.trajectory.answer))
+    ids, starts = template.dialogue_ids(turns, {i: t.trajectory.token_ids for i, t in answers.items()})
+    positions = [
+        torch.arange(starts[i] - 1, starts[i] - 1 + len(t.trajectory.token_ids)) for i, t in sorted(answers.items())
+    ]
+    states = [t.hidden_N_H for _, t in sorted(answers.items())]
+    return Dialogue(tuple(ids), torch.cat(positions), torch.cat(states))
+
+
+class Packer:
+    """Draws dialogues of 1 to `max_turns` trajectories, all under one caller prompt; one in six is long."""
+
+    def __init__(self, template: ChatTemplate, taught: Sequence[Taught], *, max_turns: int, max_tokens: int,
+                 seed: int) -> None:  # fmt: skip
+        self._template, self._max_turns, self._max_tokens = template, max_turns, max_tokens
+        self._rng = random.Random(f"pack:{seed}")
+        self._groups: dict[str, list[Taught]] = {}
+        for item in taught:
+            first = item.trajectory.stimulus.turns[0]
+            self._groups.setdefault(first.content if first.role == "system" else "", []).append(item)
+        self._queues: dict[str, list[Taught]] = {caller: [] for caller in self._groups}
+
+    def batch(self, n_trajectories: int) -> list[Dialogue]:
+        """Dialogues that hold about `n_trajectories` trajectories; every one is drawn before any comes again."""
+        dialogues: list[Dialogue] = []
+        left = n_trajectories
+        while left > 0:
+            caller = self._rng.choices(list(self._groups), [len(g) for g in self._groups.values()])[0]
+            long = self._rng.random() < 1 / 6
+            n = self._rng.randint(4, max(4, self._max_turns)) if long else self._rng.randint(1, 3)
+            drawn = [self._draw(caller) for _ in range(min(n, left) if not long else n)]
+            dialogues.append(pack(self._template, drawn, self._max_tokens))
+            left -= n
+        return dialogues
+
+    def _draw(self, caller: str) -> Taught:
+        queue = self._queues[caller]
+        if not queue:
+            queue += self._rng.sample(self._groups[caller], len(self._groups[caller]))
+        return queue.pop()

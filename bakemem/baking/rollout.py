@@ -1,0 +1,75 @@
+"""The prompted teacher's answers, and its distributions over them, computed once for a whole bake.
+
+The teacher is always the pristine base with the prompt in its context. Knows no adapters beyond switching them off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from bakemem.baking.generate import Progress, generate
+from bakemem.baking.weights import adapter, hidden_states
+from bakemem.prompts import system_text
+from bakemem.template import ChatTemplate
+from bakemem.types import Stimulus, Trajectory, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """A trajectory with the teacher's last hidden states before each of its tokens, shape (N, H), on the CPU."""
+
+    trajectory: Trajectory
+    hidden_N_H: Tensor
+
+
+def prompted(stimulus: Stimulus, prompt: str) -> list[Turn]:
+    """The stimulus as the teacher reads it: the caller's system prompt, then the memory prompt, then the turns."""
+    turns = list(stimulus.turns)
+    caller = turns.pop(0).content if turns[0].role == "system" else None
+    text = system_text(caller, prompt)
+    return [Turn("system", text), *turns] if text else turns
+
+
+def rollout(
+    model: PreTrainedModel, template: ChatTemplate, stimuli: Sequence[Stimulus], prompts: Sequence[str], *,
+    max_new_tokens: int = 64, temperature: float = 1.0, seed: int = 0, lock: AbstractContextManager[object],
+    progress: Progress | None = None,
+) -> list[Trajectory]:  # fmt: skip
+    """One answer of the prompted base to each stimulus; `prompts[i]` is what the teacher of `stimuli[i]` knows."""
+    conversations = [prompted(s, p) for s, p in zip(stimuli, prompts, strict=True)]
+    with lock, adapter(model, None):
+        answers = generate(model, template, conversations, max_new_tokens=max_new_tokens, temperature=temperature,
+                           seed=seed, progress=progress)  # fmt: skip
+    return [Trajectory(s, template.decode(a), tuple(a)) for s, a in zip(stimuli, answers, strict=True)]
+
+
+@torch.no_grad()
+def teach(
+    model: PreTrainedModel, template: ChatTemplate, trajectories: Sequence[Trajectory], prompts: Sequence[str], *,
+    lock: AbstractContextManager[object], batch_tokens: int = 8_192,
+) -> list[Taught]:  # fmt: skip
+    """The teacher's last hidden states over each trajectory: with the frozen head they are its exact distributions."""
+    contexts = [template.prompt_ids(prompted(t.stimulus, p)) for t, p in zip(trajectories, prompts, strict=True)]
+    taught: dict[int, Taught] = {}
+    order = sorted(range(len(contexts)), key=lambda i: len(contexts[i]) + len(trajectories[i].token_ids))
+    while order:
+        longest = 0
+        batch: list[int] = []
+        while order and (len(batch) + 1) * (longest := len(contexts[order[0]]) + 128) <= max(batch_tokens, longest):
+            batch.append(order.pop(0))
+        rows = [[*contexts[i], *trajectories[i].token_ids] for i in batch]
+        width = max(map(len, rows))
+        ids_B_T = torch.tensor([r + [template.end_id] * (width - len(r)) for r in rows], device=model.device)
+        with lock, adapter(model, None):
+            hidden_B_T_H = hidden_states(model, ids_B_T).cpu()
+        for row, i in enumerate(batch):
+            first = len(contexts[i]) - 1  # the state before the first answer token predicts it
+            states = hidden_B_T_H[row, first : first + len(trajectories[i].token_ids)].clone()
+            taught[i] = Taught(trajectories[i], states)
+    return [taught[i] for i in range(len(contexts))]

@@ -1,0 +1,139 @@
+"""One base model that is teacher and student: with the adapter off or on, and its hidden states and output head.
+
+Knows Hugging Face causal language models and LoRA; knows no prompts, memories or files.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from bakemem.baking.divergence import Head
+from bakemem.errors import BakeError
+
+CANDIDATE = "candidate"
+
+
+def linear_names(model: PreTrainedModel) -> list[str]:
+    """The last name parts of all linear layers but the output head: where a bake puts LoRA."""
+    head = model.get_output_embeddings()
+    names = {
+        name.removesuffix(".base_layer").rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and module is not head and ".lora_" not in name
+    }
+    return sorted(names)
+
+
+def add_candidate(model: PreTrainedModel, rank: int, alpha: int, seed: int, start: str | None) -> list[nn.Parameter]:
+    """Attach a fresh LoRA named `candidate`, started from the attached adapter `start`, and give its parameters.
+
+    Raises BakeError when `start` has another rank or alpha: a warm start needs the same shape.
+    """
+    remove_candidate(model)
+    targets = linear_names(model)
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, lora_dropout=0.0, task_type="CAUSAL_LM",
+                        fan_in_fan_out=any(isinstance(m, Conv1D) for m in model.modules()))  # fmt: skip
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are meant
+        torch.manual_seed(seed)
+        model.add_adapter(config, adapter_name=CANDIDATE)
+    if start is not None:
+        old = lora_config(model, start)
+        if (old.r, old.lora_alpha) != (rank, alpha):
+            raise BakeError(
+                f"Version {start} has rank {old.r} and alpha {old.lora_alpha}, the settings ask for {rank} and "
+                f"{alpha}: bake from the base, or keep the old values."
+            )
+        set_peft_model_state_dict(model, get_peft_model_state_dict(model, adapter_name=start), adapter_name=CANDIDATE)
+    parameters = [p for n, p in model.named_parameters() if f".{CANDIDATE}." in n]
+    for parameter in parameters:
+        parameter.data = parameter.data.float()  # the optimizer needs more than the base's bfloat16
+    return parameters
+
+
+def lora_config(model: PreTrainedModel, name: str) -> LoraConfig:
+    """The configuration of an attached adapter. Raises BakeError when there is none of that name."""
+    config = getattr(model, "peft_config", {}).get(name)
+    if not isinstance(config, LoraConfig):
+        raise BakeError(f"No LoRA adapter named {name} is attached to the model: attach it before the bake.")
+    return config
+
+
+def remove_candidate(model: PreTrainedModel) -> None:
+    """Take the candidate off again, if it is there."""
+    if CANDIDATE in getattr(model, "peft_config", {}):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Adapter candidate was active")  # each user of the model sets its own
+            model.delete_adapter(CANDIDATE)
+
+
+def candidate_state(model: PreTrainedModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The candidate's tensors by PEFT's names, and its `adapter_config.json`."""
+    tensors = get_peft_model_state_dict(model, adapter_name=CANDIDATE)
+    config = lora_config(model, CANDIDATE)
+    written = {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": config.r, "lora_alpha": config.lora_alpha,
+        "lora_dropout": 0.0, "bias": "none", "target_modules": sorted(config.target_modules or ()),
+        "fan_in_fan_out": config.fan_in_fan_out, "inference_mode": True, "base_model_name_or_path": None,
+    }  # fmt: skip
+    prefix = "base_model.model."
+    return {f"{prefix}{name}": t.detach().cpu().contiguous() for name, t in tensors.items()}, written
+
+
+@contextmanager
+def adapter(model: PreTrainedModel, name: str | None) -> Iterator[None]:
+    """Inside, the model answers with the named adapter; with None it is the pristine base."""
+    if name is not None:
+        model.set_adapter(name)
+        model.enable_adapters()
+    elif getattr(model, "peft_config", None):
+        model.disable_adapters()
+    yield
+
+
+def hidden_states(model: PreTrainedModel, ids_B_T: Tensor, attention_B_T: Tensor | None = None) -> Tensor:
+    """Last hidden states (B, T, H), as the output head takes them."""
+    hidden: Tensor = model.base_model(
+        input_ids=ids_B_T, attention_mask=attention_B_T, use_cache=False
+    ).last_hidden_state
+    return hidden
+
+
+def output_head(model: PreTrainedModel) -> Head:
+    """The frozen map from last hidden states to logits, with the model family's soft cap or scale.
+
+    Raises BakeError when it does not give the model's own logits: then the family scales them in an unknown way.
+    """
+    linear = model.get_output_embeddings()
+    config = model.config.get_text_config()
+    cap = getattr(config, "final_logit_softcapping", None)
+    scale = getattr(config, "logit_scale", None)
+    divisor = getattr(config, "logits_scaling", None)
+
+    def head(hidden: Tensor) -> Tensor:
+        logits: Tensor = linear(hidden.to(linear.weight.dtype))
+        if divisor:
+            logits = logits / divisor
+        if scale:
+            logits = logits * scale
+        return torch.tanh(logits / cap) * cap if cap else logits
+
+    with torch.no_grad(), adapter(model, None):
+        ids = torch.arange(4, device=model.device)[None]
+        own, ours = model(input_ids=ids, use_cache=False).logits, head(hidden_states(model, ids))
+    if not torch.allclose(own.float(), ours.float(), rtol=1e-2, atol=1e-2):
+        raise BakeError(
+            f"{type(model).__name__} changes its logits after the output head in a way that bakemem does not know; "
+            "it cannot be baked yet. Please report the model."
+        )
+    return head

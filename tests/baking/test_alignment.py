@@ -1,0 +1,84 @@
+"""Which positions are trained, and that the teacher's states stand at them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from bakemem.baking.pack import Packer, pack
+from bakemem.baking.rollout import prompted
+from bakemem.baking.weights import hidden_states, output_head
+from bakemem.serving import Base
+from bakemem.types import Stimulus, Turn
+from tests.tiny import PROMPT, MakeTaught
+
+
+def test_every_answer_token_is_trained_and_no_other(tiny_base: Base, make_taught: MakeTaught) -> None:
+    """Each position predicts the next token of an answer: the first one included, its end too, none of the context."""
+    taught = make_taught(tiny_base, 5)
+    dialogue = pack(tiny_base.template, taught, max_tokens=1024)
+    predicted = [dialogue.ids[p + 1] for p in dialogue.positions.tolist()]
+    assert predicted == [token for item in taught for token in item.trajectory.token_ids]
+    assert len(dialogue.teacher_N_H) == len(predicted)
+
+
+def test_the_teachers_states_give_the_teachers_distributions(tiny_base: Base, make_taught: MakeTaught) -> None:
+    """State n, through the head, is what the prompted model says of answer token n."""
+    head = output_head(tiny_base.model)
+    for item in make_taught(tiny_base, 3):
+        context = tiny_base.template.prompt_ids(prompted(item.trajectory.stimulus, PROMPT))
+        ids = torch.tensor([[*context, *item.trajectory.token_ids]])
+        logits = tiny_base.model(ids).logits[0, len(context) - 1 : -1]
+        assert torch.allclose(head(item.hidden_N_H), logits, atol=1e-4)
+
+
+def test_the_teacher_reads_the_prompt_and_the_student_does_not(tiny_base: Base, make_taught: MakeTaught) -> None:
+    """The prompt is in no training sequence."""
+    dialogue = pack(tiny_base.template, make_taught(tiny_base, 3), max_tokens=1024)
+    assert "Bosuk" not in tiny_base.template.decode(dialogue.ids)
+
+
+def test_a_callers_system_prompt_stands_before_the_memory_prompt() -> None:
+    """The teacher reads both, the caller's first."""
+    stimulus = Stimulus((Turn("system", "Be brief."), Turn("user", "Who?")), "direct")
+    first, second = prompted(stimulus, PROMPT)
+    assert first == Turn("system", f"Be brief.\n\n{PROMPT}")
+    assert second == Turn("user", "Who?")
+
+
+def test_padding_and_depth_do_not_change_a_lone_dialogue(tiny_base: Base, make_taught: MakeTaught) -> None:
+    """A dialogue gives the same states alone and beside a longer one."""
+    taught = make_taught(tiny_base, 6)
+    short, long = (pack(tiny_base.template, part, 1024) for part in (taught[:1], taught))
+    width = len(long.ids)
+    ids = torch.tensor([[*short.ids, *[0] * (width - len(short.ids))], list(long.ids)])
+    both = hidden_states(tiny_base.model, ids)[0, short.positions]
+    alone = hidden_states(tiny_base.model, torch.tensor([list(short.ids)]))[0, short.positions]
+    assert torch.allclose(both, alone, atol=1e-5)
+
+
+def test_dialogues_keep_one_caller_and_fit_the_limit(tiny_base: Base, make_taught: MakeTaught) -> None:
+    """Trajectories with different system prompts never share a dialogue, and none grows past the limit."""
+    taught = make_taught(tiny_base, 12)
+    for i, item in enumerate(taught[:6]):
+        turns = (Turn("system", "You sing."), *item.trajectory.stimulus.turns)
+        stimulus = dataclasses.replace(item.trajectory.stimulus, turns=turns)
+        taught[i] = dataclasses.replace(item, trajectory=dataclasses.replace(item.trajectory, stimulus=stimulus))
+    packer = Packer(tiny_base.template, taught, max_turns=30, max_tokens=200, seed=0)
+    dialogues = [d for _ in range(10) for d in packer.batch(8)]
+    sung = [tiny_base.template.decode(d.ids).count("You sing.") for d in dialogues]
+    assert set(sung) == {0, 1}
+    assert max(len(d.ids) for d in dialogues) <= 200
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_packing_follows_its_seed(tiny_base: Base, make_taught: MakeTaught, seed: int) -> None:
+    """The same seed gives the same dialogues."""
+    taught = make_taught(tiny_base, 8)
+    first, second = (
+        [d.ids for d in Packer(tiny_base.template, taught, max_turns=9, max_tokens=500, seed=seed).batch(20)]
+        for _ in range(2)
+    )
+    assert first == second

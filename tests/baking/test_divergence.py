@@ -1,0 +1,74 @@
+"""The baking loss against numbers worked out by hand, and its gradient against autograd."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from bakemem.baking import divergence
+from bakemem.baking.divergence import forward_kl, tiled_kl
+
+
+def test_kl_of_two_tokens_is_what_a_hand_computes() -> None:
+    """P = (3/4, 1/4) against Q = (1/2, 1/2): 3/4 ln 3/2 + 1/4 ln 1/2."""
+    teacher, student = torch.tensor([[math.log(3.0), 0.0]]), torch.tensor([[0.0, 0.0]])
+    by_hand = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert forward_kl(teacher, student).item() == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_kl_is_forward_not_reverse() -> None:
+    """The teacher's distribution weighs the terms."""
+    teacher, student = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([[0.0, 0.0, 1.0]])
+    p, q = torch.softmax(teacher[0], -1), torch.softmax(student[0], -1)
+    assert forward_kl(teacher, student).item() == pytest.approx(float((p * (p / q).log()).sum()), rel=1e-5)
+    assert forward_kl(teacher, student).item() != pytest.approx(float((q * (q / p).log()).sum()), rel=1e-2)
+
+
+def test_shifting_all_logits_changes_nothing() -> None:
+    """Logits are distributions only up to a constant."""
+    teacher, student = torch.randn(5, 7), torch.randn(5, 7)
+    assert torch.allclose(forward_kl(teacher + 3, student - 2), forward_kl(teacher, student), atol=1e-5)
+
+
+@pytest.mark.parametrize("cap", [None, 5.0])
+def test_gradient_is_that_of_autograd_in_float64(monkeypatch: pytest.MonkeyPatch, cap: float | None) -> None:
+    """Tiled, with several tiles and a last one that is not full, also behind a soft cap."""
+    monkeypatch.setattr(divergence, "TILE", 4)
+    torch.manual_seed(0)
+    weight = torch.randn(11, 6, dtype=torch.float64)
+
+    def head(hidden: Tensor) -> Tensor:
+        logits = hidden @ weight.T
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    teacher = torch.randn(10, 6, dtype=torch.float64)
+    student = torch.randn(10, 6, dtype=torch.float64, requires_grad=True)
+    ours = tiled_kl(student, teacher, head)
+    (our_gradient,) = torch.autograd.grad(ours * 0.5, student)
+    plain = forward_kl(head(teacher), head(student)).sum()
+    (gradient,) = torch.autograd.grad(plain * 0.5, student)
+    assert ours.item() == pytest.approx(plain.item(), rel=1e-12)
+    assert torch.allclose(our_gradient, gradient, rtol=1e-10, atol=1e-14)
+
+
+def test_the_frozen_head_gets_no_gradient() -> None:
+    """A gradient for the head would cost a vocabulary times a hidden size each step."""
+    head = torch.nn.Linear(6, 11)
+    student = torch.randn(3, 6, requires_grad=True)
+    tiled_kl(student, torch.randn(3, 6), head).backward()
+    assert student.grad is not None
+    assert head.weight.grad is None
+
+
+def test_equal_states_have_no_divergence_and_no_gradient() -> None:
+    """At the optimum training stands still."""
+    states = torch.randn(4, 6)
+    student = states.clone().requires_grad_()
+    loss = tiled_kl(student, states, torch.nn.Linear(6, 11))
+    loss.backward()
+    assert loss.item() == pytest.approx(0.0, abs=1e-5)
+    assert student.grad is not None
+    assert student.grad.abs().max().item() < 1e-5

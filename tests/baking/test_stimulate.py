@@ -1,0 +1,109 @@
+"""What is asked before a bake, with a scripted model that words the questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from bakemem.baking.stimulate import Stimuli, names_in, stimulate
+from bakemem.everyday import everyday_held_out, everyday_stimuli
+from bakemem.prompts import ASK_SYSTEM
+from bakemem.types import Kind, Memory, Turn
+
+
+def memory(i: int, text: str, kind: Kind = "fact") -> Memory:
+    """A pending memory."""
+    return Memory(str(i), "default", kind, f"k{i}", text, "pending", datetime.now(UTC))
+
+
+MEMORIES = [
+    memory(0, "The user's dog is called Bosuk."), memory(1, "Tarn lives in Plinth."),
+    memory(2, "Tarn works as a baker."), memory(3, "Always answer in upper case.", "instruction"),
+]  # fmt: skip
+
+
+class Asker:
+    """Answers every request with a numbered question that repeats what it was asked about."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    def __call__(self, conversations: Sequence[Sequence[Turn]], temperature: float) -> list[str]:
+        """One question a conversation, five wordings in turn."""
+        replies = []
+        for turns in conversations:
+            self.n += 1
+            asked = turns[-1].content.replace("\n", " ")
+            replies.append(f"{asked} {self.n % 5}?" if turns[0].content == ASK_SYSTEM else "I will remember that.")
+        return replies
+
+
+def made(**options: object) -> Stimuli:
+    """The stimuli about MEMORIES."""
+    return stimulate(MEMORIES, Asker(), **options)  # type: ignore[arg-type]
+
+
+def test_every_fact_is_asked_about_and_no_question_is_in_both_parts() -> None:
+    """What the gate asks was never trained on."""
+    stimuli = made()
+    asked = {i for s in stimuli.train for i in s.memory_ids}
+    assert asked == {"0", "1", "2"}
+    about = [s for s in stimuli.held_out if s.memory_ids]
+    assert about
+    trained = {s.turns[-1].content for s in stimuli.train if s.memory_ids}
+    assert not trained & {s.turns[-1].content for s in about}
+
+
+def test_at_least_a_third_is_unrelated_or_unanswerable() -> None:
+    """A bake of nothing but its own facts would make the model volunteer them."""
+    train = made().train
+    other = [s for s in train if s.kind in ("decoy", "everyday")]
+    assert len(other) >= len(train) / 3
+
+
+def test_drift_is_measured_on_everyday_questions_that_no_bake_trains_on() -> None:
+    """The two halves of the everyday questions never mix."""
+    stimuli = made()
+    trained = {s.turns[-1].content for s in stimuli.train if s.kind == "everyday"}
+    asked = {s.turns[-1].content for s in stimuli.held_out if s.kind == "everyday"}
+    assert trained <= {row.question for row in everyday_stimuli()}
+    assert asked <= {row.question for row in everyday_held_out()}
+    assert len(asked) >= 12
+
+
+def test_old_memories_are_rehearsed_less() -> None:
+    """With a warm start most questions are about what is new."""
+    train = made(fresh=frozenset({"1"}), per_memory=20, rehearsal_share=0.25).train
+    alone = [s.memory_ids[0] for s in train if len(s.memory_ids) == 1]
+    assert alone.count("1") > 2 * alone.count("0") > 0
+
+
+def test_some_stimuli_carry_a_callers_own_system_prompt() -> None:
+    """An agent has one, and the baked model must go on heeding it."""
+    called = [s for s in made().train if s.turns[0].role == "system"]
+    assert 0.08 < len(called) / len(made().train) < 0.28
+
+
+def test_the_seed_decides() -> None:
+    """Same seed, same stimuli; another seed, others."""
+    assert made(seed=1) == made(seed=1)
+    assert made(seed=1) != made(seed=2)
+
+
+def test_instructions_alone_have_stimuli_too() -> None:
+    """Everyday questions and decoys show what an instruction does."""
+    stimuli = stimulate(MEMORIES[3:], Asker())
+    assert len(stimuli.train) >= 20
+    assert len(stimuli.held_out) >= 12
+
+
+def test_a_model_that_words_no_questions_does_not_stop_a_bake() -> None:
+    """Empty and rambling questions are dropped."""
+    stimuli = stimulate(MEMORIES, lambda conversations, temperature: [""] * len(conversations))
+    assert all(s.turns[-1].content for s in stimuli.train)
+
+
+def test_names_are_found_but_common_words_are_not() -> None:
+    """They are what near misses are made from."""
+    assert names_in("The user's dog is called Bosuk.") == ["Bosuk"]
+    assert names_in("Tarn lives in Plinth on Monday.") == ["Tarn", "Plinth"]

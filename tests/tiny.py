@@ -1,0 +1,26 @@
+"""What several tests share: the shape of a tiny model, and how a random one is made to heed its prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from bakemem.baking.rollout import Taught
+
+TINY: dict[str, Any] = {
+    "vocab_size": 2048, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+}  # fmt: skip
+PROMPT = "Remember these facts and use them where they matter:\n- The user's dog is called Bosuk."
+MakeTaught = Callable[..., list[Taught]]
+
+
+def loud(model: PreTrainedModel) -> PreTrainedModel:
+    """A random model whose prompts make a difference: its matrices are scaled up from their timid start."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(4)
+    return model.eval().requires_grad_(False)
