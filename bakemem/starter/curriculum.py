@@ -1,0 +1,228 @@
+"""What the starter model learns: the skills as samples, and the mixture that trains them.
+
+A sample is a conversation in which every assistant turn is the one right answer. Knows no tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+
+from bakemem.everyday import everyday
+from bakemem.names import CONSONANTS, VOWELS
+from bakemem.prompts import ASK_SYSTEM, EXTRACT_SYSTEM, ask_request
+from bakemem.starter.instructions import Instruction, make_instructions
+from bakemem.starter.strange import strange_text
+from bakemem.starter.talk import QUESTION_KINDS, Talk, ask, join_questions, statement
+from bakemem.starter.world import Fact, make_facts, make_name
+from bakemem.types import Turn
+
+Sample = list[Turn]
+
+
+def conversation(rng: random.Random, held_out: bool, max_facts: int = 12, max_turns: int = 8) -> Sample:
+    """A mixed conversation of one to `max_turns` turns over up to `max_facts` facts and two instructions."""
+    talk = Talk(rng, held_out)
+    n_facts = rng.randint(0, max_facts) if rng.random() < 0.85 else 0
+    n_rules = rng.choices((0, 1, 2), (55, 30, 15))[0]
+    talk.system(make_facts(rng, n_facts, held_out), make_instructions(rng, n_rules, held_out))
+    for _ in range(rng.randint(min(3, max_turns), max_turns)):
+        step = rng.random()
+        if step < 0.48 and talk.facts:
+            talk.recall()
+        elif step < 0.71:
+            talk.abstain()
+        elif step < 0.82:
+            talk.tell()
+        elif step < 0.91:
+            talk.general()
+        elif step < 0.96:
+            talk.strange()
+        elif len(talk.instructions) < 2:
+            talk.instruct(_another(rng, talk, held_out))
+    return talk.turns if len(talk.turns) > 1 else conversation(rng, held_out, max_facts, max_turns)
+
+
+def _another(rng: random.Random, talk: Talk, held_out: bool) -> Instruction:
+    while True:
+        instruction = make_instructions(rng, 1, held_out)[0]
+        if all(instruction.key != other.key for other in talk.instructions):
+            return instruction
+
+
+def recall(rng: random.Random, held_out: bool, n_facts: int = 8) -> Sample:
+    """One question about 1 to `n_facts` facts of the system prompt."""
+    talk = Talk(rng, held_out)
+    talk.system(make_facts(rng, n_facts, held_out), [])
+    talk.recall()
+    return talk.turns
+
+
+def abstain(rng: random.Random, held_out: bool) -> Sample:
+    """One question about what was not told, beside up to 12 facts."""
+    talk = Talk(rng, held_out)
+    talk.system(make_facts(rng, rng.randint(1, 12), held_out), [])
+    talk.abstain()
+    return talk.turns
+
+
+def in_talk(rng: random.Random, held_out: bool) -> Sample:
+    """A fact said by the user, up to four other turns, and a question about it."""
+    talk = Talk(rng, held_out)
+    fact = talk.tell()
+    for _ in range(rng.randint(0, 4)):
+        rng.choice((talk.general, talk.abstain, talk.strange, talk.recall, talk.tell))()
+        if not any(f is fact for f in talk.facts):
+            fact = talk.facts[-1]
+    talk.recall(fact, rng.choice(QUESTION_KINDS[:3]))
+    return talk.turns
+
+
+def comply(rng: random.Random, held_out: bool, n_rules: int = 1) -> Sample:
+    """An answer of any sort under `n_rules` instructions."""
+    talk = Talk(rng, held_out)
+    talk.system(make_facts(rng, rng.randint(0, 6), held_out), make_instructions(rng, n_rules, held_out))
+    turn = rng.choice((talk.recall, talk.recall, talk.abstain, talk.general, talk.tell))
+    (turn if talk.facts else talk.general)()
+    return talk.turns
+
+
+def general(rng: random.Random, held_out: bool) -> Sample:
+    """An everyday question, half of the time beside facts that do not matter."""
+    talk = Talk(rng, held_out)
+    talk.system(make_facts(rng, rng.choice((0, rng.randint(1, 12))), held_out), [])
+    talk.general()
+    return talk.turns
+
+
+def unknown(rng: random.Random, held_out: bool) -> Sample:
+    """Text from outside the world, half of the time beside facts."""
+    talk = Talk(rng, held_out)
+    talk.system(make_facts(rng, rng.choice((0, rng.randint(1, 12))), held_out), [])
+    talk.strange()
+    return talk.turns
+
+
+def _rule(rng: random.Random) -> Callable[[str], str]:
+    syllable = rng.choice(CONSONANTS) + rng.choice(VOWELS)
+    word = make_name(rng).lower()
+    return rng.choice((
+        lambda x: x + syllable, lambda x: syllable + x, lambda x: f"{x} {x}", lambda x: x.upper(),
+        lambda x: f"{x} {word}", lambda x: f"{word} {x}", lambda x: f"[{x}]", lambda x: x[:2], lambda x: x[-2:],
+        lambda x: x[2:] + x[:2],
+    ))  # fmt: skip
+
+
+def few_shot(rng: random.Random, held_out: bool, max_queries: int = 1) -> Sample:
+    """A made-up rule shown by three or four examples in the prompt, applied to new words."""
+    rule = _rule(rng)
+    words: list[str] = []
+    while len(words) < 4 + max_queries:
+        word = "".join(rng.choice(CONSONANTS) + rng.choice(VOWELS) for _ in range(rng.choice((2, 2, 3))))
+        if word not in words:
+            words.append(word)
+    shown, asked = words[:4], words[4:]
+    lines = [f"{w} -> {rule(w)}" for w in shown[: rng.randint(3, 4)]]
+    turns = [Turn("system", "\n".join(["Examples:", *lines]))]
+    for word in asked[: rng.randint(1, max_queries)]:
+        turns += [Turn("user", f"{word} ->"), Turn("assistant", rule(word))]
+    return turns
+
+
+_CHATTER = ("Hello!", "Thank you!", "How are you?", "It is late.", "I am tired today.", "What a day!",
+            "It rains again.", "I have to go soon.", "That is nice.", "Good morning!", "Just a moment.",
+            "Let us go on.")  # fmt: skip
+_CALLS = ("", "", "", "Please note: ", "By the way: ", "Remember: ", "You should know: ", "Please: ", "From now on: ")
+
+
+def _memory_line(memory: Fact | Instruction) -> str:
+    kind = "fact" if isinstance(memory, Fact) else "instruction"
+    return json.dumps({"kind": kind, "key": memory.key, "text": memory.memory})
+
+
+def _message(rng: random.Random, held_out: bool) -> tuple[str, list[Fact | Instruction]]:
+    """A user's message and the memories in it, in order."""
+    n = rng.choices((0, 1, 2, 3), (34, 42, 17, 7))[0]
+    if n == 0:
+        return _forgettable(rng, held_out), []
+    n_rules = sum(rng.random() < 0.3 for _ in range(n))
+    memories: list[Fact | Instruction] = [
+        *make_facts(rng, n - n_rules, held_out), *make_instructions(rng, n_rules, held_out)
+    ]  # fmt: skip
+    rng.shuffle(memories)
+    said = []
+    for memory in memories:
+        if isinstance(memory, Fact):
+            text = statement(rng, memory)
+        else:
+            text = rng.choice((memory.kind.memory, *memory.kind.say)).replace("{w}", memory.word)
+        said.append(rng.choice(_CALLS) + text)
+    if rng.random() < 0.25:
+        said.insert(rng.choice((0, len(said))), rng.choice(_CHATTER))
+    return " ".join(said), memories
+
+
+def _forgettable(rng: random.Random, held_out: bool) -> str:
+    choice = rng.random()
+    if choice < 0.35:
+        fact = make_facts(rng, 1, held_out)[0]
+        return ask(rng, fact, rng.choice(QUESTION_KINDS[:3]))[0]
+    if choice < 0.55:
+        return rng.choice(everyday()).question
+    if choice < 0.75:
+        return strange_text(rng, held_out)
+    return " ".join(rng.sample(_CHATTER, rng.randint(1, 2)))
+
+
+def extract(rng: random.Random, held_out: bool, max_messages: int = 1) -> Sample:
+    """The memories of a user's message as JSON lines, or `none`."""
+    turns = [Turn("system", EXTRACT_SYSTEM)]
+    for _ in range(rng.randint(1, max_messages)):
+        message, memories = _message(rng, held_out)
+        lines = "\n".join(_memory_line(m) for m in memories)
+        turns += [Turn("user", message), Turn("assistant", lines or "none")]
+    return turns
+
+
+def questions_about(rng: random.Random, facts: list[Fact], kind: str) -> str:
+    """A question of the kind that the facts (one, or two for `two-fact`) answer."""
+    if kind == "two-fact":
+        return join_questions([ask(rng, f, rng.choice(("direct", "paraphrase")))[0] for f in facts])
+    return ask(rng, facts[0], kind)[0]
+
+
+def ask_sample(rng: random.Random, held_out: bool, max_requests: int = 1) -> Sample:
+    """A question of a kind about one memory or two."""
+    turns = [Turn("system", ASK_SYSTEM)]
+    for _ in range(rng.randint(1, max_requests)):
+        kind = rng.choice(QUESTION_KINDS)
+        facts = make_facts(rng, 2 if kind == "two-fact" else 1, held_out)
+        question = questions_about(rng, facts, kind)
+        turns += [Turn("user", ask_request(kind, *(f.memory for f in facts))), Turn("assistant", question)]
+    return turns
+
+
+def repeat(rng: random.Random) -> Sample:
+    """Names to be said back: the plainest copying there is, from which all reading of names grows."""
+    names = [make_name(rng) for _ in range(rng.randint(2, 10))]
+    if rng.random() < 0.3:
+        names = [name.lower() for name in names]
+    text = " ".join(names)
+    return [Turn("user", f"Repeat: {text}"), Turn("assistant", text)]
+
+
+def mixture(rng: random.Random, progress: float) -> Sample:
+    """One training sample; copying and short contexts come first, and contexts grow with `progress` (0 to 1)."""
+    growth = min(1.0, max(0.0, progress - 0.06) / 0.4)
+    max_facts, max_turns = 2 + round(10 * growth), 4 + round(4 * growth)
+    if rng.random() < max(0.03, 0.4 * (1 - progress / 0.12)):
+        return repeat(rng)
+    skill = rng.random()
+    if skill < 0.68:
+        return conversation(rng, False, max_facts, max_turns)
+    if skill < 0.82:
+        return extract(rng, False, 3)
+    if skill < 0.89:
+        return ask_sample(rng, False, 4)
+    return few_shot(rng, False, 4)

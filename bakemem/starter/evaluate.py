@@ -1,0 +1,160 @@
+"""Measures the starter's skills on unseen names and wordings: `python -m bakemem.starter.evaluate [--write]`.
+
+Every skill has one right answer per sample (`ask` has a set of them), so code is the judge. Knows no training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
+
+from bakemem.prompts import ASK_SYSTEM, ask_request
+from bakemem.starter import STARTER, curriculum
+from bakemem.starter.curriculum import Sample
+from bakemem.starter.talk import QUESTION_KINDS, join_questions
+from bakemem.starter.world import Fact, make_facts
+from bakemem.types import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """One row of the report: how to draw a sample, what it asks, and the least share that must be right."""
+
+    name: str
+    what: str
+    least: float
+    sample: Callable[[random.Random, bool], Sample]
+
+
+def _recall(least: int, most: int) -> Callable[[random.Random, bool], Sample]:
+    return lambda rng, held_out: curriculum.recall(rng, held_out, rng.randint(least, most))
+
+
+def _rules(n: int) -> Callable[[random.Random, bool], Sample]:
+    return lambda rng, held_out: curriculum.comply(rng, held_out, n)
+
+
+SKILLS = (
+    Skill("recall, 1 to 8 facts", "direct, paraphrased, reversed and two-fact questions", 0.97, _recall(1, 8)),
+    Skill("recall, 9 to 12 facts", "the same with a fuller prompt", 0.94, _recall(9, 12)),
+    Skill("abstain", "near misses and other things never told", 0.97, curriculum.abstain),
+    Skill("in-talk", "what the user said up to four turns before", 0.95, curriculum.in_talk),
+    Skill("comply, one", "one of sixteen instructions", 0.97, _rules(1)),
+    Skill("comply, two", "two instructions at once", 0.90, _rules(2)),
+    Skill("general", "150 everyday questions, half beside facts that do not matter", 0.99, curriculum.general),
+    Skill("few-shot", "a made-up rule from three or four examples", 0.85, curriculum.few_shot),
+    Skill("extract", "all memories of a message as JSON lines, to the letter", 0.95, curriculum.extract),
+    Skill("unknown", "text from outside the world", 0.90, curriculum.unknown),
+)
+
+
+class Judge:
+    """Draws samples and lets the model answer their last turn greedily."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: Any, seed: int) -> None:
+        self._model, self._tokenizer, self._seed = model, tokenizer, seed
+
+    def score(self, skill: Skill, n: int) -> tuple[float, list[tuple[Sample, str]]]:
+        """The share of `n` samples answered right, and the wrong ones with what the model said."""
+        rng = random.Random(f"evaluate:{skill.name}:{self._seed}")
+        samples = [skill.sample(rng, True) for _ in range(n)]
+        replies = self.reply([sample[:-1] for sample in samples])
+        wrong = [(s, r) for s, r in zip(samples, replies, strict=True) if r != s[-1].content]
+        return 1 - len(wrong) / n, wrong
+
+    def score_ask(self, n: int) -> tuple[float, list[tuple[Sample, str]]]:
+        """The share of `n` sampled questions (temperature 1) that are of the kind and that the memory answers."""
+        rng = random.Random(f"evaluate:ask:{self._seed}")
+        requests, valid = [], []
+        for _ in range(n):
+            kind = rng.choice(QUESTION_KINDS)
+            facts = make_facts(rng, 2 if kind == "two-fact" else 1, True)
+            requests.append([Turn("system", ASK_SYSTEM), Turn("user", ask_request(kind, *(f.memory for f in facts)))])
+            valid.append(valid_questions(facts, kind))
+        replies = self.reply(requests, temperature=1.0)
+        wrong = [(s, r) for s, r, v in zip(requests, replies, valid, strict=True) if r not in v]
+        return 1 - len(wrong) / n, wrong
+
+    @torch.no_grad()
+    def reply(self, conversations: Sequence[Sample], temperature: float = 0.0, max_new_tokens: int = 160) -> list[str]:
+        """The model's reply to each conversation, in batches of like length."""
+        texts = [
+            self._tokenizer.apply_chat_template(
+                [{"role": t.role, "content": t.content} for t in turns], tokenize=False, add_generation_prompt=True
+            )
+            for turns in conversations
+        ]
+        replies = [""] * len(texts)
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        torch.manual_seed(self._seed)
+        sampling = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
+        config = GenerationConfig(max_new_tokens=max_new_tokens, eos_token_id=self._tokenizer.eos_token_id,
+                                  pad_token_id=self._tokenizer.pad_token_id, **sampling)  # fmt: skip
+        for start in range(0, len(order), 50):
+            batch = order[start : start + 50]
+            inputs = self._tokenizer([texts[i] for i in batch], return_tensors="pt", padding=True,
+                                     padding_side="left", add_special_tokens=False)  # fmt: skip
+            run: Any = self._model.generate
+            made = run(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"],
+                                        generation_config=config)  # fmt: skip
+            decoded = self._tokenizer.batch_decode(made[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+            for i, text in zip(batch, decoded, strict=True):
+                replies[i] = text
+        return replies
+
+
+def valid_questions(facts: Sequence[Fact], kind: str) -> set[str]:
+    """Every question of the kind that the facts answer."""
+
+    def of(fact: Fact, *names: str) -> list[str]:
+        return [fact.fill(t) for name in names for t in getattr(fact.attribute, name)]
+
+    if kind == "two-fact":
+        first, second = (of(f, "direct", "paraphrase") for f in facts)
+        return {join_questions(pair) for pair in product(first, second)}
+    return set(of(facts[0], {"reversed": "reverse"}.get(kind, kind)))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m bakemem.starter.evaluate", description=__doc__)
+    parser.add_argument("--model", type=Path, default=STARTER)
+    parser.add_argument("-n", type=int, default=500, help="samples a skill")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--wrong", type=int, default=0, help="show this many wrong answers a skill")
+    parser.add_argument("--json", action="store_true", help="print the shares as JSON")
+    args = parser.parse_args()
+    tokenizer = AutoTokenizer.from_pretrained(args.model)
+    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32).eval()
+    judge = Judge(model, tokenizer, args.seed)
+    shares: dict[str, float] = {}
+    for skill in SKILLS:
+        _show(skill.name, skill.least, *judge.score(skill, args.n), args.wrong, shares, args.json)
+    _show("ask", 0.95, *judge.score_ask(args.n), args.wrong, shares, args.json)
+    if args.json:
+        print(json.dumps(shares, indent=1))
+
+
+def _show(name: str, least: float, share: float, wrong: list[tuple[Sample, str]], n_wrong: int,
+          shares: dict[str, float], quiet: bool) -> None:  # fmt: skip
+    shares[name] = share
+    if quiet:
+        return
+    print(f"{name:22} {share:7.1%}   at least {least:.0%}  {'ok' if share >= least else 'MISSED'}", flush=True)
+    for sample, reply in wrong[:n_wrong]:
+        asked = sample if sample[-1].role == "user" else sample[:-1]
+        right = "" if sample[-1].role == "user" else sample[-1].content
+        print(f"      {' / '.join(t.content for t in asked)[-160:]!r}\n      right {right!r}\n      said  {reply!r}")
+
+
+if __name__ == "__main__":
+    main()
