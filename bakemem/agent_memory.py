@@ -1,0 +1,245 @@
+"""`AgentMemory`, the object that a user holds: remember, observe, bake, chat, compare, roll back.
+
+Ties the stages together and adds nothing of its own. Knows no backend by name: `opening.py` gives it what it uses.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from types import TracebackType
+
+from bakemem.baking import StageProgress, generate
+from bakemem.config import Config
+from bakemem.cycle import run_cycle
+from bakemem.errors import BakeError, InputError
+from bakemem.memory import (
+    Extractor,
+    HomeLock,
+    Index,
+    Journal,
+    ModelExtractor,
+    ReflogEntry,
+    clean_text,
+    consolidate,
+    infer_kind,
+    recall,
+    slug_key,
+)  # fmt: skip
+from bakemem.prompts import system_text
+from bakemem.serving import Base, Sampling, ServingModel, stream
+from bakemem.types import Draft, Kind, Memory, Provenance, Status, Turn, Version
+from bakemem.versions import VersionDiff, VersionStore, check_adapter, diff
+
+_INDEXED: tuple[Status, ...] = ("pending", "baked", "held")
+
+
+class AgentMemory:
+    """The memory of one namespace in one home; open it with `bakemem.open` and close it, or use `with`.
+
+    The base model and the meaning index are loaded when they are first needed.
+    """
+
+    def __init__(
+        self, config: Config, lock: HomeLock, journal: Journal, store: VersionStore, *,
+        load_base: Callable[[], Base], open_index: Callable[[], Index],
+    ) -> None:  # fmt: skip
+        self.config = config
+        self._lock, self._journal, self._store = lock, journal, store
+        self._load_base, self._open_index = load_base, open_index
+        self._baking = threading.Lock()
+
+    # ---- gather
+
+    def remember(self, text: str, *, kind: Kind | None = None, key: str | None = None) -> Memory:
+        """Keep one instruction or fact; a newer one with the same key supersedes the older.
+
+        What is not given is inferred: the key by the extractor (else from the text), the kind by its wording. Raises
+        InputError for text that cannot be kept.
+        """
+        text = clean_text(text)
+        provenance = Provenance(turn=text, extractor="explicit")
+        found = [] if key else self._extractor.extract(Turn("user", text))
+        if len(found) == 1 and kind in (None, found[0].kind):
+            kind, key = found[0].kind, found[0].key
+        kind = kind or infer_kind(text)
+        return self._keep(Draft(kind, key or slug_key(text, kind), text), provenance)
+
+    def observe(self, turns: Sequence[Turn], conversation: str = "") -> list[Memory]:
+        """Read what should last out of the user's turns of a conversation, and keep it; the memories found."""
+        found = []
+        for turn in turns:
+            if turn.role == "user" and self.config.auto_extract:
+                provenance = Provenance("user", "user", conversation, turn.content, "model")
+                found += [self._keep(draft, provenance) for draft in self._extractor.extract(turn)]
+        return found
+
+    def _keep(self, draft: Draft, provenance: Provenance) -> Memory:
+        memory = self._journal.add(draft, provenance)
+        if "_index" in self.__dict__:
+            self._index.put([memory])
+        return memory
+
+    def memories(self, status: Status | None = None) -> list[Memory]:
+        """All memories, or those of one status, oldest first."""
+        return self._journal.memories(status)
+
+    def recall(self, text: str, k: int = 5) -> list[Memory]:
+        """The pending and baked memories that are nearest in meaning to `text`, nearest first."""
+        return recall(self._index, self._journal, text, k)
+
+    def release(self, memory_ids: Sequence[str]) -> list[Memory]:
+        """Give held memories back to the prompt (they were in versions that a rollback left)."""
+        return self._journal.release(memory_ids)
+
+    # ---- bake, compare, roll back
+
+    def bake(self, *, from_base: bool = False, progress: StageProgress | None = None) -> Version:
+        """Bake what is pending, with what is baked, into a new version; it serves at once if the gate accepts it.
+
+        Raises BakeError when nothing is new or a bake is running; whatever is raised, the old version stays live.
+        """
+        if not self._baking.acquire(blocking=False):
+            raise BakeError("A bake is running on this memory already; wait for it.")
+        try:
+            self._attach_live()
+            return run_cycle(self._journal, self._store, self._serving, self.config, from_base=from_base,
+                             progress=progress)  # fmt: skip
+        finally:
+            self._baking.release()
+
+    @property
+    def live(self) -> str | None:
+        """The name of the version that serves; None is the base with the prompt."""
+        return self._journal.live()
+
+    def versions(self) -> list[Version]:
+        """All versions of this namespace, rejected ones too, oldest first."""
+        return self._journal.versions()
+
+    def reflog(self) -> list[ReflogEntry]:
+        """Every move of the live pointer, oldest first."""
+        return self._journal.reflog()
+
+    def diff(self, old: str, new: str) -> VersionDiff:
+        """What changed from one version to another; `base` is the empty one."""
+        a, b = (None if name == "base" else self._journal.version(name) for name in (old, new))
+        return diff(a, b, self._journal.memories())
+
+    def rollback(self, version: str) -> None:
+        """Serve another version, or `base`; memories that only the left one holds become held. Destroys nothing."""
+        if version != "base" and self._started:
+            self._attach(self._journal.version(version))
+        self._journal.set_live(version)
+        if self._started:
+            self._attach_live()
+
+    # ---- chat
+
+    def chat(
+        self, text: str, *, history: Sequence[Turn] = (), system: str | None = None, version: str | None = None,
+        strength: float = 1.0, temperature: float | None = None, max_new_tokens: int | None = None,
+    ) -> str:  # fmt: skip
+        """One reply; arguments as those of `stream`."""
+        return "".join(self.stream(text, history=history, system=system, version=version, strength=strength,
+                                   temperature=temperature, max_new_tokens=max_new_tokens))  # fmt: skip
+
+    def stream(
+        self, text: str, *, history: Sequence[Turn] = (), system: str | None = None, version: str | None = None,
+        strength: float = 1.0, temperature: float | None = None, max_new_tokens: int | None = None,
+    ) -> Iterator[str]:  # fmt: skip
+        """One reply in pieces, from one version from its first token to its last.
+
+        Without `version` the live one answers, with pending memories in its prompt; a named one (or `base`) answers
+        alone. `strength` scales the baked memory: 0 is the base, 1 all of it. Raises InputError, NotFoundError.
+        """
+        chosen = self._chosen(version)
+        waiting = self.pending_prompt() if version is None else ""
+        full = system_text(system, waiting)
+        turns = [*([Turn("system", full)] if full else []), *history, Turn("user", text)]
+        sampling = Sampling(
+            self.config.temperature if temperature is None else temperature,
+            max_new_tokens or self.config.max_new_tokens, self.config.seed,
+        )  # fmt: skip
+        return stream(self._serving, turns, adapter_id=chosen, strength=strength, sampling=sampling)
+
+    def pending_prompt(self) -> str:
+        """The memory prompt of what is not baked yet: it rides along with every request to the live version."""
+        return consolidate(self._journal.memories("pending")).text
+
+    def _chosen(self, version: str | None) -> str | None:
+        if version is None:
+            self._attach_live()
+            return self._serving.live
+        if version == "base":
+            return None
+        found = self._journal.version(version)
+        if found.status != "accepted":
+            raise InputError(f"The gate rejected version {found.name}, so it never serves: `bakemem show` says why.")
+        self._attach(found)
+        return found.id
+
+    # ---- the parts
+
+    @cached_property
+    def _serving(self) -> ServingModel:
+        return ServingModel(self._load_base())
+
+    @property
+    def _started(self) -> bool:
+        return "_serving" in self.__dict__
+
+    @property
+    def base(self) -> Base:
+        """The base model, loaded on first use."""
+        return self._serving.base
+
+    def adapter_id(self, version: str | None) -> str | None:
+        """The id under which a version's adapter is attached to the base model (after attaching it); None: the base."""
+        return self._chosen(version or "base")
+
+    @cached_property
+    def _extractor(self) -> Extractor:
+        def answer(conversations: Sequence[Sequence[Turn]]) -> list[str]:
+            base = self._serving.base
+            with self._serving.active(None) as model:
+                made = generate(model, base.template, conversations, max_new_tokens=256)
+            return [base.template.decode(ids) for ids in made]
+
+        return ModelExtractor(answer)
+
+    @cached_property
+    def _index(self) -> Index:
+        index = self._open_index()
+        index.sync(self._journal.memories(_INDEXED))
+        return index
+
+    def _attach(self, version: Version) -> None:
+        folder = self._store.folder(version.name)
+        check_adapter(folder, base_fingerprint=self._serving.base.fingerprint)
+        self._serving.attach(version.id, folder)
+
+    def _attach_live(self) -> None:
+        """Make the serving model serve what the journal says is live."""
+        name = self._journal.live()
+        version = self._journal.version(name) if name else None
+        if (version.id if version else None) != self._serving.live:
+            if version:
+                self._attach(version)
+            self._serving.swap(version.id if version else None)
+
+    def close(self) -> None:
+        """Let go of the home."""
+        if "_index" in self.__dict__:
+            self._index.close()
+        self._journal.close()
+        self._lock.release()
+
+    def __enter__(self) -> AgentMemory:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,93 @@
+"""The main cycle, on one screen: consolidate → stimulate → rollout → bake → gate → commit → swap.
+
+Nothing outside changes before the journal's one transaction in `_commit`: an error or Ctrl-C anywhere leaves the old
+version live and every memory pending. Knows the stages by their public names only.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bakemem.baking import Baked, Recipe, Settings, StageProgress, Thresholds, bake, default_learning_rate
+from bakemem.config import Config
+from bakemem.errors import BakeError
+from bakemem.memory import LIVE, Journal, consolidate, shards
+from bakemem.serving import ServingModel
+from bakemem.types import Prompt, Version
+from bakemem.versions import Manifest, VersionStore, check_adapter
+
+
+def run_cycle(
+    journal: Journal, store: VersionStore, serving: ServingModel, config: Config, *, from_base: bool = False,
+    progress: StageProgress | None = None,
+) -> Version:  # fmt: skip
+    """Bake all pending and baked memories into a new version; it serves at once if the gate accepts it.
+
+    Training starts from the live adapter, or cold with `from_base`. Raises BakeError when nothing is new.
+    """
+    memories = journal.memories(LIVE)
+    fresh = frozenset(m.id for m in memories if m.status == "pending")
+    if not fresh and not (from_base and memories):
+        raise BakeError("There is nothing new to bake: no memory is pending. Remember something, or bake from_base.")
+    prompt = consolidate(memories)
+    base, live = serving.base, None if from_base else journal.live()
+    parent = journal.version(live) if live else None
+    start = parent.id if parent and _same_shape(parent, config) else None
+    baked = bake(
+        base.model, base.template, memories, shards(memories, base.template.count, base.shard_tokens(config)),
+        settings_of(config, base.width, len(memories)), start=start, fresh=fresh if start else None,
+        lock=base.lock, progress=progress,
+    )  # fmt: skip
+    version = _commit(journal, store, serving, config, baked, prompt, live)
+    if version.report.accepted:
+        serving.swap(version.id)
+    return version
+
+
+def settings_of(config: Config, width: int, n_memories: int) -> Settings:
+    """The bake's settings from the user's; what is unset follows the model's width and the number of memories."""
+    recipe = Recipe(
+        rank=config.rank, alpha=config.alpha, learning_rate=config.learning_rate or default_learning_rate(width),
+        steps=config.steps or min(400, 60 + 5 * n_memories), max_dialogue_turns=config.max_dialogue_turns,
+        max_sequence_tokens=config.max_sequence_tokens, seed=config.seed,
+    )  # fmt: skip
+    thresholds = Thresholds(config.min_agreement, config.min_abstention, config.max_drift)
+    return Settings(recipe, thresholds, config.questions_per_memory, config.rehearsal_share,
+                    min(64, config.max_new_tokens))  # fmt: skip
+
+
+def _same_shape(parent: Version, config: Config) -> bool:
+    """A warm start needs the parent's rank and alpha; with others the bake starts from the base."""
+    return (parent.settings.get("rank"), parent.settings.get("alpha")) == (config.rank, config.alpha)
+
+
+def _commit(
+    journal: Journal, store: VersionStore, serving: ServingModel, config: Config, baked: Baked, prompt: Prompt,
+    parent: str | None,
+) -> Version:  # fmt: skip
+    """Folder first, then attached beside the running ones, then the one transaction that makes it true."""
+    name = journal.next_version_name()
+    manifest = Manifest(
+        name=name, namespace=journal.namespace, parent=parent, created=datetime.now(UTC), prompt=prompt,
+        base_fingerprint=serving.base.fingerprint, report=baked.report, seed=config.seed,
+        data_sha256=baked.data_sha256, settings={"model": config.model, "rank": config.rank, "alpha": config.alpha},
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as scratch:
+        baked.save(Path(scratch))
+        manifest = store.stage(Path(scratch), manifest)
+    folder = store.folder(name)
+    version = manifest.version(folder)
+    try:
+        check_adapter(folder, base_fingerprint=serving.base.fingerprint)
+        if version.report.accepted:
+            serving.attach(version.id, folder)
+        journal.commit_version(version, accepted=version.report.accepted)
+    except BaseException:
+        # Ctrl-C can land between the commit and here: what the journal names is never discarded.
+        if name not in {v.name for v in journal.versions()}:
+            serving.detach(version.id)
+            store.discard(name)
+        raise
+    return version

@@ -1,0 +1,72 @@
+"""The composition root: home and settings in, `AgentMemory` out. The only file that names backends.
+
+The heavy libraries are imported here inside functions, so that reading a journal needs none of them.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bakemem.config import Config, load_config
+from bakemem.errors import HomeError
+
+if TYPE_CHECKING:
+    from bakemem.agent_memory import AgentMemory
+    from bakemem.memory import Index, Journal
+    from bakemem.serving import Base
+
+JOURNAL, INDEX = "journal.db", "index"
+
+
+def open_memory(
+    home: str | PathLike[str], *, model: str | None = None, namespace: str = "default", device: str | None = None,
+    seed: int | None = None, **config: Any,
+) -> AgentMemory:  # fmt: skip
+    """The memory in `home`, made if it is missing, and owned for writing until it is closed."""
+    from bakemem.agent_memory import AgentMemory
+    from bakemem.memory import HomeLock, Journal
+    from bakemem.versions import VersionStore
+
+    folder = Path(home).expanduser()
+    settings = load_config(folder, model=model, device=device, seed=seed, **config)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise HomeError(f"The memory home {folder} cannot be made: {error}. Choose another folder.") from error
+    lock = HomeLock(folder).acquire()
+    try:
+        journal = Journal(folder / JOURNAL, namespace)
+        store = VersionStore(folder, namespace)
+        store.sweep([v.name for v in journal.versions()])
+    except BaseException:
+        lock.release()
+        raise
+    return AgentMemory(
+        settings, lock, journal, store, load_base=lambda: load_model(settings),
+        open_index=lambda: _open_index(folder, namespace, settings),
+    )  # fmt: skip
+
+
+def read_journal(home: str | PathLike[str], namespace: str = "default") -> Journal:
+    """The journal of a home, to read beside whoever writes. Raises HomeError when there is none."""
+    from bakemem.memory import Journal
+
+    return Journal(Path(home).expanduser() / JOURNAL, namespace, readonly=True)
+
+
+def load_model(config: Config) -> Base:
+    """The base model of the settings; `starter` is the one that ships with the package."""
+    from bakemem.serving import load_base
+    from bakemem.starter import STARTER
+
+    where = str(STARTER) if config.model == "starter" else config.model
+    return load_base(where, device=config.device, dtype=config.dtype, trust_remote_code=config.trust_remote_code,
+                     template_arguments=config.template_arguments)  # fmt: skip
+
+
+def _open_index(home: Path, namespace: str, config: Config) -> Index:
+    from bakemem.memory.index import ChromaIndex, make_embedder
+
+    return ChromaIndex(home / INDEX, namespace, make_embedder(config.embedder))
