@@ -24,7 +24,7 @@ class Config(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="of the base weights; `auto`: the checkpoint's own on a GPU, float32 on a CPU"
     )
-    seed: int = Field(default=0, ge=0, description="of stimuli, rollouts and training")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="of stimuli, rollouts and training")
     trust_remote_code: bool = Field(default=False, description="let the base model's own repository run code")
     template_arguments: dict[str, Any] = Field(
         default_factory=dict, description="passed to the chat template, such as enable_thinking = false"
@@ -35,7 +35,7 @@ class Config(BaseSettings):
     auto_extract: bool = Field(default=True, description="observe() reads memories out of user turns")
 
     max_new_tokens: int = Field(default=256, ge=1, description="longest answer, in tokens")
-    temperature: float = Field(default=0.0, ge=0.0, description="of chat answers; 0 takes the likeliest token")
+    temperature: float = Field(default=0.0, ge=0.0, le=10.0, description="of chat answers; 0 takes the likeliest token")
 
     rank: int = Field(default=16, ge=1, le=256, description="LoRA rank")
     alpha: int = Field(default=32, ge=1, description="LoRA alpha; the update is scaled by alpha / rank")

@@ -9,11 +9,11 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bakemem.config import Config, load_config
 from bakemem.errors import HomeError
 
 if TYPE_CHECKING:
     from bakemem.agent_memory import AgentMemory
+    from bakemem.config import Config
     from bakemem.memory import Index, Journal
     from bakemem.serving import Base
 
@@ -26,6 +26,7 @@ def open_memory(
 ) -> AgentMemory:  # fmt: skip
     """The memory in `home`, made if it is missing, and owned for writing until it is closed."""
     from bakemem.agent_memory import AgentMemory
+    from bakemem.config import load_config
     from bakemem.memory import HomeLock, Journal
     from bakemem.versions import VersionStore
 

@@ -111,14 +111,15 @@ class Report:
     `agreement`: held-out answers equal to the prompted teacher's; `recall`: the same on questions about memories;
     `abstention`: on questions about what was never told; `drift`: everyday answers of the base that changed (beyond
     what the prompted teacher changes); `unteachable`: memories that the teacher itself cannot recall from the prompt.
+    A share is None where nothing of its sort was asked.
     """
 
     kl_before: float
     kl_after: float
     agreement: float
-    recall: float
-    abstention: float
-    drift: float
+    recall: float | None
+    abstention: float | None
+    drift: float | None
     steps: int
     seconds: float
     accepted: bool

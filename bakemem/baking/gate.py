@@ -44,21 +44,23 @@ def judge(
     """
     equal = [same(t, s) for t, s in zip(teacher, student, strict=True)]
 
-    def of(*kinds: str) -> list[bool]:
-        return [flag for flag, stimulus in zip(equal, stimuli, strict=True) if stimulus.kind in kinds]
+    def of(*kinds: str) -> float | None:
+        flags = [flag for flag, stimulus in zip(equal, stimuli, strict=True) if stimulus.kind in kinds]
+        return share(flags) if flags else None
 
-    agreement, abstention, drift = share(equal), share(of("decoy")), 1.0 - share(of("everyday"))
+    agreement, abstention, kept = share(equal), of("decoy"), of("everyday")
+    drift = None if kept is None else 1.0 - kept
     reasons = []
     if agreement < thresholds.min_agreement:
         reasons.append(f"agreement with the prompted model is {agreement:.0%}, below {thresholds.min_agreement:.0%}")
-    if abstention < thresholds.min_abstention:
+    if abstention is not None and abstention < thresholds.min_abstention:
         reasons.append(f"it agrees on {abstention:.0%} of what was not told, below {thresholds.min_abstention:.0%}")
-    if drift > thresholds.max_drift:
+    if drift is not None and drift > thresholds.max_drift:
         reasons.append(f"{drift:.0%} of the everyday answers changed, above {thresholds.max_drift:.0%}")
     if not trained.kl_after < trained.kl_before:
         reasons.append(f"the divergence did not fall ({trained.kl_before:.3f} to {trained.kl_after:.3f} nats)")
     return Report(
-        kl_before=trained.kl_before, kl_after=trained.kl_after, agreement=agreement, recall=share(of(*ABOUT)),
+        kl_before=trained.kl_before, kl_after=trained.kl_after, agreement=agreement, recall=of(*ABOUT),
         abstention=abstention, drift=drift, steps=trained.steps, seconds=trained.seconds, accepted=not reasons,
         reasons=tuple(reasons), unteachable=tuple(unteachable),
     )  # fmt: skip

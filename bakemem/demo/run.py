@@ -15,6 +15,7 @@ from typing import Any
 import bakemem
 from bakemem.agent_memory import AgentMemory
 from bakemem.baking import answers, same, share
+from bakemem.cli.oven import run as bake
 from bakemem.demo.curve import Point, forgetting_curve
 from bakemem.demo.screen import Screen
 from bakemem.demo.story import Question, Story
@@ -55,8 +56,7 @@ def _play(memory: AgentMemory, story: Story, screen: Screen, out: Path) -> dict[
     before = _ask_all(memory, "base", "", story.plain()), _ask_all(memory, "base", prompt, story.plain())
 
     screen.title("The bake: from the prompt into the weights")
-    with screen.progress() as progress:
-        version = memory.bake(progress=progress)
+    version = bake(memory, quiet=screen.quiet)
     screen.report(version)
     if not version.report.accepted:
         return {"accepted": False, "report": asdict(version.report)}

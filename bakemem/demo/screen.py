@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
 from bakemem.agent_memory import AgentMemory
-from bakemem.baking import StageProgress
 from bakemem.demo.curve import Point
 from bakemem.demo.story import Question
 from bakemem.types import Memory, Version
@@ -25,6 +24,7 @@ class Screen:
     """Writes the scenes with rich; `quiet` writes nothing but pictures."""
 
     def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
         self._console = Console(quiet=quiet, highlight=False)
 
     def say(self, text: str) -> None:
@@ -52,26 +52,12 @@ class Screen:
         self._console.print(table)
 
     @contextmanager
-    def progress(self) -> Iterator[StageProgress]:
-        """A live bar over the stages of a bake."""
-        columns = (TextColumn("  {task.description:12}"), BarColumn(30), TextColumn("{task.completed}/{task.total}"),
-                   TextColumn("{task.fields[kl]}"), TimeElapsedColumn())  # fmt: skip
-        with Progress(*columns, console=self._console) as bar:
-            tasks: dict[str, int] = {}
-
-            def tell(stage: str, done: int, total: int, kl: float | None) -> None:
-                if stage not in tasks:
-                    tasks[stage] = bar.add_task(stage, total=total, kl="")
-                note = "" if kl is None else f"KL {kl:.3f} nats/token"
-                bar.update(tasks[stage], completed=done, total=total, kl=note)  # type: ignore[arg-type]
-
-            yield tell
-
-    @contextmanager
     def counting(self, name: str) -> Iterator[Callable[[int, int], None]]:
         """A live bar of conversation turns."""
-        with self.progress() as tell:
-            yield lambda done, total: tell(name, done, total, None)
+        columns = (TextColumn("  {task.description:9}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self._console) as bar:
+            task = bar.add_task(name)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
 
     def report(self, version: Version) -> None:
         """The gate's verdict."""
@@ -80,8 +66,7 @@ class Screen:
         self.say(
             f"  {version.name} {verdict}. {r.steps} steps, {r.seconds:.0f} s in all; KL {r.kl_before:.2f} -> "
             f"{r.kl_after:.3f} nats a token on held-out questions;\n  answers equal to the prompted model's: "
-            f"{r.agreement:.0%} (about memories {r.recall:.0%}, never told {r.abstention:.0%}, everyday "
-            f"{1 - r.drift:.0%})."
+            f"{r.agreement:.0%}."
         )
 
     def answers(self, questions: Sequence[Question], base: list[str], prompted: list[str], baked: list[str]) -> None:

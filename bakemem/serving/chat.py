@@ -35,6 +35,10 @@ def stream(
         raise InputError("There is nothing to answer: the last turn must be a user's and hold text.")
     if not 0.0 <= strength <= 4.0:
         raise InputError(f"Strength {strength} is out of range: 0 is the base, 1 the baked memory, at most 4.")
+    if not 0.0 <= sampling.temperature <= 10.0:
+        raise InputError(
+            f"Temperature {sampling.temperature} is out of range: 0 takes the likeliest token, at most 10."
+        )
     ids = template.prompt_ids(turns)
     if len(ids) >= context:
         raise InputError(f"The conversation has {len(ids)} tokens, the model reads {context}: drop its oldest turns.")

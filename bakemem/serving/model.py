@@ -109,7 +109,6 @@ class ServingModel:
 
     def __init__(self, base: Base) -> None:
         self.base = base
-        self._attached: set[str] = set()
         self._live: str | None = None
 
     @property
@@ -117,9 +116,12 @@ class ServingModel:
         """The id of the adapter that answers new requests; None is the base."""
         return self._live
 
+    def _has(self, adapter_id: str) -> bool:
+        return adapter_id in (getattr(self.base.model, "peft_config", None) or {})
+
     def attach(self, adapter_id: str, folder: Path) -> None:
         """Read an adapter that was checked before into place beside the others. Raises AdapterError."""
-        if adapter_id in self._attached:
+        if self._has(adapter_id):  # an id names its content, so it is the same one
             return
         try:
             tensors = load_file(folder / "adapter_model.safetensors")
@@ -141,12 +143,11 @@ class ServingModel:
                     f"The adapter in {folder} does not fit {self.base.name}: unexpected "
                     f"{outcome.unexpected_keys[:3]}, missing {missing[:3]}."
                 )
-            self._attached.add(adapter_id)
             model.requires_grad_(False)
 
     def swap(self, adapter_id: str | None) -> None:
         """From the next request on, this adapter answers (None: the base); running replies keep theirs."""
-        if adapter_id is not None and adapter_id not in self._attached:
+        if adapter_id is not None and not self._has(adapter_id):
             raise AdapterError(f"Adapter {adapter_id} is not attached; attach it before the swap.")
         self._live = adapter_id
 
@@ -154,11 +155,10 @@ class ServingModel:
         """Free an adapter's memory; the live one stays. Raises AdapterError for it."""
         if adapter_id == self._live:
             raise AdapterError(f"Adapter {adapter_id} is live; swap to another first.")
-        if adapter_id in self._attached:
+        if self._has(adapter_id):
             with self.base.lock, warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Adapter .* was active")  # each request sets its own
                 self.base.model.delete_adapter(adapter_id)
-                self._attached.discard(adapter_id)
 
     @contextmanager
     def active(self, adapter_id: str | None, strength: float = 1.0) -> Iterator[PreTrainedModel]:

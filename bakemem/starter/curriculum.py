@@ -214,9 +214,9 @@ def repeat(rng: random.Random) -> Sample:
 
 def mixture(rng: random.Random, progress: float) -> Sample:
     """One training sample; copying and short contexts come first, and contexts grow with `progress` (0 to 1)."""
-    growth = min(1.0, max(0.0, progress - 0.06) / 0.4)
+    growth = min(1.0, max(0.0, progress - 0.04) / 0.3)
     max_facts, max_turns = 2 + round(10 * growth), 4 + round(4 * growth)
-    if rng.random() < max(0.03, 0.4 * (1 - progress / 0.12)):
+    if rng.random() < max(0.03, 0.3 * (1 - progress / 0.06)):
         return repeat(rng)
     skill = rng.random()
     if skill < 0.68:

@@ -21,6 +21,7 @@ from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from bakemem.starter.curriculum import Sample, mixture
+from bakemem.starter.induction import seed_induction
 from bakemem.starter.tokenizer import END, VOCABULARY, train_tokenizer
 
 TOKENS_PER_STEP = 6_000
@@ -167,6 +168,7 @@ def train(out: Path, tokens: int, seed: int, compiled: bool, save_every: int = 2
     config = starter_config(tokenizer)
     config._attn_implementation = "eager"  # 2.5 times faster than SDPA's CPU backward in bfloat16
     model = LlamaForCausalLM(config)
+    seed_induction(model, seed)
     optimizers, checkpoint = Optimizers(model), Checkpoint(out / "checkpoint")
     state = checkpoint.load(model, optimizers)
     tokenizer.save_pretrained(out)
@@ -220,7 +222,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bakemem.starter.train", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/starter"), help="folder of the model and its checkpoint")
-    parser.add_argument("--tokens", type=float, default=24e6, help="tokens to read (24e6 is about 75 minutes)")
+    parser.add_argument("--tokens", type=float, default=16e6, help="tokens to read (16e6: about 50 minutes)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-compile", action="store_true", help="do without torch.compile (needs a C++ compiler)")
     args = parser.parse_args()

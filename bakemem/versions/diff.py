@@ -41,5 +41,5 @@ def diff(old: Version | None, new: Version | None, memories: Iterable[Memory]) -
 
 
 def _deltas(old: Report, new: Report) -> dict[str, float]:
-    names = [f.name for f in dataclasses.fields(Report) if isinstance(getattr(old, f.name), float)]
-    return {name: getattr(new, name) - getattr(old, name) for name in names}
+    pairs = ((f.name, getattr(old, f.name), getattr(new, f.name)) for f in dataclasses.fields(Report))
+    return {name: after - before for name, before, after in pairs if isinstance(before, float) and after is not None}

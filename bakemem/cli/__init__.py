@@ -1,0 +1,75 @@
+"""The command line: one verb for each thing that a person does with a memory.
+
+Parses, calls, prints. Knows no storage and no model; what needs heavy libraries imports them when it runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+import click
+
+from bakemem import __version__
+from bakemem.cli.gather import memories, observe, recall, release, remember
+from bakemem.cli.history import diff, log, rollback, show
+from bakemem.cli.oven import bake
+from bakemem.cli.talk import chat
+from bakemem.cli.trying import demo, starter
+
+__all__ = ["main"]
+
+
+class _InOrder(click.Group):
+    """A group that lists its commands in the order of a first day with them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(
+    cls=_InOrder,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="bakemem")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Memory for language-model agents that lives in the weights, not in the prompt.
+
+    What you `remember`, or what `observe` finds in a conversation, waits in the prompt until `bake` moves it into
+    the weights; `chat` answers from there. Every bake is a version: `log` lists them, `rollback` undoes them.
+
+    \b
+    A first try:
+      bakemem remember "The user's dog is called Bosuk."
+      bakemem bake
+      bakemem chat "What is my dog called?"
+      bakemem log
+      bakemem rollback base
+
+    A memory lives in a folder, its home: ./memory, or what --home or BAKEMEM_HOME names. Its settings are in
+    config.toml there, or in BAKEMEM_* variables.
+
+    Exit codes: 0 done, 1 an error that is explained in one line, 2 wrong usage, 3 a bake that the gate refused,
+    130 stopped with Ctrl-C. With --json, standard output holds one JSON value, errors included.
+    """  # noqa: D301 (\b is for click)
+    _print_anything()
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def _print_anything() -> None:
+    """No text in a memory may break a terminal that lacks its characters; odd bytes of input become errors of ours."""
+    for stream, errors in ((sys.stdout, "backslashreplace"), (sys.stderr, "backslashreplace"),
+                           (sys.stdin, "surrogateescape")):  # fmt: skip
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            with contextlib.suppress(OSError, ValueError):  # in use already
+                reconfigure(errors=errors)
+
+
+for _command in (
+    chat, remember, observe, memories, bake, log, show, diff, rollback, release, recall, starter, demo,
+):  # fmt: skip
+    main.add_command(_command)

@@ -1,0 +1,132 @@
+"""The commands about single memories: remember, observe, memories, release, recall.
+
+Knows how to ask and to answer; what a memory is, others know.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from bakemem.cli.frame import Command, Place, place, place_and_model, read_text
+from bakemem.cli.text import noted, print_json, print_memories
+from bakemem.cli.turns import parse_turns
+from bakemem.types import Kind, Status
+
+WAITS = "In the prompt until `bakemem bake` moves it into the weights."
+
+
+@click.command(cls=Command)
+@click.argument("text")
+@click.option("--kind", type=click.Choice(get_args(Kind)), help="What it is.  [default: inferred from the wording]")
+@click.option("--key", metavar="SLUG", help="What it is about, such as user.dog.  [default: inferred]")
+@place_and_model
+def remember(where: Place, text: str, kind: Kind | None, key: str | None) -> None:
+    """Keep one instruction or fact. TEXT `-` reads it from standard input.
+
+    A newer memory with the same key takes the place of the older one, so say `--key user.dog` to change the dog's
+    name later. With --kind and --key no model is needed.
+
+    \b
+      bakemem remember "Always answer in upper case."
+      bakemem remember "The user's dog is called Bosuk." --key user.dog
+    """  # noqa: D301 (\b is for click)
+    if text == "-":
+        text = read_text("-")
+    with where.memory() as memory:
+        kept = memory.remember(text, kind=kind, key=key)
+    if where.as_json:
+        print_json(kept)
+    else:
+        click.echo(f"{kept.id[:8]}  {noted(kept)}")
+        if kept.status == "pending":
+            click.echo(WAITS)
+
+
+@click.command(cls=Command)
+@click.argument("file")
+@click.option("--conversation", metavar="NAME", help="What memories say of where they are from.  [default: the file]")
+@place_and_model
+def observe(where: Place, file: str, conversation: str | None) -> None:
+    """Read a conversation and keep what should last. FILE `-` reads standard input.
+
+    The file holds one turn a line: JSON objects with role and content, or plain lines that begin with `user: ` or
+    `assistant: ` (lines without that go on with the turn before). Only what the user says is ever kept.
+
+    \b
+      bakemem observe talk.jsonl
+      echo "user: My dog is called Bosuk." | bakemem observe -
+    """  # noqa: D301 (\b is for click)
+    turns = parse_turns(read_text(file), "standard input" if file == "-" else file)
+    if conversation is None:
+        conversation = "" if file == "-" else Path(file).name
+    with where.memory(warm=True) as memory:
+        found = memory.observe(turns, conversation)
+    if where.as_json:
+        print_json(found)
+        return
+    for kept in found:
+        click.echo(f"{kept.id[:8]}  {noted(kept)}")
+    said = sum(turn.role == "user" for turn in turns)
+    click.echo(f"{len(found)} found in {said} of the user's turns. {WAITS if found else ''}".rstrip())
+
+
+@click.command(cls=Command)
+@click.option("--status", type=click.Choice(get_args(Status)), help="Only those of one status.")
+@place
+def memories(where: Place, status: Status | None) -> None:
+    """List the memories, oldest first.
+
+    A memory is pending (in the prompt), baked (in the weights), superseded (a newer one of its key took its place),
+    held (only versions that a rollback left know it), quarantined or forgotten. Where the output is no terminal,
+    each line holds id, status, kind, key and text with tabs between. Works while another process writes.
+    """
+    with where.journal() as journal:
+        found = journal.memories(status)
+    if where.as_json:
+        print_json(found)
+    elif found:
+        print_memories(found)
+    else:
+        kind = f"{status} memory" if status else "memory yet"
+        click.echo(f'There is no {kind}: try `bakemem remember "My dog is called Bosuk."`.', err=True)
+
+
+@click.command(cls=Command)
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@place
+def release(where: Place, ids: tuple[str, ...]) -> None:
+    """Give held memories back to the prompt.
+
+    The next bake then takes them in. A rollback holds the memories that only newer versions know; `bakemem memories
+    --status held` lists them. The beginning of an id is enough. All of the IDs are released, or none.
+    """
+    with where.memory(must_exist=True) as memory:
+        released = memory.release(ids)
+    if where.as_json:
+        print_json(released)
+    else:
+        for kept in released:
+            click.echo(f"{kept.id[:8]}  {noted(kept)}")
+        click.echo(WAITS)
+
+
+@click.command(cls=Command)
+@click.argument("text")
+@click.option("-k", type=click.IntRange(1, 1000), default=5, show_default=True, help="How many at most.")
+@place
+def recall(where: Place, text: str, k: int) -> None:
+    """Find the memories nearest in meaning to TEXT.
+
+    Searches what is pending or baked, in the index and not in the weights: to ask the model, use `bakemem chat`.
+    """
+    with where.memory(must_exist=True) as memory:
+        found = memory.recall(text, k)
+    if where.as_json:
+        print_json(found)
+    elif found:
+        print_memories(found)
+    else:
+        click.echo("Nothing is near: no memory is pending or baked.", err=True)
