@@ -52,15 +52,15 @@ def table(results: list[dict[str, Any]]) -> str:
     for name in ("live", "base", "again"):
         shares = [r["rollback"][name] for r in accepted]
         lines.append(f"| facts recalled, rollback: {name} | {statistics.mean(shares):.1%} | {min(shares):.1%} |")
-    lines += ["", "Instruction kept / facts recalled by turn, means:", ""]
+    lines += ["", "Instruction kept / facts recalled / strangers unknown by turn, means:", ""]
     turns = [p["turn"] for p in accepted[0]["curves"]["base"]]
     lines += [f"| turn | {' | '.join(map(str, turns))} |", "|---" * (len(turns) + 1) + "|"]
     for name in accepted[0]["curves"]:
         cells = []
         for i in range(len(turns)):
             points = [r["curves"][name][i] for r in accepted]
-            kept, facts = (statistics.mean(p[key] for p in points) for key in ("instruction", "facts"))
-            cells.append(f"{kept:.0%} / {facts:.0%}")
+            means = [statistics.mean(p[key] for p in points) for key in ("instruction", "facts", "strangers")]
+            cells.append(" / ".join(f"{mean:.0%}" for mean in means))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

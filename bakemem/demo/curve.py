@@ -18,38 +18,55 @@ TURNS = (1, 4, 8, 16, 32, 64)
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What was kept at one turn: shares of instructed answers in the right form, and of facts recalled."""
+    """What was kept at one turn: answers in the instructed form, facts recalled, strangers said to be unknown."""
 
     turn: int
     instruction: float
     facts: float
+    strangers: float
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """What is talked about, what is asked that was told, and what is asked of people whom nobody mentioned."""
+
+    small_talk: Sequence[Question]
+    known: Sequence[Question]
+    strangers: Sequence[Question]
 
 
 def forgetting_curve(
-    base: Base, adapter_id: str | None, system: str, small_talk: Sequence[Question], known: Sequence[Question], *,
-    conversations: int = 12, turns: Sequence[int] = TURNS, facts_each: int = 3, seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    base: Base, adapter_id: str | None, system: str, probes: Probes, *, conversations: int = 12,
+    turns: Sequence[int] = TURNS, each: int = 3, seed: int = 0, progress: Callable[[int, int], None] | None = None,
 ) -> list[Point]:  # fmt: skip
     """Hold `conversations` dialogues of everyday small talk, the model's own replies kept, and probe them at `turns`.
 
-    A probe leaves no trace. The instruction is kept when the small-talk answer of that turn is right in the instructed
-    form; a fact is recalled when the answer holds its value.
+    A probe leaves no trace; `each` are asked of a sort. The instruction is kept when the small-talk answer of that turn
+    is right in the instructed form; a fact is recalled when the answer holds its value; a stranger stays unknown when
+    the answer says that it does not know.
     """
     rng = random.Random(f"curve:{seed}")
     talk = LongConversations(base.model, base.template, [system] * conversations, adapter_id, base.lock)
     points = []
     for turn in range(1, max(turns) + 1):
-        asked = [rng.choice(small_talk) for _ in range(conversations)]
         if turn in turns:
-            recalled = []
-            for n in range(facts_each):
-                probes = [known[(i + n) % len(known)] for i in range(conversations)]
-                replies = talk.say([probe.text for probe in probes], keep=False)
-                recalled += [probe.value.lower() in r.lower() for probe, r in zip(probes, replies, strict=True)]
-        replies = talk.say([question.text for question in asked])
+            recalled = [q.value.lower() in reply for q, reply in _asked(talk, probes.known, each)]
+            unknown = ["do not know" in reply for _, reply in _asked(talk, probes.strangers, each)]
+        said = [rng.choice(probes.small_talk) for _ in range(conversations)]
+        replies = talk.say([question.text for question in said])
         if turn in turns:
-            kept = [same(question.right, reply) for question, reply in zip(asked, replies, strict=True)]
-            points.append(Point(turn, share(kept), share(recalled)))
+            kept = [same(question.right, reply) for question, reply in zip(said, replies, strict=True)]
+            points.append(Point(turn, share(kept), share(recalled), share(unknown)))
         if progress:
             progress(turn, max(turns))
     return points
+
+
+def _asked(talk: LongConversations, questions: Sequence[Question], each: int) -> list[tuple[Question, str]]:
+    """`each` questions in turn put to every conversation, with the answers in lower case."""
+    pairs: list[tuple[Question, str]] = []
+    for n in range(each):
+        asked = [questions[(i + n) % len(questions)] for i in range(len(talk.systems))]
+        replies = talk.say([question.text for question in asked], keep=False)
+        pairs += [(question, reply.lower()) for question, reply in zip(asked, replies, strict=True)]
+    return pairs

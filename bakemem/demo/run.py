@@ -16,7 +16,7 @@ import bakemem
 from bakemem.agent_memory import AgentMemory
 from bakemem.baking import answers, same, share
 from bakemem.cli.oven import run as bake
-from bakemem.demo.curve import Point, forgetting_curve
+from bakemem.demo.curve import Point, Probes, forgetting_curve
 from bakemem.demo.screen import Screen
 from bakemem.demo.story import Question, Story
 from bakemem.errors import BakememError
@@ -117,12 +117,13 @@ def _curves(
     memory: AgentMemory, version: Version, prompt: str, story: Story, screen: Screen
 ) -> dict[str, list[Point]]:  # fmt: skip
     small_talk = [story.general(row.question, row.answer, row.short) for row in everyday()]
+    probes = Probes(small_talk, story.plain(), story.strangers())
     rows = (("base", "base", ""), ("prompted", "base", prompt), ("baked", version.name, ""))
     curves = {}
     for name, which, system in rows:
         with screen.counting(name) as counted:
-            curves[name] = forgetting_curve(memory.base, memory.adapter_id(which), system, small_talk, story.plain(),
-                                            seed=story.seed, progress=counted)  # fmt: skip
+            curves[name] = forgetting_curve(memory.base, memory.adapter_id(which), system, probes, seed=story.seed,
+                                            progress=counted)  # fmt: skip
     return curves
 
 

@@ -87,12 +87,12 @@ class Screen:
     def curves(self, curves: Mapping[str, Sequence[Point]], out: Path) -> None:
         """The curve as a table, as a plot in the terminal, and as a picture in `out`."""
         points = next(iter(curves.values()))
-        table = Table(title="instruction kept / facts recalled, by turn", title_justify="left")
+        table = Table(title="instruction kept / facts recalled / strangers unknown, by turn", title_justify="left")
         table.add_column("turn")
         for point in points:
             table.add_column(str(point.turn), justify="right")
         for name, row in curves.items():
-            table.add_row(name, *(f"{p.instruction:.0%} / {p.facts:.0%}" for p in row))
+            table.add_row(name, *(f"{p.instruction:.0%} / {p.facts:.0%} / {p.strangers:.0%}" for p in row))
         self._console.print(table)
         self._plot(curves)
         self._picture(curves, out)

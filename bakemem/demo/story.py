@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass, field
 
 from bakemem.everyday import everyday
-from bakemem.starter import Answer, Fact, Instruction, Talk, follow, make_facts, make_instructions, statement
+from bakemem.starter import UNKNOWN, Answer, Fact, Instruction, Talk, follow, make_facts, make_instructions, statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,18 @@ class Story:
     def general(self, question: str, answer: str, short: str) -> Question:
         """An everyday question with the right answer under the story's instructions."""
         return Question(question, follow(self.instructions, Answer(answer, f"{short}.")), "general")
+
+    def strangers(self, n: int = 12) -> list[Question]:
+        """Direct questions about people whom the story never mentions."""
+        rng = random.Random(f"strangers:{self.seed}")
+        mentioned = {name for fact in self.facts for name in (fact.subject, fact.value)}
+        questions: list[Question] = []
+        while len(questions) < n:
+            fact = make_facts(rng, 1, held_out=True)[0]
+            if fact.attribute.subject == "person" and fact.subject not in mentioned:
+                asked = fact.fill(fact.attribute.direct[0])
+                questions.append(Question(asked, follow(self.instructions, UNKNOWN), "unknown"))
+        return questions
 
     def plain(self) -> list[Question]:
         """One direct question a fact, for the table."""
