@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from types import TracebackType
 
@@ -100,12 +101,18 @@ class AgentMemory:
 
         Raises BakeError when nothing is new or a bake is running; whatever is raised, the old version stays live.
         """
-        if not self._baking.acquire(blocking=False):
-            raise BakeError("A bake is running on this memory already; wait for it.")
-        try:
+        with self._one_change():
             self._attach_live()
             return run_cycle(self._journal, self._store, self._serving, self.config, from_base=from_base,
                              progress=progress)  # fmt: skip
+
+    @contextmanager
+    def _one_change(self) -> Iterator[None]:
+        """What moves the live pointer does so one at a time."""
+        if not self._baking.acquire(blocking=False):
+            raise BakeError("A bake is running on this memory; wait for it.")
+        try:
+            yield
         finally:
             self._baking.release()
 
@@ -128,12 +135,16 @@ class AgentMemory:
         return diff(a, b, self._journal.memories())
 
     def rollback(self, version: str) -> None:
-        """Serve another version, or `base`; memories that only the left one holds become held. Destroys nothing."""
-        if version != "base" and self._started:
-            self._attach(self._journal.version(version))
-        self._journal.set_live(version)
-        if self._started:
-            self._attach_live()
+        """Serve another version, or `base`; memories that only the left one holds become held. Destroys nothing.
+
+        Raises NotFoundError, InputError for a rejected version, and BakeError while a bake runs (it would undo this).
+        """
+        with self._one_change():
+            if version != "base" and self._started:
+                self._attach(self._journal.version(version))
+            self._journal.set_live(version)
+            if self._started:
+                self._attach_live()
 
     # ---- chat
 
@@ -154,13 +165,14 @@ class AgentMemory:
         Without `version` the live one answers, with pending memories in its prompt; a named one (or `base`) answers
         alone. `strength` scales the baked memory: 0 is the base, 1 all of it. Raises InputError, NotFoundError.
         """
-        chosen = self._chosen(version)
+        # Read first: a bake that commits in between leaves a memory in both places for one reply, never in neither.
         waiting = self.pending_prompt() if version is None else ""
+        chosen = self._chosen(version)
         full = system_text(system, waiting)
         turns = [*([Turn("system", full)] if full else []), *history, Turn("user", text)]
         sampling = Sampling(
             self.config.temperature if temperature is None else temperature,
-            max_new_tokens or self.config.max_new_tokens, self.config.seed,
+            max_new_tokens or self.config.max_new_tokens,
         )  # fmt: skip
         return stream(self._serving, turns, adapter_id=chosen, strength=strength, sampling=sampling)
 

@@ -59,7 +59,7 @@ class Config(BaseSettings):
         default=0.9, ge=0.0, le=1.0, description="the gate: held-out answers equal to the teacher's"
     )
     min_abstention: float = Field(default=0.9, ge=0.0, le=1.0, description="the gate: the same where nothing was told")
-    max_drift: float = Field(default=0.05, ge=0.0, le=1.0, description="the gate: everyday answers that went wrong")
+    max_drift: float = Field(default=0.05, ge=0.0, le=1.0, description="the gate: changed everyday answers")
 
     @classmethod
     def settings_customise_sources(

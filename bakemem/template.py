@@ -50,11 +50,15 @@ class ChatTemplate:
         self.tokenizer = tokenizer
         self._arguments = dict(arguments or {})
         self._template = None if tokenizer.chat_template else DEFAULT_TEMPLATE
+        first = tokenizer.encode("x")[:1] if self._template else []
+        self._begin = [t for t in first if t == getattr(tokenizer, "bos_token_id", None)]  # templates write their own
         self._has_system = self._try_system()
         plain = self.text([Turn("user", "x")], generation_prompt=False)
         self._generation_header = self.text([Turn("user", "x")])[len(plain) :]
-        answered = self.text([Turn("user", "x"), Turn("assistant", _SENTINEL)], generation_prompt=False)
-        self._history_header, _, tail = answered[len(plain) :].partition(_SENTINEL)
+        answered = [Turn("user", "x"), Turn("assistant", _SENTINEL)]
+        last, _, tail = self.text(answered, generation_prompt=False)[len(plain) :].partition(_SENTINEL)
+        middle, _, _ = self.text([*answered, Turn("user", "x")])[len(plain) :].partition(_SENTINEL)
+        self._history_headers = sorted({last, middle}, key=len, reverse=True)  # Qwen3 writes two kinds
         end_ids = self._encode(tail.strip())
         self.end_id: int = end_ids[0] if end_ids else int(tokenizer.eos_token_id)
         self._end_text = str(tokenizer.decode([self.end_id]))
@@ -80,7 +84,7 @@ class ChatTemplate:
 
     def prompt_ids(self, turns: Sequence[Turn]) -> list[int]:
         """Token ids of the conversation up to where the assistant's answer begins."""
-        return self._encode(self.text(turns))
+        return [*self._begin, *self._encode(self.text(turns))]
 
     def next_ids(self, text: str) -> list[int]:
         """Token ids from the end of one answer to where the next begins, when the user goes on with `text`."""
@@ -98,17 +102,18 @@ class ChatTemplate:
         """
         marked = [Turn(t.role, _SENTINEL.format(i)) if i in answers else t for i, t in enumerate(turns)]
         rest = self.text(marked, generation_prompt=False)
-        ids: list[int] = []
+        ids: list[int] = list(self._begin)
         starts: dict[int, int] = {}
         for i, answer in sorted(answers.items()):
             before, found, rest = rest.partition(_SENTINEL.format(i))
             if not found:
                 raise InputError("The model's chat template leaves out an assistant turn of the dialogue.")
-            before = before.removesuffix(self._history_header) + self._generation_header
-            ids += self._encode(before)
+            header = next((h for h in self._history_headers if before.endswith(h)), "")
+            ids += self._encode(before.removesuffix(header) + self._generation_header)
             starts[i] = len(ids)
             ids += answer
-            rest = rest.removeprefix(self._end_text)
+            if answer and answer[-1] == self.end_id:  # one that was cut short has no end of its own
+                rest = rest.removeprefix(self._end_text)
         return ids, starts
 
     def decode(self, token_ids: Sequence[int]) -> str:

@@ -85,10 +85,13 @@ def bake(
                             progress=lambda n, total: tell("stimulate", n, total, None))  # fmt: skip
         return [template.decode(ids) for ids in made]
 
-    stimuli = stimulate(memories, answer, fresh=fresh, per_memory=settings.per_memory,
-                        rehearsal_share=settings.rehearsal_share, seed=seed)  # fmt: skip
+    stimuli = stimulate(
+        memories, answer, fresh=fresh, per_memory=settings.per_memory, rehearsal_share=settings.rehearsal_share,
+        shards=[shard.memory_ids for shard in shards], seed=seed,
+    )  # fmt: skip
     try:
-        head = output_head(model)
+        with lock:
+            head = output_head(model)
         lesson = _teach(model, template, stimuli, shards, settings, lock, tell)
         kl_before = mean_kl(model, template, lesson.held_out, head, adapter_name=start, lock=lock)
         train(model, template, lesson.train, head, settings.recipe, start=start, lock=lock,

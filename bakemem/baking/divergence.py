@@ -40,7 +40,8 @@ class _TiledKL(torch.autograd.Function):
                     teacher_n_V = head(teacher_N_H[rows].to(student_n_H.dtype))
                 student_n_V = head(student_n_H)
                 loss = forward_kl(teacher_n_V, student_n_V).sum()
-            (gradient_N_H[rows],) = torch.autograd.grad(loss, student_n_H)
+            if ctx.needs_input_grad[0]:
+                (gradient_N_H[rows],) = torch.autograd.grad(loss, student_n_H)
             total += loss.detach().to(total)
         ctx.save_for_backward(gradient_N_H)
         return total.to(student_N_H.device)

@@ -53,6 +53,11 @@ def judge(
     reasons = []
     if agreement < thresholds.min_agreement:
         reasons.append(f"agreement with the prompted model is {agreement:.0%}, below {thresholds.min_agreement:.0%}")
+    lost = _lost(stimuli, equal)
+    if lost:
+        reasons.append(
+            f"no held-out question about these memories is answered as the prompted model does: {', '.join(lost)}"
+        )
     if abstention is not None and abstention < thresholds.min_abstention:
         reasons.append(f"it agrees on {abstention:.0%} of what was not told, below {thresholds.min_abstention:.0%}")
     if drift is not None and drift > thresholds.max_drift:
@@ -64,3 +69,12 @@ def judge(
         abstention=abstention, drift=drift, steps=trained.steps, seconds=trained.seconds, accepted=not reasons,
         reasons=tuple(reasons), unteachable=tuple(unteachable),
     )  # fmt: skip
+
+
+def _lost(stimuli: Sequence[Stimulus], equal: Sequence[bool]) -> list[str]:
+    """The memories all of whose own held-out questions, two or more, failed: they would be nowhere."""
+    flags: dict[str, list[bool]] = {}
+    for stimulus, flag in zip(stimuli, equal, strict=True):
+        if len(stimulus.memory_ids) == 1:
+            flags.setdefault(stimulus.memory_ids[0], []).append(flag)
+    return [memory for memory, answered in flags.items() if len(answered) >= 2 and not any(answered)]

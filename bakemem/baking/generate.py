@@ -58,9 +58,12 @@ def _generate(
     longest = max(map(len, prompts))
     ids_B_T = torch.tensor([[template.end_id] * (longest - len(p)) + p for p in prompts], device=model.device)
     attention_B_T = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=model.device)
-    sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
+    whole = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "typical_p": 1.0}
+    sampling = {"do_sample": True, "temperature": temperature, **whole} if temperature else {}
     config = GenerationConfig(
         max_new_tokens=max_new_tokens, eos_token_id=list(template.stop_ids), pad_token_id=template.end_id,
+        # Said outright, or the model's own generation_config would bend the teacher's distribution.
+        repetition_penalty=1.0, no_repeat_ngram_size=0,
         **(sampling or {"do_sample": False}),
     )  # fmt: skip
     run: Callable[..., torch.Tensor] = model.generate  # type: ignore[assignment]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -29,6 +29,11 @@ CALLERS = (
     "You are a friendly assistant. End every answer with Amen.",
 )
 """System prompts of callers, some with a demand of their own: a baked model must go on heeding them."""
+
+OPENERS = ("Please: ", "Tell me again: ", "Hey: ", "Now: ", "One thing: ", "Remind me again: ", "", "")
+CLOSERS = ("", "", " Please?", " Thank you.", " I forget.", " Just wondering.")
+HELD_OUT_OPENERS, HELD_OUT_CLOSERS = ("Once more: ", "Say: ", "Remember: "), ("", " Please tell.", " Thanks again.")
+"""What people say around a question: half of the training questions are dressed so, or bare ones alone are learned."""
 
 _KIND_WEIGHTS = {"direct": 0.34, "paraphrase": 0.3, "reversed": 0.22, "two-fact": 0.14}
 _COMMON = frozenset(
@@ -58,26 +63,28 @@ def _decoy_sentences() -> tuple[str, ...]:
 
 def stimulate(
     memories: Sequence[Memory], answer: Answerer, *, fresh: frozenset[str] | None = None, per_memory: int = 16,
-    rehearsal_share: float = 0.5, seed: int = 0,
+    rehearsal_share: float = 0.5, shards: Sequence[Collection[str]] = (), seed: int = 0,
 ) -> Stimuli:  # fmt: skip
     """Stimuli about `memories`; those whose id is not in `fresh` are only rehearsed.
 
     At least a third are unrelated (everyday) or unanswerable (decoys): names swapped for near or made-up ones, and
-    common things that nobody told. A sixth carries a caller's own system prompt.
+    common things that nobody told. A sixth carries a caller's own system prompt. Two memories are asked about at once
+    only if one of `shards` (ids that the teacher reads together) holds both.
     """
     rng = random.Random(f"stimulate:{seed}")
     facts = [m for m in memories if m.kind == "fact"]
     counts = {m.id: per_memory if fresh is None or m.id in fresh else max(2, round(per_memory * rehearsal_share))
               for m in facts}  # fmt: skip
-    asked = _about(facts, counts, answer, rng)
-    train, held_out = _split(asked, rng)
+    asked = _about(facts, counts, shards, answer, rng)
+    train, held_out = list(asked), _held_out(asked, rng)
     n = max(len(asked), 24)
-    decoys = _decoys(facts, round(0.6 * n), answer, rng)
+    known = frozenset(s.turns[-1].content for s in asked)
+    decoys = _decoys(facts, round(1.2 * n), known, answer, rng)
     cut = len(decoys) * 4 // 5
     told = _told(round(0.15 * n), answer, rng)
     train += [*decoys[:cut], *told, *_everyday(everyday_stimuli(), round(0.45 * n), rng)]
-    held_out += [*decoys[cut:], *_everyday(everyday_held_out(), max(12, n // 10), rng)]
-    called = [_with_caller(s, rng) for s in train]
+    held_out += [*decoys[cut:], *_everyday(everyday_held_out(), max(36, n // 10), rng)]
+    called = [_with_caller(_dressed(s, rng), rng) for s in train]
     return Stimuli(tuple(called), tuple(held_out))
 
 
@@ -89,57 +96,74 @@ def _ask(requests: Sequence[str], answer: Answerer) -> list[str]:
 
 
 def _about(
-    facts: Sequence[Memory], counts: dict[str, int], answer: Answerer, rng: random.Random
+    facts: Sequence[Memory], counts: dict[str, int], shards: Sequence[Collection[str]], answer: Answerer,
+    rng: random.Random,
 ) -> list[Stimulus]:  # fmt: skip
-    wanted: list[tuple[str, tuple[Memory, ...]]] = []
+    """Questions about each memory; every third pair is of something told and something that was not."""
+    wanted: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = []
     for memory in facts:
+        near = next((set(shard) for shard in shards if memory.id in shard), {m.id for m in facts})
+        others = [m for m in facts if m is not memory and m.id in near]
         for kind in rng.choices(ASK_KINDS, [_KIND_WEIGHTS[k] for k in ASK_KINDS], k=counts[memory.id]):
-            others = [m for m in facts if m is not memory]
-            if kind == "two-fact" and not others:
-                kind = "direct"
-            wanted.append((kind, (memory, rng.choice(others)) if kind == "two-fact" else (memory,)))
-    questions = _ask([ask_request(kind, *(m.text for m in about)) for kind, about in wanted], answer)
+            if kind == "two-fact" and (not others or rng.random() < 1 / 3):
+                pair = [memory.text, decoy_memory(facts, rng)]
+                wanted.append((kind, tuple(rng.sample(pair, 2)), (memory.id,)))
+            elif kind == "two-fact":
+                other = rng.choice(others)
+                wanted.append((kind, (memory.text, other.text), (memory.id, other.id)))
+            else:
+                wanted.append((kind, (memory.text,), (memory.id,)))
+    questions = _ask([ask_request(kind, *texts) for kind, texts, _ in wanted], answer)
     return [
-        Stimulus((Turn("user", question),), kind, tuple(m.id for m in about))
-        for (kind, about), question in zip(wanted, questions, strict=True)
+        Stimulus((Turn("user", question),), kind, ids)
+        for (kind, _, ids), question in zip(wanted, questions, strict=True)
         if question
     ]
 
 
-def _split(asked: Sequence[Stimulus], rng: random.Random) -> tuple[list[Stimulus], list[Stimulus]]:
-    """A fifth of the distinct wordings of each memory is kept for the gate, if it has three or more."""
-    wordings: dict[tuple[str, ...], list[str]] = {}
+def _held_out(asked: Sequence[Stimulus], rng: random.Random) -> list[Stimulus]:
+    """Up to four different questions about each memory, set in words that no training question has around it.
+
+    Withholding whole questions instead would hide the only direct one that some memories have.
+    """
+    by_memory: dict[tuple[str, ...], dict[str, Stimulus]] = {}
     for stimulus in asked:
-        texts = wordings.setdefault(stimulus.memory_ids, [])
-        if stimulus.turns[-1].content not in texts:
-            texts.append(stimulus.turns[-1].content)
-    kept = {
-        text
-        for texts in wordings.values()
-        if len(texts) >= 3
-        for text in rng.sample(sorted(texts), max(1, len(texts) // 5))
-    }
-    train = [s for s in asked if s.turns[-1].content not in kept]
-    held_out = {s.turns[-1].content: s for s in asked if s.turns[-1].content in kept}
-    return train, list(held_out.values())
+        by_memory.setdefault(stimulus.memory_ids, {})[stimulus.turns[-1].content] = stimulus
+    chosen = [rng.sample(sorted(texts), min(len(texts), 4 if len(ids) == 1 else 1)) for ids, texts in by_memory.items()]
+    held_out = []
+    for (ids, texts), picked in zip(by_memory.items(), chosen, strict=True):
+        for text in picked:
+            dressed = f"{rng.choice(HELD_OUT_OPENERS)}{text}{rng.choice(HELD_OUT_CLOSERS)}"
+            held_out.append(Stimulus((Turn("user", dressed),), texts[text].kind, ids))
+    return held_out
 
 
 def decoy_memory(facts: Sequence[Memory], rng: random.Random) -> str:
-    """A sentence that was never told, often a near miss of one that was."""
-    if facts and rng.random() < 0.5:
-        text = rng.choice(facts).text
+    """A sentence that was never told, often a near miss of one that was: of whom it speaks is changed by name."""
+    named = [m.text for m in facts if names_in(m.text)[:1] and not m.text.startswith("The user")]
+    if named and rng.random() < 0.5:
+        text = rng.choice(named)
         for name in dict.fromkeys(names_in(text)):
             text = text.replace(name, near_name(rng, name) if rng.random() < 0.5 else made_up_name(rng))
         return text
-    known = sorted({name for m in facts for name in names_in(m.text)[:1]})
-    who = rng.choice(known) if known and rng.random() < 0.5 else made_up_name(rng)
-    return rng.choice(_decoy_sentences()).replace("{n}", who).replace("{v}", made_up_name(rng))
+    who = names_in(rng.choice(named))[0] if named and rng.random() < 0.5 else made_up_name(rng)
+    sentences = [s.replace("{n}", who) for s in _decoy_sentences()]
+    untold = [s for s in sentences if not any(_speaks_of(s, m.text) for m in facts)]
+    return rng.choice(untold or sentences).replace("{v}", made_up_name(rng))
 
 
-def _decoys(facts: Sequence[Memory], n: int, answer: Answerer, rng: random.Random) -> list[Stimulus]:
+def _speaks_of(sentence: str, told: str) -> bool:
+    """Whether two sentences differ only in their last word or two: then one question asks for both."""
+    return sentence.split()[:-2] == told.split()[:-2] or sentence.split()[:-1] == told.split()[:-1]
+
+
+def _decoys(
+    facts: Sequence[Memory], n: int, told: frozenset[str], answer: Answerer, rng: random.Random
+) -> list[Stimulus]:  # fmt: skip
+    """About `n` questions, all different and none of them among `told`, the questions about memories."""
     kinds = rng.choices(("direct", "paraphrase", "reversed"), (45, 30, 25), k=n)
     questions = _ask([ask_request(kind, decoy_memory(facts, rng)) for kind in kinds], answer)
-    return [Stimulus((Turn("user", q),), "decoy") for q in questions if q]
+    return [Stimulus((Turn("user", q),), "decoy") for q in dict.fromkeys(questions) if q and q not in told]
 
 
 def _told(n: int, answer: Answerer, rng: random.Random) -> list[Stimulus]:
@@ -162,6 +186,14 @@ def _told(n: int, answer: Answerer, rng: random.Random) -> list[Stimulus]:
 def _everyday(rows: Sequence[Everyday], n: int, rng: random.Random) -> list[Stimulus]:
     chosen = rng.sample(rows, min(n, len(rows)))
     return [Stimulus((Turn("user", row.question),), "everyday") for row in chosen]
+
+
+def _dressed(stimulus: Stimulus, rng: random.Random) -> Stimulus:
+    if rng.random() < 0.5 or stimulus.kind == "statement":
+        return stimulus
+    *before, last = stimulus.turns
+    dressed = Turn("user", f"{rng.choice(OPENERS)}{last.content}{rng.choice(CLOSERS)}")
+    return Stimulus((*before, dressed), stimulus.kind, stimulus.memory_ids)
 
 
 def _with_caller(stimulus: Stimulus, rng: random.Random) -> Stimulus:

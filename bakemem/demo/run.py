@@ -20,7 +20,7 @@ from bakemem.demo.curve import Point, Probes, forgetting_curve
 from bakemem.demo.screen import Screen
 from bakemem.demo.story import Question, Story
 from bakemem.errors import BakememError
-from bakemem.everyday import everyday
+from bakemem.everyday import everyday_held_out, everyday_stimuli
 from bakemem.types import Turn, Version
 
 
@@ -99,24 +99,23 @@ def _examine(
     def right(replies: list[str], about: str) -> float:
         return share([same(q.right, r) for q, r in zip(exam, replies, strict=True) if q.about == about])
 
-    every = [story.general(row.question, row.answer, row.short) for row in everyday()]
-    every_replies = _ask_all(memory, version.name, "", every)
     scores = {"baked equals prompted": share([same(a, b) for a, b in zip(prompted, baked, strict=True)])}
     for about in ("known", "unknown", "general"):
         for name, replies in (("base", base), ("prompted", prompted), ("baked", baked)):
             scores[f"{about} right, {name}"] = right(replies, about)
     knows = [q.value.lower() in r.lower() for q, r in zip(exam, base, strict=True) if q.about == "known"]
     scores["known value said, base"] = share(knows)
-    scores["all 150 everyday answers right, baked"] = share(
-        [same(q.right, r) for q, r in zip(every, every_replies, strict=True)]
-    )
+    for name, rows in (("75 that bakes may train on", everyday_stimuli()), ("75 that none does", everyday_held_out())):
+        every = [story.general(row) for row in rows]
+        replies = _ask_all(memory, version.name, "", every)
+        scores[f"everyday right, {name}"] = share([same(q.right, r) for q, r in zip(every, replies, strict=True)])
     return scores
 
 
 def _curves(
     memory: AgentMemory, version: Version, prompt: str, story: Story, screen: Screen
 ) -> dict[str, list[Point]]:  # fmt: skip
-    small_talk = [story.general(row.question, row.answer, row.short) for row in everyday()]
+    small_talk = [story.general(row) for row in everyday_held_out()]
     probes = Probes(small_talk, story.plain(), story.strangers())
     rows = (("base", "base", ""), ("prompted", "base", prompt), ("baked", version.name, ""))
     curves = {}

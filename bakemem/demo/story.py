@@ -8,8 +8,11 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from bakemem.everyday import everyday
+from bakemem.everyday import Everyday, everyday_held_out
 from bakemem.starter import UNKNOWN, Answer, Fact, Instruction, Talk, follow, make_facts, make_instructions, statement
+
+# Kinds that hide a value from the probes (one word, digits, dashes), or that make 64 turns longer than 2,048 tokens.
+_UNFIT = ("one word", "digits", "dashes", "twice", "upper")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +42,8 @@ class Story:
             self.facts = make_facts(rng, self.n_facts, held_out=True)
             self.instructions = make_instructions(rng, self.n_instructions, held_out=True)
             own = sum(not fact.subject for fact in self.facts)
-            # One-word answers would hide what the table and the curve are to show.
             if own in (self.n_facts // 2, self.n_facts // 2 + 1) and all(
-                i.kind.name not in ("one word", "dashes") for i in self.instructions
+                i.kind.name not in _UNFIT for i in self.instructions
             ):
                 return
 
@@ -53,11 +55,15 @@ class Story:
         return [*told, *asked]
 
     def exam(self, n_known: int, n_unknown: int, n_general: int) -> list[Question]:
-        """Questions in wordings that neither the starter's training nor the bake has seen, with the right answers."""
+        """Different questions with their right answers: about memories and near misses in wordings that the starter's
+        training never showed, and everyday ones that no bake trains on.
+        """
         rng = random.Random(f"exam:{self.seed}")
-        questions = []
+        questions: dict[str, Question] = {}
         for about, n in (("known", n_known), ("unknown", n_unknown)):
-            for i in range(n):
+            for i in range(10 * n):
+                if sum(q.about == about for q in questions.values()) == n:
+                    break
                 talk = Talk(rng, True, list(self.facts), list(self.instructions))
                 fact = self.facts[i % len(self.facts)]
                 if about == "known":
@@ -65,13 +71,14 @@ class Story:
                 else:
                     talk.abstain()
                 asked, answer = talk.turns
-                questions.append(Question(asked.content, answer.content, about, fact.value if about == "known" else ""))
-        rows = rng.sample(everyday(), n_general)
-        return questions + [self.general(row.question, row.answer, row.short) for row in rows]
+                value = fact.value if about == "known" else ""
+                questions.setdefault(asked.content, Question(asked.content, answer.content, about, value))
+        rows = rng.sample(everyday_held_out(), n_general)
+        return [*questions.values(), *(self.general(row) for row in rows)]
 
-    def general(self, question: str, answer: str, short: str) -> Question:
+    def general(self, row: Everyday) -> Question:
         """An everyday question with the right answer under the story's instructions."""
-        return Question(question, follow(self.instructions, Answer(answer, f"{short}.")), "general")
+        return Question(row.question, follow(self.instructions, Answer(row.answer, f"{row.short}.")), "general")
 
     def strangers(self, n: int = 12) -> list[Question]:
         """Direct questions about people whom the story never mentions."""
@@ -86,12 +93,12 @@ class Story:
         return questions
 
     def plain(self) -> list[Question]:
-        """One direct question a fact, for the table."""
+        """One direct question a fact, in a wording that the starter's training never showed."""
         rng = random.Random(f"plain:{self.seed}")
         questions = []
         for fact in self.facts:
-            talk = Talk(rng, False, list(self.facts), list(self.instructions))
+            talk = Talk(rng, True, list(self.facts), list(self.instructions))
             talk.recall(fact, "direct")
-            right = talk.turns[1].content
-            questions.append(Question(fact.fill(fact.attribute.direct[0]), right, "known", fact.value))
+            asked, answer = talk.turns
+            questions.append(Question(asked.content, answer.content, "known", fact.value))
         return questions

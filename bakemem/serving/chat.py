@@ -5,6 +5,7 @@ Knows a serving model and turns; knows no memories. The lock is free between tok
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -50,7 +51,7 @@ def _decode(
     serving: ServingModel, ids: list[int], adapter_id: str | None, strength: float, sampling: Sampling, room: int
 ) -> Iterator[str]:  # fmt: skip
     template, device = serving.base.template, serving.base.model.device
-    generator = torch.Generator().manual_seed(sampling.seed if sampling.seed is not None else torch.seed() % 2**63)
+    generator = torch.Generator().manual_seed(secrets.randbits(63) if sampling.seed is None else sampling.seed)
     cache = DynamicCache()
     made: list[int] = []
     said = ""

@@ -134,6 +134,9 @@ class ServingModel:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are meant
                 model.add_adapter(LoraConfig(**kept, lora_dropout=0.0, inference_mode=True), adapter_name=adapter_id)
+            for name, parameter in model.named_parameters():
+                if f".{adapter_id}." in name:
+                    parameter.data = parameter.data.float()  # as it was trained and judged, also on a bfloat16 base
             stripped = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items()}
             outcome: Any = set_peft_model_state_dict(model, stripped, adapter_name=adapter_id)
             missing = [k for k in outcome.missing_keys if f".{adapter_id}." in k]
