@@ -45,7 +45,7 @@ class Config(BaseSettings):
     steps: int | None = Field(
         default=None, ge=1, description="optimizer steps; unset: grows with the number of memories"
     )
-    questions_per_memory: int = Field(default=16, ge=1, description="stimuli asked about each memory")
+    questions_per_memory: int = Field(default=32, ge=1, description="stimuli asked about each memory")
     rehearsal_share: float = Field(default=0.5, ge=0.0, le=1.0, description="of those, for memories baked before")
     max_dialogue_turns: int = Field(default=30, ge=1, description="trajectories packed into one long training dialogue")
     max_sequence_tokens: int = Field(default=1024, ge=64, description="longest training dialogue, in tokens")
@@ -56,10 +56,13 @@ class Config(BaseSettings):
     )
 
     min_agreement: float = Field(
-        default=0.9, ge=0.0, le=1.0, description="the gate: held-out answers equal to the teacher's"
+        default=0.8, ge=0.0, le=1.0, description="the gate: held-out answers equal to the teacher's"
     )
-    min_abstention: float = Field(default=0.9, ge=0.0, le=1.0, description="the gate: the same where nothing was told")
-    max_drift: float = Field(default=0.05, ge=0.0, le=1.0, description="the gate: changed everyday answers")
+    min_abstention: float = Field(default=0.8, ge=0.0, le=1.0, description="the gate: the same where nothing was told")
+    min_each: float = Field(
+        default=0.25, ge=0.0, le=1.0, description="the gate: of each memory's own held-out questions, right ones"
+    )
+    max_drift: float = Field(default=0.2, ge=0.0, le=1.0, description="the gate: changed everyday answers")
 
     @classmethod
     def settings_customise_sources(

@@ -50,10 +50,10 @@ def settings_of(config: Config, width: int, n_memories: int) -> Settings:
     """The bake's settings from the user's; what is unset follows the model's width and the number of memories."""
     recipe = Recipe(
         rank=config.rank, alpha=config.alpha, learning_rate=config.learning_rate or default_learning_rate(width),
-        steps=config.steps or min(400, 60 + 5 * n_memories), max_dialogue_turns=config.max_dialogue_turns,
+        steps=config.steps or min(400, 100 + 10 * n_memories), max_dialogue_turns=config.max_dialogue_turns,
         max_sequence_tokens=config.max_sequence_tokens, seed=config.seed,
     )  # fmt: skip
-    thresholds = Thresholds(config.min_agreement, config.min_abstention, config.max_drift)
+    thresholds = Thresholds(config.min_agreement, config.min_abstention, config.max_drift, config.min_each)
     return Settings(recipe, thresholds, config.questions_per_memory, config.rehearsal_share,
                     min(64, config.max_new_tokens))  # fmt: skip
 

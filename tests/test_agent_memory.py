@@ -16,7 +16,8 @@ from bakemem.testing import MemoryIndex
 from bakemem.types import Turn
 from bakemem.versions import VersionStore
 
-LENIENT = {"min_agreement": 0.0, "min_abstention": 0.0, "max_drift": 1.0, "steps": 12, "questions_per_memory": 4,
+LENIENT = {"min_agreement": 0.0, "min_abstention": 0.0, "max_drift": 1.0, "min_each": 0.0,
+           "steps": 12, "questions_per_memory": 4,
            "max_new_tokens": 8, "rank": 4, "alpha": 8}  # fmt: skip
 OpenMemory = Callable[..., AgentMemory]
 

@@ -18,9 +18,10 @@ ABOUT = ("direct", "paraphrase", "reversed", "two-fact")
 class Thresholds:
     """What a candidate must reach, as shares in 0…1."""
 
-    min_agreement: float = 0.9
-    min_abstention: float = 0.9
-    max_drift: float = 0.05
+    min_agreement: float = 0.8
+    min_abstention: float = 0.8
+    max_drift: float = 0.2
+    min_each: float = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +54,9 @@ def judge(
     reasons = []
     if agreement < thresholds.min_agreement:
         reasons.append(f"agreement with the prompted model is {agreement:.0%}, below {thresholds.min_agreement:.0%}")
-    lost = _lost(stimuli, equal)
+    lost = _lost(stimuli, equal, thresholds.min_each)
     if lost:
-        reasons.append(
-            f"no held-out question about these memories is answered as the prompted model does: {', '.join(lost)}"
-        )
+        reasons.append(f"these memories are not answered as the prompted model does: {', '.join(lost)}")
     if abstention is not None and abstention < thresholds.min_abstention:
         reasons.append(f"it agrees on {abstention:.0%} of what was not told, below {thresholds.min_abstention:.0%}")
     if drift is not None and drift > thresholds.max_drift:
@@ -71,10 +70,10 @@ def judge(
     )  # fmt: skip
 
 
-def _lost(stimuli: Sequence[Stimulus], equal: Sequence[bool]) -> list[str]:
-    """The memories all of whose own held-out questions, two or more, failed: they would be nowhere."""
+def _lost(stimuli: Sequence[Stimulus], equal: Sequence[bool], least: float) -> list[str]:
+    """The memories with two or more held-out questions of their own and too few right: they would be nowhere."""
     flags: dict[str, list[bool]] = {}
     for stimulus, flag in zip(stimuli, equal, strict=True):
         if len(stimulus.memory_ids) == 1:
             flags.setdefault(stimulus.memory_ids[0], []).append(flag)
-    return [memory for memory, answered in flags.items() if len(answered) >= 2 and not any(answered)]
+    return [memory for memory, answered in flags.items() if len(answered) >= 2 and share(answered) < least]

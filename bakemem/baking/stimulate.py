@@ -189,9 +189,9 @@ def _everyday(rows: Sequence[Everyday], n: int, rng: random.Random) -> list[Stim
 
 
 def _dressed(stimulus: Stimulus, rng: random.Random) -> Stimulus:
-    if rng.random() < 0.5 or stimulus.kind == "statement":
-        return stimulus
     *before, last = stimulus.turns
+    if rng.random() < 0.5 or not last.content.endswith("?"):
+        return stimulus
     dressed = Turn("user", f"{rng.choice(OPENERS)}{last.content}{rng.choice(CLOSERS)}")
     return Stimulus((*before, dressed), stimulus.kind, stimulus.memory_ids)
 
