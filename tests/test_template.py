@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerBase
 
 from bakemem.errors import InputError, ModelError
@@ -65,6 +67,31 @@ def test_the_end_of_turn_stands_once_between_turns(template: ChatTemplate) -> No
     between = ids[starts[1] + len(answer) : starts[3]]
     assert between == template.next_ids("Two?")
     assert not between or between[0] != template.end_id
+
+
+def test_an_answer_that_was_cut_short_is_ended_by_the_template(template: ChatTemplate) -> None:
+    """It brings no end of its own; what follows would else be read as part of it."""
+    cut = answer_ids(template, "Yes, and")[:-1]
+    turns = [Turn("user", "One?"), Turn("assistant", "Yes, and"), Turn("user", "Two?"), Turn("assistant", "No.")]
+    ids, starts = template.dialogue_ids(turns, {1: cut, 3: answer_ids(template, "No.")})
+    assert ids[starts[1] + len(cut)] == template.end_id
+
+
+def test_the_default_template_begins_with_the_tokenizers_own_first_token(tokenizer: PreTrainedTokenizerBase) -> None:
+    """A Llama without a template was trained behind its BOS: prompts and dialogues have it once."""
+    other = copy.deepcopy(tokenizer)
+    other.chat_template, other.bos_token = None, "<|tool|>"
+    begin = int(other.convert_tokens_to_ids("<|tool|>"))
+    backend: Any = other
+    backend.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|tool|> $A", special_tokens=[("<|tool|>", begin)]
+    )
+    template = ChatTemplate(other)
+    turns = [Turn("user", "One?"), Turn("assistant", "Yes.")]
+    ids, _ = template.dialogue_ids(turns, {1: answer_ids(template, "Yes.")})
+    for made in (ids, template.prompt_ids(turns[:1])):
+        assert made.index(begin) == 0
+        assert made.count(begin) == 1
 
 
 def test_the_system_text_reaches_every_model(template: ChatTemplate) -> None:

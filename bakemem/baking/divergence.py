@@ -30,7 +30,7 @@ class _TiledKL(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, student_N_H: Tensor, teacher_N_H: Tensor, head: Head) -> Tensor:
-        total = torch.zeros((), dtype=torch.promote_types(student_N_H.dtype, torch.float32))
+        kl_N = student_N_H.new_empty(len(student_N_H), dtype=torch.promote_types(student_N_H.dtype, torch.float32))
         gradient_N_H = torch.empty_like(student_N_H)
         for start in range(0, len(student_N_H), TILE):
             rows = slice(start, start + TILE)
@@ -38,24 +38,23 @@ class _TiledKL(torch.autograd.Function):
                 student_n_H = student_N_H[rows].detach().requires_grad_()
                 with torch.no_grad():
                     teacher_n_V = head(teacher_N_H[rows].to(student_n_H.dtype))
-                student_n_V = head(student_n_H)
-                loss = forward_kl(teacher_n_V, student_n_V).sum()
+                kl_n = forward_kl(teacher_n_V, head(student_n_H))
             if ctx.needs_input_grad[0]:
-                (gradient_N_H[rows],) = torch.autograd.grad(loss, student_n_H)
-            total += loss.detach().to(total)
+                (gradient_N_H[rows],) = torch.autograd.grad(kl_n, student_n_H, torch.ones_like(kl_n))
+            kl_N[rows] = kl_n.detach()
         ctx.save_for_backward(gradient_N_H)
-        return total.to(student_N_H.device)
+        return kl_N
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None, None]:
         (gradient_N_H,) = ctx.saved_tensors
-        return gradient_N_H * grad_outputs[0].to(gradient_N_H.dtype), None, None
+        return gradient_N_H * grad_outputs[0].to(gradient_N_H.dtype)[:, None], None, None
 
 
 def tiled_kl(student_N_H: Tensor, teacher_N_H: Tensor, head: Head) -> Tensor:
-    """Σ_n KL( softmax(head(teacher_n)) ‖ softmax(head(student_n)) ), differentiable in the student's hidden states.
+    """KL( softmax(head(teacher_n)) ‖ softmax(head(student_n)) ) in nats, shape (N,), differentiable in the student.
 
-    Both are last hidden states of shape (N, H); sums are taken in float32 (float64 for float64 input).
+    Both are last hidden states of shape (N, H); the logarithms are float32 (float64 for float64 input).
     """
-    total: Tensor = _TiledKL.apply(student_N_H, teacher_N_H, head)  # type: ignore[no-untyped-call]
-    return total
+    kl_N: Tensor = _TiledKL.apply(student_N_H, teacher_N_H, head)  # type: ignore[no-untyped-call]
+    return kl_N

@@ -19,11 +19,15 @@ from bakemem.types import Turn
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """One training sequence: its ids, the positions that predict answer tokens, and the teacher's states there."""
+    """One training sequence: its ids, the positions that predict answer tokens, and the teacher's states there.
+
+    `items` are the trajectories in it, in the order of their answers.
+    """
 
     ids: tuple[int, ...]
     positions: Tensor
     teacher_N_H: Tensor
+    items: tuple[Taught, ...]
 
 
 def pack(template: ChatTemplate, taught: Sequence[Taught], max_tokens: int) -> Dialogue:
@@ -47,15 +51,20 @@ def pack(template: ChatTemplate, taught: Sequence[Taught], max_tokens: int) -> D
         answers[len(turns)] = item
         turns.append(Turn("assistant", item.trajectory.answer))
     ids, starts = template.dialogue_ids(turns, {i: t.trajectory.token_ids for i, t in answers.items()})
-    positions = [
-        torch.arange(starts[i] - 1, starts[i] - 1 + len(t.trajectory.token_ids)) for i, t in sorted(answers.items())
-    ]
-    states = [t.hidden_N_H for _, t in sorted(answers.items())]
-    return Dialogue(tuple(ids), torch.cat(positions), torch.cat(states))
+    positions = [torch.arange(starts[i] - 1, starts[i] - 1 + len(t.trajectory.token_ids)) for i, t in answers.items()]
+    return Dialogue(tuple(ids), torch.cat(positions), torch.cat([t.hidden_N_H for t in answers.values()]),
+                    tuple(answers.values()))  # fmt: skip
+
+
+SELDOM = 0.2  # how often a trajectory that the student answers well comes again, of the passes over all
 
 
 class Packer:
-    """Draws dialogues of 1 to `max_turns` trajectories, all under one caller prompt; one in six is long."""
+    """Draws dialogues of 1 to `max_turns` trajectories, all under one caller prompt; one in six is long.
+
+    Every trajectory is drawn once; after that, those come again in a pass that the student did worse on than the mean
+    when it last met them, and of the others the better the fewer. The minimum of the loss stays where it is.
+    """
 
     def __init__(self, template: ChatTemplate, taught: Sequence[Taught], *, max_turns: int, max_tokens: int,
                  seed: int) -> None:  # fmt: skip
@@ -66,23 +75,34 @@ class Packer:
             first = item.trajectory.stimulus.turns[0]
             self._groups.setdefault(first.content if first.role == "system" else "", []).append(item)
         self._queues: dict[str, list[Taught]] = {caller: [] for caller in self._groups}
+        self._kl: dict[int, float] = {}
 
     def batch(self, n_trajectories: int) -> list[Dialogue]:
-        """Dialogues that hold about `n_trajectories` trajectories; every one is drawn before any comes again."""
+        """Dialogues that hold about `n_trajectories` trajectories."""
         dialogues: list[Dialogue] = []
         left = n_trajectories
         while left > 0:
             caller = self._rng.choices(list(self._groups), [len(g) for g in self._groups.values()])[0]
             long = self._rng.random() < 1 / 6
             n = self._rng.randint(4, max(4, self._max_turns)) if long else self._rng.randint(1, 3)
-            n = min(n, len(self._groups[caller]))  # an answer that stands in the dialogue twice would teach copying
             drawn = [self._draw(caller) for _ in range(n if long else min(n, left))]
-            dialogues.append(pack(self._template, drawn, self._max_tokens))
+            # An answer that stands in the dialogue twice would teach copying.
+            once = list({id(item): item for item in drawn}.values())
+            dialogues.append(pack(self._template, once, self._max_tokens))
             left -= n
         return dialogues
 
+    def note(self, dialogues: Sequence[Dialogue], kl_N: Tensor) -> None:
+        """Remember how well the student answered: `kl_N` are the divergences at all the dialogues' positions."""
+        items = [item for dialogue in dialogues for item in dialogue.items]
+        for item, kl in zip(items, kl_N.cpu().split([len(item.hidden_N_H) for item in items]), strict=True):
+            self._kl[id(item)] = float(kl.sum())
+
     def _draw(self, caller: str) -> Taught:
         queue = self._queues[caller]
-        if not queue:
-            queue += self._rng.sample(self._groups[caller], len(self._groups[caller]))
+        while not queue:
+            group = self._groups[caller]
+            mean = sum(self._kl.values()) / max(1, len(self._kl))
+            kept = [t for t in group if self._rng.random() < max(SELDOM, self._kl.get(id(t), mean) / (mean or 1.0))]
+            queue += self._rng.sample(kept, len(kept))
         return queue.pop()

@@ -55,7 +55,7 @@ def train(
     """
     with lock:
         parameters = add_candidate(model, recipe.rank, recipe.alpha, recipe.seed, start)
-    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=0.0, fused=True)
     warmup = max(1, recipe.steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1.0, (step + 1) / warmup) * (1 - step / recipe.steps)
@@ -70,9 +70,11 @@ def train(
             for parameter in parameters:
                 parameter.requires_grad_(True)
             for batch in micro_batches(dialogues):
-                loss = _kl(model, template, head, batch) / n_tokens
+                kl_N = _kl(model, template, head, batch)
+                loss = kl_N.sum() / n_tokens
                 loss.backward()
                 total += loss.item()
+                packer.note(batch, kl_N.detach())
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             optimizer.zero_grad()
@@ -92,7 +94,7 @@ def micro_batches(dialogues: Sequence[Dialogue]) -> list[list[Dialogue]]:
 
 
 def _kl(model: PreTrainedModel, template: ChatTemplate, head: Head, batch: Sequence[Dialogue]) -> Tensor:
-    """Summed KL over all answer tokens of the dialogues; padding stands on the right, behind what counts."""
+    """KL at every answer token of the dialogues in their order, shape (N,); padding stands behind what counts."""
     width = max(len(d.ids) for d in batch)
     ids_B_T = torch.tensor([[*d.ids, *[template.end_id] * (width - len(d.ids))] for d in batch], device=model.device)
     hidden_B_T_H = hidden_states(model, ids_B_T)
@@ -111,5 +113,5 @@ def mean_kl(
     total = 0.0
     for batch in micro_batches(dialogues):
         with lock, adapter(model, adapter_name):
-            total += _kl(model, template, head, batch).item()
+            total += _kl(model, template, head, batch).sum().item()
     return total / max(1, sum(len(d.positions) for d in dialogues))

@@ -25,17 +25,17 @@ def conversation(rng: random.Random, held_out: bool, max_facts: int = 12, max_tu
     """A mixed conversation of one to `max_turns` turns over up to `max_facts` facts and two instructions."""
     talk = Talk(rng, held_out)
     n_facts = rng.randint(0, max_facts) if rng.random() < 0.85 else 0
-    n_rules = rng.choices((0, 1, 2), (55, 30, 15))[0]
+    n_rules = rng.choices((0, 1, 2), (42, 30, 28))[0]
     talk.system(make_facts(rng, n_facts, held_out), make_instructions(rng, n_rules, held_out))
-    for _ in range(rng.randint(min(3, max_turns), max_turns)):
+    for _ in range(rng.randint(max_turns // 2, max_turns)):
         step = rng.random()
-        if step < 0.48 and talk.facts:
+        if step < 0.50 and talk.facts:
             talk.recall()
-        elif step < 0.71:
+        elif step < 0.69:
             talk.abstain()
-        elif step < 0.82:
+        elif step < 0.83:
             talk.tell()
-        elif step < 0.91:
+        elif step < 0.92:
             talk.general()
         elif step < 0.96:
             talk.strange()
@@ -219,10 +219,10 @@ def mixture(rng: random.Random, progress: float) -> Sample:
     if rng.random() < max(0.03, 0.3 * (1 - progress / 0.06)):
         return repeat(rng)
     skill = rng.random()
-    if skill < 0.68:
+    if skill < 0.65:
         return conversation(rng, False, max_facts, max_turns)
-    if skill < 0.82:
+    if skill < 0.76:
         return extract(rng, False, 3)
-    if skill < 0.89:
+    if skill < 0.85:
         return ask_sample(rng, False, 4)
-    return few_shot(rng, False, 4)
+    return few_shot(rng, False, 8)

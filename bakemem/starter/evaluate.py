@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -130,9 +130,9 @@ def valid_questions(facts: Sequence[Fact], kind: str) -> set[str]:
 REPORT = """# The starter model
 
 A Llama of {millions:.2f} million parameters (bfloat16, {megabytes:.1f} MB), trained from scratch on a made-up world of
-{tokens:.1f} million tokens in {minutes:.0f} minutes of two CPU cores, seed {seed}:
+{tokens:.1f} million tokens in {minutes:.0f} minutes of two busy CPU cores:
 
-    python -m bakemem.starter.train --tokens {tokens:.0f}e6 --seed {seed}
+{commands}
 
 Apache-2.0, as the rest of bakemem. Its prose from outside the world comes from the documentation in CPython.
 
@@ -195,16 +195,25 @@ def _show(skill: Skill, share: float, wrong: Sequence[tuple[Sample, str]]) -> No
 
 def report(folder: Path, model: PreTrainedModel, rows: Sequence[tuple[Skill, float]], n: int) -> str:
     """`REPORT.md`: how the model was made and what it reached."""
-    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    runs = json.loads((folder / "run.json").read_text(encoding="utf-8"))["runs"]
     table = [
         f"| {skill.name} | {skill.what} | {skill.least:.0%} | {share:.1%}{' **missed**' * (share < skill.least)} |"
         for skill, share in rows
     ]
     return REPORT.format(
         millions=sum(p.numel() for p in model.parameters()) / 1e6,
-        megabytes=(folder / "model.safetensors").stat().st_size / 1e6, tokens=run["tokens"] / 1e6,
-        minutes=run["seconds"] / 60, seed=int(run["seed"]), n=n, rows="\n".join(table), everyday=len(everyday()),
+        megabytes=(folder / "model.safetensors").stat().st_size / 1e6, tokens=sum(r["tokens"] for r in runs) / 1e6,
+        minutes=sum(r["seconds"] for r in runs) / 60, commands="\n".join(_commands(runs)), n=n,
+        rows="\n".join(table), everyday=len(everyday()),
     )  # fmt: skip
+
+
+def _commands(runs: Sequence[dict[str, float]]) -> Iterator[str]:
+    """The runs that made the model one after the other, as they were called."""
+    for i, run in enumerate(runs):
+        init = f" --init runs/{i}" if i else ""
+        yield (f"    python -m bakemem.starter.train --out runs/{i + 1}{init} --tokens {run['tokens'] / 1e6:.0f}e6 "
+               f"--seed {run['seed']:.0f} --learning-rate {run['learning_rate']:g}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ class Talk:
     def recall(self, fact: Fact | None = None, kind: str | None = None) -> None:
         """Ask for something that is known, of one of four kinds."""
         rng = self.rng
-        fact = fact or rng.choice(self.facts)
+        fact = fact or rng.choice(self.facts[-3:] if rng.random() < 0.3 else self.facts)
         kind = kind or rng.choices(QUESTION_KINDS, (36, 26, 22, 16))[0]
         if kind == "two-fact":
             question, answer = self._two(fact)

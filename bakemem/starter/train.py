@@ -1,4 +1,4 @@
-"""Trains the starter model from scratch: `python -m bakemem.starter.train --out DIR [--minutes 75]`.
+"""Trains the starter model from scratch, or a finished one further: `python -m bakemem.starter.train --out DIR`.
 
 Seeded and resumable: a checkpoint is written every few minutes and picked up again. Loss on assistant tokens only.
 """
@@ -13,6 +13,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -102,12 +103,15 @@ class Optimizer:
         self._learning_rate = learning_rate
         self._adamw = torch.optim.AdamW([{"params": rest}, {"params": circuit}], betas=(0.9, 0.98), weight_decay=0.0)
 
-    def step(self, progress: float) -> None:
-        """One update; the rate warms up over 1 % of the run and falls on a cosine to nearly zero."""
+    def step(self, progress: float, grown: float) -> None:
+        """One update; the rate warms up over 1 % of the run and falls on a cosine to nearly zero.
+
+        `grown` is the progress of the model over all its runs: the circuit is held back only while it is young.
+        """
         warm = min(1.0, progress / 0.01 + 0.05)
         rate = self._learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
         rest, circuit = self._adamw.param_groups
-        rest["lr"], circuit["lr"] = rate, rate * (0.05 + 0.45 * min(1.0, progress / 0.3))
+        rest["lr"], circuit["lr"] = rate, rate * (0.05 + 0.45 * min(1.0, grown / 0.3))
         self._adamw.step()
         self._adamw.zero_grad()
 
@@ -152,24 +156,41 @@ class Checkpoint:
         return state
 
 
-def train(out: Path, tokens: int, seed: int, compiled: bool, save_every: int = 200) -> None:
-    """Train until `tokens` tokens were read, going on from the checkpoint in `out` if there is one."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run: how many tokens it reads, with which seed, and the finished starter that it goes on from, if any."""
+
+    out: Path
+    tokens: int
+    seed: int = 0
+    init: Path | None = None
+    learning_rate: float = 2e-3
+    compiled: bool = True
+
+
+def train(plan: Plan, save_every: int = 200) -> None:
+    """Train until `plan.tokens` tokens were read, going on from the checkpoint in `plan.out` if there is one."""
+    out, tokens, seed = plan.out, plan.tokens, plan.seed
     torch.manual_seed(seed)
-    tokenizer = train_tokenizer(seed)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(plan.init) if plan.init else train_tokenizer(seed)
     encode, pad = Encoder(tokenizer), int(tokenizer.pad_token_id)
     config = starter_config(tokenizer)
     config._attn_implementation = "eager"  # 2.5 times faster than SDPA's CPU backward in bfloat16
     model = LlamaForCausalLM(config)
-    seed_induction(model, seed)
-    optimizer, checkpoint = Optimizer(model), Checkpoint(out / "checkpoint")
+    if plan.init:
+        model.load_state_dict(load_file(plan.init / "model.safetensors"), strict=False)
+    else:
+        seed_induction(model, seed)
+    optimizer, checkpoint = Optimizer(model, plan.learning_rate), Checkpoint(out / "checkpoint")
     state = checkpoint.load(model, optimizer)
     tokenizer.save_pretrained(out)
-    if compiled:
+    if plan.compiled:
         model.model.compile(dynamic=True)
     while state["tokens"] < tokens:
         started, progress = time.monotonic(), state["tokens"] / tokens
-        loss, n_read = _step(model, _samples(encode, f"{seed}:{int(state['step'])}", progress), pad)
-        optimizer.step(progress)
+        grown = 1.0 if plan.init else progress
+        loss, n_read = _step(model, _samples(encode, f"{seed}:{int(state['step'])}", grown), pad)
+        optimizer.step(progress, grown)
         state["step"] += 1
         state["tokens"] += n_read
         state["seconds"] += time.monotonic() - started
@@ -178,7 +199,9 @@ def train(out: Path, tokens: int, seed: int, compiled: bool, save_every: int = 2
                   f"{state['seconds'] / 60:.1f} min", flush=True)  # fmt: skip
         if state["step"] % save_every == 0 or state["tokens"] >= tokens:
             checkpoint.save(model, optimizer, state)
-    save_starter(model, tokenizer, out, state | {"seed": seed})
+    before = json.loads((plan.init / "run.json").read_text())["runs"] if plan.init else []
+    this = {"tokens": state["tokens"], "seconds": state["seconds"], "seed": seed, "learning_rate": plan.learning_rate}
+    save_starter(model, tokenizer, out, {"runs": [*before, this]})
 
 
 def _samples(encode: Encoder, key: str, progress: float) -> list[Encoded]:
@@ -201,7 +224,7 @@ def _step(model: LlamaForCausalLM, samples: list[Encoded], pad: int) -> tuple[fl
     return total, sum(len(ids) for ids, _ in samples)
 
 
-def save_starter(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path, run: dict[str, float]) -> None:
+def save_starter(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path, run: dict[str, Any]) -> None:
     """Write the model in bfloat16, its tokenizer, its template and how it was made, as a hub model is laid out."""
     copy = LlamaForCausalLM(model.config).bfloat16()
     copy.load_state_dict({n: p.detach().to(torch.bfloat16) for n, p in model.named_parameters()}, strict=False)
@@ -216,9 +239,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/starter"), help="folder of the model and its checkpoint")
     parser.add_argument("--tokens", type=float, default=16e6, help="tokens to read (16e6: about 50 minutes)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--init", type=Path, help="a finished starter to train further, instead of one from scratch")
+    parser.add_argument("--learning-rate", type=float, default=2e-3, help="the highest of the run")
     parser.add_argument("--no-compile", action="store_true", help="do without torch.compile (needs a C++ compiler)")
     args = parser.parse_args()
-    train(args.out, int(args.tokens), args.seed, not args.no_compile)
+    train(Plan(args.out, int(args.tokens), args.seed, args.init, args.learning_rate, not args.no_compile))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 import pytest
 import torch
@@ -82,3 +83,19 @@ def test_packing_follows_its_seed(tiny_base: Base, make_taught: MakeTaught, seed
         for _ in range(2)
     )
     assert first == second
+
+
+def test_what_the_student_answers_well_comes_again_seldom(tiny_base: Base, make_taught: MakeTaught) -> None:
+    """After a first pass over all, the badly answered ones are drawn in every pass and the others now and then."""
+    taught = make_taught(tiny_base, 12)
+    hard = {id(item) for item in taught[:3]}
+    packer = Packer(tiny_base.template, taught, max_turns=4, max_tokens=1024, seed=0)
+    drawn: Counter[bool] = Counter()
+    for n in range(200):
+        for dialogue in packer.batch(4):
+            drawn.update(id(item) in hard for item in dialogue.items if n > 20)
+            kl = [float(id(item) in hard) for item in dialogue.items for _ in item.hidden_N_H]
+            packer.note([dialogue], torch.tensor(kl))
+            assert len({id(item) for item in dialogue.items}) == len(dialogue.items)
+    each = drawn[True] / 3, drawn[False] / 9
+    assert 3 < each[0] / each[1] < 8

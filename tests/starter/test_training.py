@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def test_a_stopped_run_ends_where_an_unbroken_one_does(
     monkeypatch.setattr(training, "seed_induction", lambda model, seed: None)
     monkeypatch.setattr(training, "train_tokenizer", lambda seed: tokenizer)
     monkeypatch.setattr(training, "TOKENS_PER_STEP", 200)
-    training.train(tmp_path / "whole", 2_000, seed=0, compiled=False, save_every=1)
+    training.train(training.Plan(tmp_path / "whole", 2_000, compiled=False), save_every=1)
     real = training.Checkpoint.save
     saves = []
 
@@ -48,10 +49,17 @@ def test_a_stopped_run_ends_where_an_unbroken_one_does(
     with monkeypatch.context() as patch:
         patch.setattr(training.Checkpoint, "save", stop)
         with pytest.raises(KeyboardInterrupt):
-            training.train(tmp_path / "broken", 2_000, seed=0, compiled=False, save_every=1)
-    training.train(tmp_path / "broken", 2_000, seed=0, compiled=False, save_every=1)
+            training.train(training.Plan(tmp_path / "broken", 2_000, compiled=False), save_every=1)
+    training.train(training.Plan(tmp_path / "broken", 2_000, compiled=False), save_every=1)
     whole, broken = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "broken"))
     assert whole == broken
+    further = training.Plan(tmp_path / "further", 400, seed=1, init=tmp_path / "whole", compiled=False)
+    training.train(further)
+    runs = json.loads((tmp_path / "further" / "run.json").read_text())["runs"]
+    assert [(run["seed"], run["tokens"] >= least) for run, least in zip(runs, (2_000, 400), strict=True)] == [
+        (0, True), (1, True)
+    ]  # fmt: skip
+    assert (tmp_path / "further" / "model.safetensors").read_bytes() != whole
 
 
 def test_the_circuit_copies_before_any_training(tokenizer: PreTrainedTokenizerBase) -> None:
