@@ -47,8 +47,8 @@ class Config(BaseSettings):
     )
     questions_per_memory: int = Field(default=32, ge=1, description="stimuli asked about each memory")
     rehearsal_share: float = Field(default=0.5, ge=0.0, le=1.0, description="of those, for memories baked before")
-    max_dialogue_turns: int = Field(default=30, ge=1, description="trajectories packed into one long training dialogue")
-    max_sequence_tokens: int = Field(default=1024, ge=64, description="longest training dialogue, in tokens")
+    max_dialogue_turns: int = Field(default=60, ge=1, description="trajectories packed into one long training dialogue")
+    max_sequence_tokens: int = Field(default=2048, ge=64, description="longest training dialogue, in tokens")
     shard_tokens: int | None = Field(
         default=None,
         ge=64,

@@ -14,7 +14,7 @@ from bakemem.baking import Baked, Recipe, Settings, StageProgress, Thresholds, b
 from bakemem.config import Config
 from bakemem.errors import BakeError
 from bakemem.memory import LIVE, Journal, consolidate, shards
-from bakemem.serving import ServingModel
+from bakemem.serving import Base, ServingModel
 from bakemem.types import Prompt, Version
 from bakemem.versions import Manifest, VersionStore, check_adapter
 
@@ -37,7 +37,7 @@ def run_cycle(
     start = parent.id if parent and _same_shape(parent, config) else None
     baked = bake(
         base.model, base.template, memories, shards(memories, base.template.count, base.shard_tokens(config)),
-        settings_of(config, base.width, len(memories)), start=start, fresh=fresh if start else None,
+        settings_of(config, base, len(memories)), start=start, fresh=fresh if start else None,
         lock=base.lock, progress=progress,
     )  # fmt: skip
     version = _commit(journal, store, serving, config, baked, prompt, live)
@@ -46,12 +46,15 @@ def run_cycle(
     return version
 
 
-def settings_of(config: Config, width: int, n_memories: int) -> Settings:
-    """The bake's settings from the user's; what is unset follows the model's width and the number of memories."""
+def settings_of(config: Config, base: Base, n_memories: int) -> Settings:
+    """The bake's settings from the user's; what is unset follows the model's width and the number of memories.
+
+    No training dialogue is longer than the model has positions for.
+    """
     recipe = Recipe(
-        rank=config.rank, alpha=config.alpha, learning_rate=config.learning_rate or default_learning_rate(width),
+        rank=config.rank, alpha=config.alpha, learning_rate=config.learning_rate or default_learning_rate(base.width),
         steps=config.steps or min(400, 100 + 10 * n_memories), max_dialogue_turns=config.max_dialogue_turns,
-        max_sequence_tokens=config.max_sequence_tokens, seed=config.seed,
+        max_sequence_tokens=min(config.max_sequence_tokens, base.context), seed=config.seed,
     )  # fmt: skip
     thresholds = Thresholds(config.min_agreement, config.min_abstention, config.max_drift, config.min_each)
     return Settings(recipe, thresholds, config.questions_per_memory, config.rehearsal_share,

@@ -1,6 +1,6 @@
 """Everyday questions with their known answers: unrelated stimuli for a bake, and a measure of drift.
 
-Knows no model. The first half may be used as stimuli; the second half is only ever asked by the gate,
+Knows no model. Four in five may be used as stimuli; the fifth is only ever asked by the gate,
 so that drift is measured on questions that no bake has trained on.
 """
 
@@ -28,10 +28,10 @@ def everyday() -> tuple[Everyday, ...]:
 
 
 def everyday_stimuli() -> tuple[Everyday, ...]:
-    """The questions that a bake may use as unrelated stimuli (every second one)."""
-    return everyday()[::2]
+    """The questions that a bake may use as unrelated stimuli: four in five."""
+    return tuple(row for i, row in enumerate(everyday()) if i % 5 != 4)
 
 
 def everyday_held_out() -> tuple[Everyday, ...]:
     """The questions kept for measuring drift: never trained on by a bake."""
-    return everyday()[1::2]
+    return everyday()[4::5]

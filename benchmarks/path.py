@@ -20,8 +20,8 @@ ROOT = Path(__file__).parent.parent
 AT_LEAST = {
     "baked equals prompted": 0.97,
     "unknown right, baked": 0.95,
-    "everyday right, 75 that bakes may train on": 0.99,
-    "everyday right, 75 that none does": 0.99,
+    "everyday right, 120 that bakes may train on": 0.99,
+    "everyday right, 30 that none does": 0.99,
 }
 
 

@@ -10,7 +10,7 @@ def test_there_are_150_different_questions() -> None:
     assert len({entry.question for entry in everyday()}) == len(everyday()) == 150
 
 
-def test_the_halves_share_no_question() -> None:
+def test_the_parts_share_no_question() -> None:
     """What the gate asks is never a stimulus of a bake, and together they are everything."""
     trained = {entry.question for entry in everyday_stimuli()}
     held_out = {entry.question for entry in everyday_held_out()}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
+from bakemem.baking.cache import batches, prefilled, shared_length
 from bakemem.template import ChatTemplate
 from bakemem.types import Turn
 
@@ -30,7 +31,7 @@ def generate(
     done = 0
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
-        for batch in _batches(prompts, max_new_tokens, batch_tokens):
+        for batch in batches(prompts, max_new_tokens, batch_tokens):
             for i, ids in zip(batch, _generate(model, template, [prompts[i] for i in batch], max_new_tokens,
                                                temperature), strict=True):  # fmt: skip
                 answers[i] = ids
@@ -40,24 +41,18 @@ def generate(
     return answers
 
 
-def _batches(prompts: Sequence[Sequence[int]], room: int, batch_tokens: int) -> list[list[int]]:
-    batches: list[list[int]] = []
-    longest = 0
-    for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i])):
-        longest = len(prompts[i]) + room
-        if not batches or (len(batches[-1]) + 1) * longest > batch_tokens:
-            batches.append([])
-        batches[-1].append(i)
-    return batches
-
-
 @torch.no_grad()
 def _generate(
     model: PreTrainedModel, template: ChatTemplate, prompts: list[list[int]], max_new_tokens: int, temperature: float
 ) -> list[list[int]]:
-    longest = max(map(len, prompts))
-    ids_B_T = torch.tensor([[template.end_id] * (longest - len(p)) + p for p in prompts], device=model.device)
-    attention_B_T = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=model.device)
+    longest, shared = max(map(len, prompts)), shared_length(prompts)
+    window = getattr(model.config.get_text_config(), "sliding_window", None)
+    if window and longest + max_new_tokens > window:
+        shared = 0  # the gaps between the shared beginning and each row's own end would count as distance
+    head, gaps = prompts[0][:shared], [longest - len(p) for p in prompts]
+    rows = [[*head, *[template.end_id] * gap, *p[shared:]] for p, gap in zip(prompts, gaps, strict=True)]
+    mask = [[1] * shared + [0] * gap + [1] * (longest - shared - gap) for gap in gaps]
+    ids_B_T, attention_B_T = (torch.tensor(values, device=model.device) for values in (rows, mask))
     whole = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "typical_p": 1.0}
     sampling = {"do_sample": True, "temperature": temperature, **whole} if temperature else {}
     config = GenerationConfig(
@@ -67,7 +62,8 @@ def _generate(
         **(sampling or {"do_sample": False}),
     )  # fmt: skip
     run: Callable[..., torch.Tensor] = model.generate  # type: ignore[assignment]
-    made_B_T = run(input_ids=ids_B_T, attention_mask=attention_B_T, generation_config=config)
+    made_B_T = run(input_ids=ids_B_T, attention_mask=attention_B_T, generation_config=config,
+                   past_key_values=prefilled(model, head, len(rows)))  # fmt: skip
     return [_cut(row, template) for row in made_B_T[:, longest:].tolist()]
 
 

@@ -10,11 +10,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from torch.nn import functional
-from transformers import Cache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
+from transformers import PreTrainedModel
 
+from bakemem.baking.cache import roomy_cache
 from bakemem.baking.generate import generate
 from bakemem.baking.weights import adapter
 from bakemem.template import ChatTemplate
@@ -43,28 +41,6 @@ def share(flags: Sequence[bool]) -> float:
     return sum(flags) / len(flags) if flags else 1.0
 
 
-class _RoomyLayer(DynamicLayer):
-    """A cache layer that grows within room set aside: the library's own copies all of it at every token."""
-
-    _room: list[Tensor]
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kw: object) -> tuple[Tensor, Tensor]:
-        """Write the new states behind the old ones; all of them, as views."""
-        states = (key_states, value_states)
-        if not self.is_initialized:
-            self.lazy_initialization(*states)
-            self._room = [state.new_empty(*state.shape[:2], 0, state.shape[3]) for state in states]
-        n, room = self.get_seq_length(), self._room[0].shape[-2]
-        end = n + key_states.shape[-2]
-        if end > room:
-            more = 2 * end + 256 - room
-            self._room = [functional.pad(held, (0, 0, 0, more)) for held in self._room]
-        for held, state in zip(self._room, states, strict=True):
-            held[:, :, n:end] = state
-        self.keys, self.values = (held[:, :, :end] for held in self._room)
-        return self.keys, self.values
-
-
 @dataclass
 class LongConversations:
     """Several conversations that grow side by side, with the model's own replies kept, in one key-value cache.
@@ -82,7 +58,7 @@ class LongConversations:
 
     def __post_init__(self) -> None:
         """Start with empty caches."""
-        self._cache = Cache(layer_class_to_replicate=_RoomyLayer)
+        self._cache = roomy_cache()
         self._mask: list[list[int]] = [[] for _ in self.systems]
         self._begun = False
         self._unended = [False] * len(self.systems)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from bakemem.baking.cache import batches, prefilled, shared_length
 from bakemem.baking.generate import Progress, generate
 from bakemem.baking.weights import adapter, hidden_states
 from bakemem.prompts import system_text
@@ -57,19 +58,16 @@ def teach(
     """The teacher's last hidden states over each trajectory: with the frozen head they are its exact distributions."""
     contexts = [template.prompt_ids(prompted(t.stimulus, p)) for t, p in zip(trajectories, prompts, strict=True)]
     taught: dict[int, Taught] = {}
-    order = sorted(range(len(contexts)), key=lambda i: len(contexts[i]) + len(trajectories[i].token_ids))
-    while order:
-        longest = 0
-        batch: list[int] = []
-        while order and (len(batch) + 1) * (longest := len(contexts[order[0]]) + 128) <= max(batch_tokens, longest):
-            batch.append(order.pop(0))
-        rows = [[*contexts[i], *trajectories[i].token_ids] for i in batch]
+    for batch in batches(contexts, 128, batch_tokens):
+        shared = shared_length([contexts[i] for i in batch])
+        rows = [[*contexts[i], *trajectories[i].token_ids][shared:] for i in batch]
         width = max(map(len, rows))
         ids_B_T = torch.tensor([r + [template.end_id] * (width - len(r)) for r in rows], device=model.device)
         with lock, adapter(model, None):
-            hidden_B_T_H = hidden_states(model, ids_B_T).cpu()
+            cache = prefilled(model, contexts[batch[0]][:shared], len(rows)) if shared else None
+            hidden_B_T_H = hidden_states(model, ids_B_T, cache=cache).cpu()
         for row, i in enumerate(batch):
-            first = len(contexts[i]) - 1  # the state before the first answer token predicts it
+            first = len(contexts[i]) - shared - 1  # the state before the first answer token predicts it
             states = hidden_B_T_H[row, first : first + len(trajectories[i].token_ids)].clone()
             taught[i] = Taught(trajectories[i], states)
     return [taught[i] for i in range(len(contexts))]

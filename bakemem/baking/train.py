@@ -35,8 +35,8 @@ class Recipe:
     learning_rate: float = 3e-3
     steps: int = 90
     trajectories_per_step: int = 32
-    max_dialogue_turns: int = 30
-    max_sequence_tokens: int = 1024
+    max_dialogue_turns: int = 60
+    max_sequence_tokens: int = 2048
     seed: int = 0
 
 
@@ -84,11 +84,15 @@ def train(
 
 
 def micro_batches(dialogues: Sequence[Dialogue]) -> list[list[Dialogue]]:
-    """Length-sorted groups of about 2,048 tokens with their padding: on a CPU larger ones are slower."""
+    """Length-sorted groups of about 2,048 tokens, a third of them padding at most: on a CPU larger ones are slower."""
     groups: list[list[Dialogue]] = []
+    held = 0
     for dialogue in sorted(dialogues, key=lambda d: len(d.ids)):
-        if not groups or len(dialogue.ids) * (len(groups[-1]) + 1) > MICRO_BATCH_TOKENS:
+        padded = len(dialogue.ids) * (len(groups[-1]) + 1) if groups else 0
+        held += len(dialogue.ids)
+        if not groups or padded > min(MICRO_BATCH_TOKENS, 1.5 * held):
             groups.append([])
+            held = len(dialogue.ids)
         groups[-1].append(dialogue)
     return groups
 

@@ -14,7 +14,7 @@ import torch
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from bakemem.baking.divergence import Head
@@ -101,10 +101,10 @@ def adapter(model: PreTrainedModel, name: str | None) -> Iterator[None]:
     yield
 
 
-def hidden_states(model: PreTrainedModel, ids_B_T: Tensor, attention_B_T: Tensor | None = None) -> Tensor:
-    """Last hidden states (B, T, H), as the output head takes them."""
+def hidden_states(model: PreTrainedModel, ids_B_T: Tensor, cache: Cache | None = None) -> Tensor:
+    """Last hidden states (B, T, H), as the output head takes them; the ids go on from what `cache` has read."""
     hidden: Tensor = model.base_model(
-        input_ids=ids_B_T, attention_mask=attention_B_T, use_cache=False
+        input_ids=ids_B_T, past_key_values=cache, use_cache=cache is not None
     ).last_hidden_state
     return hidden
 

@@ -28,9 +28,10 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """What is talked about, what is asked that was told, and what is asked of people whom nobody mentioned."""
+    """What is talked about, and at the probed turns; what is asked that was told, and of people never mentioned."""
 
     small_talk: Sequence[Question]
+    probed_talk: Sequence[Question]
     known: Sequence[Question]
     strangers: Sequence[Question]
 
@@ -41,18 +42,21 @@ def forgetting_curve(
 ) -> list[Point]:  # fmt: skip
     """Hold `conversations` dialogues of everyday small talk, the model's own replies kept, and probe them at `turns`.
 
-    A probe leaves no trace; `each` are asked of a sort. The instruction is kept when the small-talk answer of that turn
-    is right in the instructed form; a fact is recalled when the answer holds its value; a stranger stays unknown when
+    No question comes twice in a dialogue, or its older answer could be copied. A probe leaves no trace; `each` are
+    asked of a sort. The instruction is kept when the answer to the probed small talk is right in the instructed form; a
+    fact is recalled when the answer holds its value; a stranger stays unknown when
     the answer says that it does not know.
     """
     rng = random.Random(f"curve:{seed}")
     talk = LongConversations(base.model, base.template, [system] * conversations, adapter_id, base.lock)
+    plain = [iter(rng.sample(probes.small_talk, max(turns) - len(turns))) for _ in range(conversations)]
+    probed = [iter(rng.sample(probes.probed_talk, len(turns))) for _ in range(conversations)]
     points = []
     for turn in range(1, max(turns) + 1):
         if turn in turns:
             recalled = [q.value.lower() in reply for q, reply in _asked(talk, probes.known, each)]
             unknown = ["do not know" in reply for _, reply in _asked(talk, probes.strangers, each)]
-        said = [rng.choice(probes.small_talk) for _ in range(conversations)]
+        said = [next(questions) for questions in (probed if turn in turns else plain)]
         replies = talk.say([question.text for question in said])
         if turn in turns:
             kept = [same(question.right, reply) for question, reply in zip(said, replies, strict=True)]

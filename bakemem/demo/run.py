@@ -105,7 +105,7 @@ def _examine(
             scores[f"{about} right, {name}"] = right(replies, about)
     knows = [q.value.lower() in r.lower() for q, r in zip(exam, base, strict=True) if q.about == "known"]
     scores["known value said, base"] = share(knows)
-    for name, rows in (("75 that bakes may train on", everyday_stimuli()), ("75 that none does", everyday_held_out())):
+    for name, rows in (("120 that bakes may train on", everyday_stimuli()), ("30 that none does", everyday_held_out())):
         every = [story.general(row) for row in rows]
         replies = _ask_all(memory, version.name, "", every)
         scores[f"everyday right, {name}"] = share([same(q.right, r) for q, r in zip(every, replies, strict=True)])
@@ -115,8 +115,8 @@ def _examine(
 def _curves(
     memory: AgentMemory, version: Version, prompt: str, story: Story, screen: Screen
 ) -> dict[str, list[Point]]:  # fmt: skip
-    small_talk = [story.general(row) for row in everyday_held_out()]
-    probes = Probes(small_talk, story.plain(), story.strangers())
+    small_talk, probed = ([story.general(row) for row in rows] for rows in (everyday_stimuli(), everyday_held_out()))
+    probes = Probes(small_talk, probed, story.plain(), story.strangers())
     rows = (("base", "base", ""), ("prompted", "base", prompt), ("baked", version.name, ""))
     curves = {}
     for name, which, system in rows:

@@ -24,8 +24,8 @@ Sample = list[Turn]
 def conversation(rng: random.Random, held_out: bool, max_facts: int = 12, max_turns: int = 8) -> Sample:
     """A mixed conversation of one to `max_turns` turns over up to `max_facts` facts and two instructions."""
     talk = Talk(rng, held_out)
-    n_facts = rng.randint(0, max_facts) if rng.random() < 0.85 else 0
-    n_rules = rng.choices((0, 1, 2), (42, 30, 28))[0]
+    n_facts = round(max_facts * rng.random() ** 0.6) if rng.random() < 0.85 else 0
+    n_rules = rng.choices((0, 1, 2), (34, 30, 36))[0]
     talk.system(make_facts(rng, n_facts, held_out), make_instructions(rng, n_rules, held_out))
     for _ in range(rng.randint(max_turns // 2, max_turns)):
         step = rng.random()
@@ -219,9 +219,9 @@ def mixture(rng: random.Random, progress: float) -> Sample:
     if rng.random() < max(0.03, 0.3 * (1 - progress / 0.06)):
         return repeat(rng)
     skill = rng.random()
-    if skill < 0.65:
+    if skill < 0.70:
         return conversation(rng, False, max_facts, max_turns)
-    if skill < 0.76:
+    if skill < 0.78:
         return extract(rng, False, 3)
     if skill < 0.85:
         return ask_sample(rng, False, 4)

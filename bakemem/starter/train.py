@@ -229,6 +229,8 @@ def save_starter(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, ou
     copy = LlamaForCausalLM(model.config).bfloat16()
     copy.load_state_dict({n: p.detach().to(torch.bfloat16) for n, p in model.named_parameters()}, strict=False)
     copy.save_pretrained(out)
+    for trace in ("is_local", "local_files_only"):  # of where it was loaded from
+        tokenizer.init_kwargs.pop(trace, None)
     tokenizer.save_pretrained(out)
     (out / "run.json").write_text(json.dumps(run, indent=1))
 

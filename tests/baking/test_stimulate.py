@@ -62,14 +62,14 @@ def test_at_least_a_third_is_unrelated_or_unanswerable() -> None:
 
 
 def test_drift_is_measured_on_everyday_questions_that_no_bake_trains_on() -> None:
-    """The two halves of the everyday questions never mix."""
+    """The two parts of the everyday questions never mix."""
     stimuli = made()
     trained = [s.turns[-1].content for s in stimuli.train if s.kind == "everyday"]
     asked = {s.turns[-1].content for s in stimuli.held_out if s.kind == "everyday"}
     assert all(any(row.question in text for row in everyday_stimuli()) for text in trained)
     assert not any(row.question in text for row in everyday_held_out() for text in trained)
     assert asked <= {row.question for row in everyday_held_out()}
-    assert len(asked) >= 36
+    assert len(asked) >= 30
 
 
 def test_old_memories_are_rehearsed_less() -> None:

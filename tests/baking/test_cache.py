@@ -1,0 +1,65 @@
+"""Rows that share a beginning are answered and taught as each is alone, on every family, sliding windows too."""
+
+from __future__ import annotations
+
+import copy
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, Gemma3TextConfig, MistralConfig, PreTrainedTokenizerBase
+
+from bakemem.baking.cache import SHARED, batches, shared_length
+from bakemem.baking.generate import generate
+from bakemem.baking.rollout import rollout, teach
+from bakemem.serving import Base, wrap_base
+from bakemem.types import Stimulus, Turn
+from tests.baking.test_architectures import CONFIGS, SPECIAL, make_base
+from tests.tiny import TINY, loud
+
+PROMPT = "Remember these facts: " + " ".join(f"The user's dog number {i} is called Bosuk." for i in range(12))
+SLIDING = {
+    "Mistral, window of 24": MistralConfig(**TINY, num_key_value_heads=2, sliding_window=24, **SPECIAL),
+    "Gemma3, window of 24": Gemma3TextConfig(**TINY, num_key_value_heads=2, head_dim=16, sliding_window=24, **SPECIAL),
+}  # fmt: skip
+
+
+@pytest.fixture(params=[*CONFIGS, *SLIDING])
+def base(request: pytest.FixtureRequest, tokenizer: PreTrainedTokenizerBase) -> Base:
+    """A small random model of each family."""
+    if request.param in CONFIGS:
+        return make_base(request.param, tokenizer)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(copy.deepcopy(SLIDING[request.param]))
+    return wrap_base(request.param, loud(model), copy.deepcopy(tokenizer))
+
+
+def test_a_shared_prompt_changes_no_answer_and_no_state(base: Base) -> None:
+    """Greedy answers and the teacher's states, in one batch and one by one."""
+    words = "dogs cats towns boats songs and also tea".split()
+    stimuli = [Stimulus((Turn("user", f"What of {' '.join(words[: i + 1])}?"),), "direct") for i in range(7)]
+    asked = [[Turn("system", PROMPT), *s.turns] for s in stimuli]
+    assert shared_length([base.template.prompt_ids(turns) for turns in asked]) > SHARED
+    together = generate(base.model, base.template, asked, max_new_tokens=8)
+    assert together == [generate(base.model, base.template, [turns], max_new_tokens=8)[0] for turns in asked]
+    prompts = [PROMPT] * len(stimuli)
+    trajectories = rollout(base.model, base.template, stimuli, prompts, max_new_tokens=8, lock=base.lock)
+    taught = teach(base.model, base.template, trajectories, prompts, lock=base.lock)
+    for trajectory, item in zip(trajectories, taught, strict=True):
+        (alone,) = teach(base.model, base.template, [trajectory], [PROMPT], lock=base.lock)
+        assert torch.allclose(item.hidden_N_H, alone.hidden_N_H, atol=1e-3)
+
+
+@given(st.lists(st.integers(0, 3).flatmap(lambda k: st.integers(1, 90).map(lambda n: [k] * n)), max_size=40))
+def test_batches_hold_every_row_once_within_their_room(rows: list[list[int]]) -> None:
+    """In order of length behind each beginning, and never a mixed beginning beside a shared one."""
+    made = batches(rows, room=10, batch_tokens=300)
+    assert sorted(i for batch in made for i in batch) == list(range(len(rows)))
+    for batch in made:
+        lengths = [len(rows[i]) for i in batch]
+        assert all(a <= b for a, b in pairwise(lengths))
+        assert len(batch) == 1 or len(batch) * (lengths[-1] + 10) <= 300
+        shared = shared_length([rows[i] for i in batch])
+        assert shared == 0 or all(rows[i][:shared] == rows[batch[0]][:shared] for i in batch)
