@@ -24,7 +24,10 @@ from bakemem.everyday import everyday_held_out, everyday_stimuli
 from bakemem.types import Turn, Version
 
 
-def run(seed: int = 0, as_json: bool = False, out: Path = Path("forgetting.png"), home: Path | None = None) -> bool:
+def run(
+    seed: int = 0, as_json: bool = False, out: Path = Path("forgetting.png"), home: Path | None = None,
+    instructions: int = 2,
+) -> bool:  # fmt: skip
     """Play the whole demo with the starter model in a fresh home; whether the bake was accepted.
 
     `home` keeps the memory afterwards (it must be new); without it everything but `out` is thrown away.
@@ -35,7 +38,7 @@ def run(seed: int = 0, as_json: bool = False, out: Path = Path("forgetting.png")
     with tempfile.TemporaryDirectory() as scratch:
         started = time.monotonic()
         with bakemem.open(home or Path(scratch), model="starter", seed=seed) as memory:
-            result = _play(memory, Story(seed), screen, out)
+            result = _play(memory, Story(seed, n_instructions=instructions), screen, out)
         result["seconds"] = round(time.monotonic() - started, 1)
     screen.say(f"\nThat took {result['seconds']:.0f} s. Try another user: bakemem demo --seed {seed + 1}")
     if as_json:

@@ -134,8 +134,10 @@ A Llama of {millions:.2f} million parameters (bfloat16, {megabytes:.1f} MB), tra
 
 {commands}
 
-Between runs the mixture in `curriculum.py` was shifted towards the skills that were weakest, so its history belongs to this
-recipe. Apache-2.0, as the rest of bakemem. Its prose from outside the world comes from the documentation in CPython.
+Between runs the mixture in `curriculum.py` was shifted towards the skills that were weakest, so its history belongs to
+this recipe.
+
+Apache-2.0, as the rest of bakemem. Its prose from outside the world comes from the documentation in CPython.
 
 ## What it can do
 
