@@ -147,9 +147,14 @@ def decoy_memory(facts: Sequence[Memory], rng: random.Random) -> str:
             text = text.replace(name, near_name(rng, name) if rng.random() < 0.5 else made_up_name(rng))
         return text
     who = names_in(rng.choice(named))[0] if named and rng.random() < 0.5 else made_up_name(rng)
-    sentences = [s.replace("{n}", who) for s in _decoy_sentences()]
+    sentences = [_varied(s, rng).replace("{n}", who) for s in _decoy_sentences()]
     untold = [s for s in sentences if not any(_speaks_of(s, m.text) for m in facts)]
     return rng.choice(untold or sentences).replace("{v}", made_up_name(rng))
+
+
+def _varied(sentence: str, rng: random.Random) -> str:
+    """One of the values that stand in brackets: a bake that met one alone would know only that it was not told."""
+    return re.sub(r"\[(.*?)\]", lambda values: rng.choice(values[1].split("|")), sentence)
 
 
 def _speaks_of(sentence: str, told: str) -> bool:
@@ -161,7 +166,7 @@ def _decoys(
     facts: Sequence[Memory], n: int, told: frozenset[str], answer: Answerer, rng: random.Random
 ) -> list[Stimulus]:  # fmt: skip
     """About `n` questions, all different and none of them among `told`, the questions about memories."""
-    kinds = rng.choices(("direct", "paraphrase", "reversed"), (45, 30, 25), k=n)
+    kinds = rng.choices(("direct", "paraphrase", "reversed"), (40, 25, 35), k=n)
     questions = _ask([ask_request(kind, decoy_memory(facts, rng)) for kind in kinds], answer)
     return [Stimulus((Turn("user", q),), "decoy") for q in dict.fromkeys(questions) if q and q not in told]
 
@@ -169,7 +174,7 @@ def _decoys(
 def _told(n: int, answer: Answerer, rng: random.Random) -> list[Stimulus]:
     """Something is told in the conversation, and asked there: baked memory must not deafen the model."""
     told = [
-        rng.choice([s for s in _decoy_sentences() if "{n}" in s]).replace("{n}", made_up_name(rng))
+        _varied(rng.choice([s for s in _decoy_sentences() if "{n}" in s]), rng).replace("{n}", made_up_name(rng))
         .replace("{v}", made_up_name(rng)) for _ in range(n)
     ]  # fmt: skip
     replies = answer([[Turn("user", text)] for text in told], 0.0)

@@ -34,8 +34,10 @@ def linear_names(model: PreTrainedModel) -> list[str]:
     return sorted(names)
 
 
-def add_candidate(model: PreTrainedModel, rank: int, alpha: int, seed: int, start: str | None) -> list[nn.Parameter]:
-    """Attach a fresh LoRA named `candidate`, started from the attached adapter `start`, and give its parameters.
+def add_candidate(
+    model: PreTrainedModel, rank: int, alpha: int, seed: int, start: str | None
+) -> dict[str, nn.Parameter]:
+    """Attach a fresh LoRA named `candidate`, started from the attached adapter `start`; its parameters by name.
 
     Raises BakeError when `start` has another rank or alpha: a warm start needs the same shape.
     """
@@ -55,8 +57,8 @@ def add_candidate(model: PreTrainedModel, rank: int, alpha: int, seed: int, star
                 f"{alpha}: bake from the base, or keep the old values."
             )
         set_peft_model_state_dict(model, get_peft_model_state_dict(model, adapter_name=start), adapter_name=CANDIDATE)
-    parameters = [p for n, p in model.named_parameters() if f".{CANDIDATE}." in n]
-    for parameter in parameters:
+    parameters = {n: p for n, p in model.named_parameters() if f".{CANDIDATE}." in n}
+    for parameter in parameters.values():
         parameter.data = parameter.data.float()  # the optimizer needs more than the base's bfloat16
     return parameters
 

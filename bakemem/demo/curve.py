@@ -38,7 +38,7 @@ class Probes:
 
 def forgetting_curve(
     base: Base, adapter_id: str | None, system: str, probes: Probes, *, conversations: int = 12,
-    turns: Sequence[int] = TURNS, each: int = 3, seed: int = 0, progress: Callable[[int, int], None] | None = None,
+    turns: Sequence[int] = TURNS, each: int = 2, seed: int = 0, progress: Callable[[int, int], None] | None = None,
 ) -> list[Point]:  # fmt: skip
     """Hold `conversations` dialogues of everyday small talk, the model's own replies kept, and probe them at `turns`.
 

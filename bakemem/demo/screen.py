@@ -19,6 +19,8 @@ from bakemem.types import Memory, Version
 
 _LOOKS = {"base": ("tab:gray", "^"), "prompted": ("tab:orange", "s"), "baked": ("tab:green", "o")}
 
+_MEASURES = {"instruction": "instructions obeyed", "facts": "facts recalled", "strangers": "strangers unknown"}
+
 
 class Screen:
     """Writes the scenes with rich; `quiet` writes nothing but pictures."""
@@ -87,12 +89,15 @@ class Screen:
     def curves(self, curves: Mapping[str, Sequence[Point]], out: Path) -> None:
         """The curve as a table, as a plot in the terminal, and as a picture in `out`."""
         points = next(iter(curves.values()))
-        table = Table(title="instruction kept / facts recalled / strangers unknown, by turn", title_justify="left")
-        table.add_column("turn")
+        table = Table(title="% of probes, by turn of the conversation", title_justify="left")
+        for head in ("", "turn"):
+            table.add_column(head)
         for point in points:
             table.add_column(str(point.turn), justify="right")
-        for name, row in curves.items():
-            table.add_row(name, *(f"{p.instruction:.0%} / {p.facts:.0%} / {p.strangers:.0%}" for p in row))
+        for what in ("instruction", "facts", "strangers"):
+            for name, row in curves.items():
+                cells = [f"{100 * getattr(point, what):.0f}" for point in row]
+                table.add_row(_MEASURES[what], name, *cells, end_section=name == list(curves)[-1])
         self._console.print(table)
         self._plot(curves)
         self._picture(curves, out)
@@ -112,7 +117,7 @@ class Screen:
         plotext.ylim(0, 100)
         plotext.plotsize(78, 16)
         plotext.theme("clear")
-        self._console.print(Text(plotext.build()))
+        self._console.print(Text(plotext.uncolorize(plotext.build()), no_wrap=True))
 
     def _picture(self, curves: Mapping[str, Sequence[Point]], out: Path) -> None:
         try:
