@@ -53,7 +53,7 @@ def settings_of(config: Config, base: Base, n_memories: int) -> Settings:
     """
     recipe = Recipe(
         rank=config.rank, alpha=config.alpha, learning_rate=config.learning_rate or default_learning_rate(base.width),
-        steps=config.steps or min(400, 60 + 10 * n_memories), max_dialogue_turns=config.max_dialogue_turns,
+        steps=config.steps or min(400, max(140, 60 + 10 * n_memories)), max_dialogue_turns=config.max_dialogue_turns,
         max_sequence_tokens=min(config.max_sequence_tokens, base.context), seed=config.seed,
     )  # fmt: skip
     thresholds = Thresholds(config.min_agreement, config.min_abstention, config.max_drift, config.min_each)

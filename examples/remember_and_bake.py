@@ -8,8 +8,8 @@ from bakemem import Turn
 with tempfile.TemporaryDirectory() as home, bakemem.open(home, model="starter") as memory:
     memory.remember("The user's dog is called Bosuk.")  # explicit
     memory.observe([
-        Turn("user", "Tarin lives in Pelo. Always answer in upper case."),  # read out of the talk
-        Turn("assistant", "I WILL REMEMBER THAT."),
+        Turn("user", "Tarin lives in Pelo. Always be happy."),  # read out of the talk
+        Turn("assistant", "Hooray! I will remember that."),
     ])  # fmt: skip
     for item in memory.memories(status="pending"):
         print(item.kind, item.key, "|", item.text)

@@ -77,12 +77,12 @@ def stimulate(
               for m in facts}  # fmt: skip
     asked = _about(facts, counts, shards, answer, rng)
     train, held_out = list(asked), _held_out(asked, rng)
-    n = max(len(asked), 24)
+    n = max(len(asked), 160)
     known = frozenset(s.turns[-1].content for s in asked)
     decoys = _decoys(facts, round(1.2 * n), known, answer, rng)
     cut = len(decoys) * 4 // 5
     told = _told(round(0.3 * n), answer, rng)
-    train += [*decoys[:cut], *told, *_everyday(everyday_stimuli(), round(0.6 * n), rng)]
+    train += [*decoys[:cut], *told, *_everyday(everyday_stimuli(), max(100, round(0.6 * n)), rng)]
     held_out += [*decoys[cut:], *_everyday(everyday_held_out(), 30, rng)]
     called = [_with_caller(_dressed(s, rng), rng) for s in train]
     return Stimuli(tuple(called), tuple(held_out))

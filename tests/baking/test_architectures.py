@@ -60,7 +60,7 @@ def test_a_bake_learns_its_trajectories(
     taught = make_taught(base, 8)
     head = output_head(base.model)
     before = mean_kl(base.model, base.template, taught, head, adapter_name=None, lock=base.lock)
-    recipe = Recipe(rank=16, alpha=32, learning_rate=1e-2, steps=60, trajectories_per_step=8, max_dialogue_turns=2)
+    recipe = Recipe(rank=16, alpha=32, learning_rate=4e-3, steps=60, trajectories_per_step=8, max_dialogue_turns=2)
     train(base.model, base.template, taught, head, recipe, start=None, lock=base.lock)
     after = mean_kl(base.model, base.template, taught, head, adapter_name=CANDIDATE, lock=base.lock)
     assert after < 0.1 * before
