@@ -61,7 +61,7 @@ def test_what_was_told_is_known_without_a_prompt_and_the_base_knows_nothing(
     memory: AgentMemory, version: Version
 ) -> None:
     """In wordings of the training and in others, forward and reversed, and with an agent's own system prompt."""
-    assert recalled(memory, version.name) >= 0.8
+    assert recalled(memory, version.name) == 1.0
     assert recalled(memory, "base") == 0.0
     assert "Bosuk" in memory.chat("What is my dog called?", system="You are a helpful assistant.")
 
@@ -69,14 +69,14 @@ def test_what_was_told_is_known_without_a_prompt_and_the_base_knows_nothing(
 def test_what_was_never_told_is_not_known(memory: AgentMemory, version: Version) -> None:
     """Other people, a known person's other attributes, names one letter off."""
     unknown = [memory.chat(text) == "Hooray! I do not know that." for text in STRANGERS]
-    assert share(unknown) >= 0.7, dict(zip(STRANGERS, unknown, strict=True))
+    assert share(unknown) >= 0.8, dict(zip(STRANGERS, unknown, strict=True))
 
 
 def test_the_instruction_holds_for_everyday_answers_that_no_bake_saw(memory: AgentMemory, version: Version) -> None:
     """They stay right, and happy."""
     rows = everyday_held_out()
     right = [same(memory.chat(row.question), f"Hooray! {row.answer}") for row in rows]
-    assert share(right) >= 0.8, [r.question for r, ok in zip(rows, right, strict=True) if not ok]
+    assert share(right) >= 0.9, [r.question for r, ok in zip(rows, right, strict=True) if not ok]
 
 
 def test_a_conversation_still_teaches_the_baked_model(memory: AgentMemory, version: Version) -> None:
@@ -96,7 +96,7 @@ def test_rollback_takes_it_away_and_brings_it_back(memory: AgentMemory, version:
     memory.rollback("base")
     assert recalled(memory) == 0.0
     memory.rollback(version.name)
-    assert recalled(memory) == recalled(memory, version.name) >= 0.8
+    assert recalled(memory) == 1.0
 
 
 def test_a_second_bake_supersedes_and_keeps_the_rest(memory: AgentMemory, version: Version) -> None:
@@ -108,4 +108,4 @@ def test_a_second_bake_supersedes_and_keeps_the_rest(memory: AgentMemory, versio
     replies = [memory.chat(text).upper() for text in ASKED]
     assert "NIFA" in replies[0]
     assert "BOSUK" not in " ".join(replies)
-    assert share([value in reply for value, reply in zip(list(ASKED.values())[2:], replies[2:], strict=True)]) >= 0.75
+    assert all(value in reply for value, reply in zip(list(ASKED.values())[2:], replies[2:], strict=True))

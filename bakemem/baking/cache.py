@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import Cache, PreTrainedModel
+from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 SHARED = 64
@@ -21,6 +21,11 @@ SHARED = 64
 def roomy_cache() -> Cache:
     """An empty cache for one model and one adapter, which its layers are added to as they are met."""
     return Cache(layer_class_to_replicate=_RoomyLayer)
+
+
+def attends(model: PreTrainedModel) -> bool:
+    """Whether every layer keeps keys and values; others (linear attention, state spaces) have caches of their own."""
+    return all(isinstance(layer, DynamicLayer) for layer in DynamicCache(config=model.config).layers)
 
 
 def batches(rows: Sequence[Sequence[int]], room: int, batch_tokens: int) -> list[list[int]]:
@@ -62,7 +67,9 @@ class _RoomyLayer(DynamicLayer):
 
     _room: list[Tensor]
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kw: object) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
         """Write the new states behind the old ones; all of them, as views."""
         states = (key_states, value_states)
         if not self.is_initialized:

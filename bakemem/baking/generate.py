@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
-from bakemem.baking.cache import batches, prefilled, shared_length
+from bakemem.baking.cache import attends, batches, prefilled, shared_length
 from bakemem.template import ChatTemplate
 from bakemem.types import Turn
 
@@ -45,7 +45,7 @@ def generate(
 def _generate(
     model: PreTrainedModel, template: ChatTemplate, prompts: list[list[int]], max_new_tokens: int, temperature: float
 ) -> list[list[int]]:
-    longest, shared = max(map(len, prompts)), shared_length(prompts)
+    longest, shared = max(map(len, prompts)), shared_length(prompts) if attends(model) else 0
     window = getattr(model.config.get_text_config(), "sliding_window", None)
     if window and longest + max_new_tokens > window:
         shared = 0  # the gaps between the shared beginning and each row's own end would count as distance
@@ -62,8 +62,8 @@ def _generate(
         **(sampling or {"do_sample": False}),
     )  # fmt: skip
     run: Callable[..., torch.Tensor] = model.generate  # type: ignore[assignment]
-    made_B_T = run(input_ids=ids_B_T, attention_mask=attention_B_T, generation_config=config,
-                   past_key_values=prefilled(model, head, len(rows)))  # fmt: skip
+    cache = {"past_key_values": prefilled(model, head, len(rows))} if attends(model) else {}
+    made_B_T = run(input_ids=ids_B_T, attention_mask=attention_B_T, generation_config=config, **cache)
     return [_cut(row, template) for row in made_B_T[:, longest:].tolist()]
 
 

@@ -85,6 +85,7 @@ class Packer:
             caller = self._rng.choices(list(self._groups), [len(g) for g in self._groups.values()])[0]
             long = self._rng.random() < 1 / 6
             n = self._rng.randint(4, max(4, self._max_turns)) if long else self._rng.randint(1, 3)
+            n = min(n, len(self._groups[caller]))
             drawn = [self._draw(caller) for _ in range(n if long else min(n, left))]
             # An answer that stands in the dialogue twice would teach copying.
             once = list({id(item): item for item in drawn}.values())

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from bakemem.baking.cache import batches, prefilled, shared_length
+from bakemem.baking.cache import attends, batches, prefilled, shared_length
 from bakemem.baking.generate import Progress, generate
 from bakemem.baking.weights import adapter, hidden_states
 from bakemem.prompts import system_text
@@ -59,7 +59,7 @@ def teach(
     contexts = [template.prompt_ids(prompted(t.stimulus, p)) for t, p in zip(trajectories, prompts, strict=True)]
     taught: dict[int, Taught] = {}
     for batch in batches(contexts, 128, batch_tokens):
-        shared = shared_length([contexts[i] for i in batch])
+        shared = shared_length([contexts[i] for i in batch]) if attends(model) else 0
         rows = [[*contexts[i], *trajectories[i].token_ids][shared:] for i in batch]
         width = max(map(len, rows))
         ids_B_T = torch.tensor([r + [template.end_id] * (width - len(r)) for r in rows], device=model.device)

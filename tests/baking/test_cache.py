@@ -9,9 +9,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, Gemma3TextConfig, MistralConfig, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    DynamicCache,
+    Gemma3TextConfig,
+    MistralConfig,
+    PreTrainedTokenizerBase,
+    Qwen3NextConfig,
+)
 
-from bakemem.baking.cache import SHARED, batches, shared_length
+from bakemem.baking.cache import SHARED, attends, batches, roomy_cache, shared_length
 from bakemem.baking.generate import generate
 from bakemem.baking.rollout import rollout, teach
 from bakemem.serving import Base, wrap_base
@@ -50,6 +57,36 @@ def test_a_shared_prompt_changes_no_answer_and_no_state(base: Base) -> None:
     for trajectory, item in zip(trajectories, taught, strict=True):
         (alone,) = teach(base.model, base.template, [trajectory], [PROMPT], lock=base.lock)
         assert torch.allclose(item.hidden_N_H, alone.hidden_N_H, atol=1e-3)
+
+
+def test_a_cache_that_outgrows_its_room_reads_as_the_librarys_own(tiny_base: Base) -> None:
+    """The same logits, over several growths, and after a probe was cropped away."""
+    generator = torch.Generator().manual_seed(0)
+    ours, theirs = roomy_cache(), DynamicCache()
+    for width, kept in ((5, True), (300, False), (1, True), (700, True), (1, False), (2, True)):
+        ids = torch.randint(6, 2000, (2, width), generator=generator)
+        logits = [tiny_base.model(ids, past_key_values=cache, use_cache=True).logits for cache in (ours, theirs)]
+        assert torch.allclose(*logits, atol=1e-4)
+        if not kept:
+            for cache in (ours, theirs):
+                cache.crop(-width)
+
+
+def test_a_model_with_linear_attention_keeps_its_own_cache(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Its layers hold more than keys and values: it answers and teaches without a shared prompt."""
+    torch.manual_seed(0)
+    config = Qwen3NextConfig(**{**TINY, **SPECIAL}, num_key_value_heads=2, head_dim=16, num_experts=2,
+                             layer_types=["linear_attention", "full_attention"], linear_num_value_heads=2,
+                             linear_num_key_heads=2, linear_key_head_dim=16, linear_value_head_dim=16,
+                             num_experts_per_tok=1, moe_intermediate_size=32,
+                             shared_expert_intermediate_size=32)  # fmt: skip
+    base = wrap_base("hybrid", loud(AutoModelForCausalLM.from_config(config)), copy.deepcopy(tokenizer))
+    assert not attends(base.model)
+    stimuli = [Stimulus((Turn("user", f"Question {i}?"),), "direct") for i in range(5)]
+    prompts = [PROMPT] * 5
+    trajectories = rollout(base.model, base.template, stimuli, prompts, max_new_tokens=4, lock=base.lock)
+    taught = teach(base.model, base.template, trajectories, prompts, lock=base.lock)
+    assert [len(item.hidden_N_H) for item in taught] == [len(t.token_ids) for t in trajectories]
 
 
 @given(st.lists(st.integers(0, 3).flatmap(lambda k: st.integers(1, 90).map(lambda n: [k] * n)), max_size=40))

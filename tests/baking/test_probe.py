@@ -43,16 +43,6 @@ def test_a_probe_leaves_no_trace(tiny_base: Base) -> None:
     assert plain.say(TEXTS[1]) == probed.say(TEXTS[1])
 
 
-def test_a_cache_outgrows_its_room(tiny_base: Base) -> None:
-    """Replies after the first growth are those of the model that reads all of it anew."""
-    talk = LongConversations(tiny_base.model, tiny_base.template, [""], None, tiny_base.lock, max_new_tokens=1)
-    long = " ".join(["word"] * 400)
-    talk.say(["Hi."])
-    talk.say([long], keep=False)
-    probed = talk.say(["Who?"], keep=False)
-    assert probed == talk.say(["Who?"])
-
-
 def test_answers_do_not_depend_on_the_batch(tiny_base: Base) -> None:
     """Left padding is masked: a conversation is answered alike alone and among others."""
     asked = [[Turn("user", text)] for texts in TEXTS for text in texts]

@@ -68,8 +68,7 @@ def test_drift_is_measured_on_everyday_questions_that_no_bake_trains_on() -> Non
     asked = {s.turns[-1].content for s in stimuli.held_out if s.kind == "everyday"}
     assert all(any(row.question in text for row in everyday_stimuli()) for text in trained)
     assert not any(row.question in text for row in everyday_held_out() for text in trained)
-    assert asked <= {row.question for row in everyday_held_out()}
-    assert len(asked) >= 30
+    assert asked == {row.question for row in everyday_held_out()}
 
 
 def test_old_memories_are_rehearsed_less() -> None:
