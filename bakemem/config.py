@@ -47,6 +47,9 @@ class Config(BaseSettings):
     steps: int | None = Field(
         default=None, ge=1, description="optimizer steps; unset: grows with the number of memories"
     )
+    state_weight: float = Field(
+        default=1.0, ge=0.0, description="of the teacher's inner states beside the KL; 0 trains on the KL alone"
+    )
     questions_per_memory: int = Field(default=32, ge=1, description="stimuli asked about each memory")
     rehearsal_share: float = Field(default=0.5, ge=0.0, le=1.0, description="of those, for memories baked before")
     max_dialogue_turns: int = Field(default=40, ge=1, description="trajectories packed into one long training dialogue")

@@ -47,14 +47,11 @@ def run_cycle(
 
 
 def settings_of(config: Config, base: Base, n_memories: int) -> Settings:
-    """The bake's settings from the user's; what is unset follows the model's width and the number of memories.
-
-    No training dialogue is longer than the model has positions for.
-    """
+    """The bake's settings from the user's; what is unset follows the model's width and the number of memories."""
     recipe = Recipe(
         rank=config.rank, alpha=config.alpha, learning_rate=config.learning_rate or default_learning_rate(base.width),
-        steps=config.steps or min(400, max(140, 60 + 10 * n_memories)), max_dialogue_turns=config.max_dialogue_turns,
-        max_sequence_tokens=min(config.max_sequence_tokens, base.context), seed=config.seed,
+        steps=config.steps or min(600, max(160, 120 + 10 * n_memories)), max_dialogue_turns=config.max_dialogue_turns,
+        max_sequence_tokens=config.max_sequence_tokens, state_weight=config.state_weight, seed=config.seed,
     )  # fmt: skip
     thresholds = Thresholds(config.min_agreement, config.min_abstention, config.max_drift, config.min_each)
     return Settings(recipe, thresholds, config.questions_per_memory, config.rehearsal_share,

@@ -78,7 +78,7 @@ class _RoomyLayer(DynamicLayer):
         n, room = self.get_seq_length(), self._room[0].shape[-2]
         end = n + key_states.shape[-2]
         if end > room:
-            more = 2 * end + 256 - room
+            more = end + end // 4 + 16 - room
             self._room = [functional.pad(held, (0, 0, 0, more)) for held in self._room]
         for held, state in zip(self._room, states, strict=True):
             held[:, :, n:end] = state

@@ -1,4 +1,4 @@
-"""The baking loss: forward KL between the prompted teacher and the student, on the full vocabulary.
+"""The baking loss: forward KL between the prompted teacher and the student, and how far their inner states differ.
 
 Knows tensors and an output head; knows no models, prompts or adapters.
 """
@@ -58,3 +58,20 @@ def tiled_kl(student_N_H: Tensor, teacher_N_H: Tensor, head: Head) -> Tensor:
     """
     kl_N: Tensor = _TiledKL.apply(student_N_H, teacher_N_H, head)  # type: ignore[no-untyped-call]
     return kl_N
+
+
+def state_gap(student_N_K_H: Tensor, teacher_N_K_H: Tensor, mark_K: Tensor) -> Tensor:
+    """Squared distance of the inner states as a share of the prompt's own mark on them, shape (N,), mean over levels.
+
+    The last of the K levels is left out: the KL sees to it. `mark_K` is `prompt_mark` of the same teacher, so that
+    the unprompted base has a gap of 1 on average. Matching inner states in distillation: Patient Knowledge
+    Distillation (arXiv 1908.09355). Zero where there are no inner levels.
+    """
+    apart_N_K = (student_N_K_H - teacher_N_K_H)[:, :-1].float().square().sum(-1)
+    return (apart_N_K / mark_K).sum(-1) / max(1, len(mark_K))
+
+
+def prompt_mark(base_N_K_H: Tensor, teacher_N_K_H: Tensor) -> Tensor:
+    """Mean squared distance between the base with and without the prompt at each inner level, shape (K - 1,)."""
+    apart_N_K = (base_N_K_H - teacher_N_K_H)[:, :-1].float().square().sum(-1)
+    return apart_N_K.mean(0).clamp(min=1e-12)

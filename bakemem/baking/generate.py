@@ -16,6 +16,9 @@ from bakemem.types import Turn
 
 Progress = Callable[[int, int], None]
 
+FIRST_PASS = 16
+"""Tokens of room for the first pass over a batch, four times as many for each next: few rows wait for the longest."""
+
 
 def generate(
     model: PreTrainedModel, template: ChatTemplate, conversations: Sequence[Sequence[Turn]], *,
@@ -28,16 +31,24 @@ def generate(
     """
     prompts = [template.prompt_ids(turns) for turns in conversations]
     answers: list[list[int]] = [[] for _ in prompts]
-    done = 0
+    waiting, room = list(range(len(prompts))), FIRST_PASS
+
+    def ended(answer: list[int]) -> bool:
+        return len(answer) >= max_new_tokens or answer[-1:] == [template.end_id]
+
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
-        for batch in batches(prompts, max_new_tokens, batch_tokens):
-            for i, ids in zip(batch, _generate(model, template, [prompts[i] for i in batch], max_new_tokens,
-                                               temperature), strict=True):  # fmt: skip
-                answers[i] = ids
-            done += len(batch)
-            if progress:
-                progress(done, len(prompts))
+        while waiting:
+            room = min(room, max_new_tokens - len(answers[waiting[0]]))
+            read = [[*prompts[i], *answers[i]] for i in waiting]
+            for batch in batches(read, room, batch_tokens):
+                made = _generate(model, template, [read[n] for n in batch], room, temperature)
+                for n, ids in zip(batch, made, strict=True):
+                    answers[waiting[n]] += ids
+                if progress:
+                    progress(sum(map(ended, answers)), len(prompts))
+            waiting = [i for i in waiting if not ended(answers[i])]
+            room *= 4
     return answers
 
 

@@ -6,8 +6,10 @@ Knows token ids and positions; knows no models and no losses.
 from __future__ import annotations
 
 import random
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -19,14 +21,15 @@ from bakemem.types import Turn
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """One training sequence: its ids, the positions that predict answer tokens, and the teacher's states there.
+    """One training sequence: its ids, the indices that predict answer tokens, and the teacher's states there.
 
-    `items` are the trajectories in it, in the order of their answers.
+    `items` are the trajectories in it, in the order of their answers; `places` the position of each token.
     """
 
     ids: tuple[int, ...]
+    places: tuple[int, ...]
     positions: Tensor
-    teacher_N_H: Tensor
+    teacher_N_K_H: Tensor
     items: tuple[Taught, ...]
 
 
@@ -52,18 +55,32 @@ def pack(template: ChatTemplate, taught: Sequence[Taught], max_tokens: int) -> D
         turns.append(Turn("assistant", item.trajectory.answer))
     ids, starts = template.dialogue_ids(turns, {i: t.trajectory.token_ids for i, t in answers.items()})
     positions = [torch.arange(starts[i] - 1, starts[i] - 1 + len(t.trajectory.token_ids)) for i, t in answers.items()]
-    return Dialogue(tuple(ids), torch.cat(positions), torch.cat([t.hidden_N_H for t in answers.values()]),
-                    tuple(answers.values()))  # fmt: skip
+    teacher_N_K_H = torch.cat([item.hidden_N_K_H for item in answers.values()])
+    return Dialogue(tuple(ids), tuple(range(len(ids))), torch.cat(positions), teacher_N_K_H, tuple(answers.values()))
 
 
+def stretched(dialogue: Dialogue, max_tokens: int, rng: random.Random) -> Dialogue:
+    """The same dialogue as if more had been said between its turns: after answers, places are skipped.
+
+    The idea of PoSE (arXiv 2309.10400): far places are learned at the price of short sequences.
+    """
+    n_ids, lengths = len(dialogue.ids), (len(item.trajectory.token_ids) for item in dialogue.items)
+    last = [int(dialogue.positions[n - 1]) + 1 for n in accumulate(lengths)]  # of each answer
+    most = rng.randint(0, max(0, max_tokens - n_ids))
+    skipped = [0, *sorted(rng.randint(0, most) for _ in last)]  # after so many answers
+    return replace(dialogue, places=tuple(i + skipped[bisect_left(last, i)] for i in range(n_ids)))
+
+
+STRETCH = 0.5  # the share of dialogues that are stretched
 SELDOM = 0.2  # how often a trajectory that the student answers well comes again, of the passes over all
 
 
 class Packer:
-    """Draws dialogues of 1 to `max_turns` trajectories, all under one caller prompt; one in six is long.
+    """Draws batches: half of the trajectories alone, half in dialogues of up to `max_turns` under one caller prompt.
 
-    Every trajectory is drawn once; after that, those come again in a pass that the student did worse on than the mean
-    when it last met them, and of the others the better the fewer. The minimum of the loss stays where it is.
+    The dialogues' lengths are log-uniform, and half of them are stretched over up to `max_tokens` places. Every
+    trajectory is drawn once; after that, those come again in a pass that the student did worse on than the mean when it
+    last met them, and of the others the better the fewer. The minimum of the loss stays where it is.
     """
 
     def __init__(self, template: ChatTemplate, taught: Sequence[Taught], *, max_turns: int, max_tokens: int,
@@ -79,24 +96,27 @@ class Packer:
 
     def batch(self, n_trajectories: int) -> list[Dialogue]:
         """Dialogues that hold about `n_trajectories` trajectories."""
-        dialogues: list[Dialogue] = []
-        left = n_trajectories
+        alone = n_trajectories // 2
+        dialogues = [self._dialogue(1) for _ in range(alone)]
+        left = n_trajectories - alone
         while left > 0:
-            caller = self._rng.choices(list(self._groups), [len(g) for g in self._groups.values()])[0]
-            long = self._rng.random() < 1 / 6
-            n = self._rng.randint(4, max(4, self._max_turns)) if long else self._rng.randint(1, 3)
-            n = min(n, len(self._groups[caller]))
-            drawn = [self._draw(caller) for _ in range(n if long else min(n, left))]
-            # An answer that stands in the dialogue twice would teach copying.
-            once = list({id(item): item for item in drawn}.values())
-            dialogues.append(pack(self._template, once, self._max_tokens))
+            n = round(self._max_turns ** self._rng.random())
+            dialogues.append(self._dialogue(n))
             left -= n
         return dialogues
+
+    def _dialogue(self, n_turns: int) -> Dialogue:
+        caller = self._rng.choices(list(self._groups), [len(g) for g in self._groups.values()])[0]
+        drawn = [self._draw(caller) for _ in range(min(n_turns, len(self._groups[caller])))]
+        # An answer that stands in the dialogue twice would teach copying.
+        once = list({id(item): item for item in drawn}.values())
+        dialogue = pack(self._template, once, self._max_tokens)
+        return stretched(dialogue, self._max_tokens, self._rng) if self._rng.random() < STRETCH else dialogue
 
     def note(self, dialogues: Sequence[Dialogue], kl_N: Tensor) -> None:
         """Remember how well the student answered: `kl_N` are the divergences at all the dialogues' positions."""
         items = [item for dialogue in dialogues for item in dialogue.items]
-        for item, kl in zip(items, kl_N.cpu().split([len(item.hidden_N_H) for item in items]), strict=True):
+        for item, kl in zip(items, kl_N.cpu().split([len(item.hidden_N_K_H) for item in items]), strict=True):
             self._kl[id(item)] = float(kl.sum())
 
     def _draw(self, caller: str) -> Taught:

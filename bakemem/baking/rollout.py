@@ -23,10 +23,13 @@ from bakemem.types import Stimulus, Trajectory, Turn
 
 @dataclass(frozen=True, slots=True)
 class Taught:
-    """A trajectory with the teacher's last hidden states before each of its tokens, shape (N, H), on the CPU."""
+    """A trajectory with the teacher's hidden states before each of its tokens, shape (N, K, H), on the CPU.
+
+    The last level gives the teacher's exact distributions; the others show how it came there.
+    """
 
     trajectory: Trajectory
-    hidden_N_H: Tensor
+    hidden_N_K_H: Tensor
 
 
 def prompted(stimulus: Stimulus, prompt: str) -> list[Turn]:
@@ -55,7 +58,7 @@ def teach(
     model: PreTrainedModel, template: ChatTemplate, trajectories: Sequence[Trajectory], prompts: Sequence[str], *,
     lock: AbstractContextManager[object], batch_tokens: int = 8_192,
 ) -> list[Taught]:  # fmt: skip
-    """The teacher's last hidden states over each trajectory: with the frozen head they are its exact distributions."""
+    """The teacher's hidden states over each trajectory."""
     contexts = [template.prompt_ids(prompted(t.stimulus, p)) for t, p in zip(trajectories, prompts, strict=True)]
     taught: dict[int, Taught] = {}
     for batch in batches(contexts, 128, batch_tokens):
@@ -65,9 +68,9 @@ def teach(
         ids_B_T = torch.tensor([r + [template.end_id] * (width - len(r)) for r in rows], device=model.device)
         with lock, adapter(model, None):
             cache = prefilled(model, contexts[batch[0]][:shared], len(rows)) if shared else None
-            hidden_B_T_H = hidden_states(model, ids_B_T, cache=cache).cpu()
+            hidden_B_T_K_H = hidden_states(model, ids_B_T, cache=cache).cpu()
         for row, i in enumerate(batch):
             first = len(contexts[i]) - shared - 1  # the state before the first answer token predicts it
-            states = hidden_B_T_H[row, first : first + len(trajectories[i].token_ids)].clone()
+            states = hidden_B_T_K_H[row, first : first + len(trajectories[i].token_ids)].clone()
             taught[i] = Taught(trajectories[i], states)
     return [taught[i] for i in range(len(contexts))]

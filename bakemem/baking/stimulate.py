@@ -77,9 +77,11 @@ def stimulate(
               for m in facts}  # fmt: skip
     asked = _about(facts, counts, shards, answer, rng)
     train, held_out = list(asked), _held_out(asked, rng)
+    # What was not told and what is unrelated follow the questions about memories, but never fall below what a bake of
+    # five memories has: a bake of one needs its near misses and its everyday talk as much.
     n = max(len(asked), 160)
     known = frozenset(s.turns[-1].content for s in asked)
-    decoys = _decoys(facts, round(1.2 * n), known, answer, rng)
+    decoys = _decoys(facts, round(2.5 * n), known, answer, rng)
     cut = len(decoys) * 4 // 5
     told = _told(round(0.3 * n), answer, rng)
     train += [*decoys[:cut], *told, *_everyday(everyday_stimuli(), max(100, round(0.6 * n)), rng)]

@@ -1,6 +1,7 @@
 """Text to weights: trains the candidate adapter until the unprompted student answers as the prompted teacher does.
 
-Implements eq. 1 of *Prompt Baking* (arXiv 2409.13697) over packed dialogues. Knows no memories and no versions.
+Implements eq. 1 of *Prompt Baking* (arXiv 2409.13697) over packed dialogues, helped by the teacher's inner states.
+Knows no memories and no versions.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from bakemem.baking.divergence import Head, tiled_kl
+from bakemem.baking.divergence import Head, prompt_mark, state_gap, tiled_kl
 from bakemem.baking.pack import Dialogue, Packer, pack
 from bakemem.baking.rollout import Taught
-from bakemem.baking.weights import CANDIDATE, adapter, add_candidate, hidden_states
+from bakemem.baking.weights import CANDIDATE, adapter, add_candidate, context_of, hidden_states
 from bakemem.template import ChatTemplate
 
 StepProgress = Callable[[int, int, float], None]
@@ -26,19 +27,25 @@ StepProgress = Callable[[int, int, float], None]
 MICRO_BATCH_TOKENS = 2_048
 B_RATE = 4.0
 """How many times faster LoRA's B, which starts at zero, learns than its A: the idea of LoRA+ (arXiv 2402.12354)."""
+BETAS = (0.9, 0.95)
+"""AdamW's; its usual second one, 0.999, scales all of a short run by the large gradients of its beginning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a bake trains: all linear layers, one rank and alpha, AdamW on a linear decay."""
+    """How a bake trains: all linear layers, one rank and alpha, AdamW on a linear decay.
+
+    `state_weight` is that of the inner states beside the KL; 0 is the paper's loss alone.
+    """
 
     rank: int = 16
     alpha: int = 32
     learning_rate: float = 1.5e-3
     steps: int = 90
-    trajectories_per_step: int = 32
+    trajectories_per_step: int = 16
     max_dialogue_turns: int = 40
     max_sequence_tokens: int = 2048
+    state_weight: float = 1.0
     seed: int = 0
 
 
@@ -59,13 +66,14 @@ def train(
         parameters = add_candidate(model, recipe.rank, recipe.alpha, recipe.seed, start)
     rates = {"lora_A": recipe.learning_rate, "lora_B": B_RATE * recipe.learning_rate}
     groups = [{"params": [p for n, p in parameters.items() if part in n], "lr": rate} for part, rate in rates.items()]
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
+    optimizer = torch.optim.AdamW(groups, betas=BETAS, weight_decay=0.0, fused=True)
     warmup = max(1, recipe.steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1.0, (step + 1) / warmup) * (1 - step / recipe.steps)
     )
-    packer = Packer(template, taught, max_turns=recipe.max_dialogue_turns, max_tokens=recipe.max_sequence_tokens,
-                    seed=recipe.seed)  # fmt: skip
+    packer = Packer(template, taught, max_turns=recipe.max_dialogue_turns,
+                    max_tokens=min(recipe.max_sequence_tokens, context_of(model)), seed=recipe.seed)  # fmt: skip
+    mark_K = _mark(model, template, taught, lock)
     for step in range(recipe.steps):
         dialogues = packer.batch(recipe.trajectories_per_step)
         n_tokens = sum(len(d.positions) for d in dialogues)
@@ -74,10 +82,11 @@ def train(
             for parameter in parameters.values():
                 parameter.requires_grad_(True)
             for batch in micro_batches(dialogues):
-                kl_N = _kl(model, template, head, batch)
-                loss = kl_N.sum() / n_tokens
-                loss.backward()
-                total += loss.item()
+                student_N_K_H, teacher_N_K_H = _states(model, template, batch)
+                kl_N = tiled_kl(student_N_K_H[:, -1], teacher_N_K_H[:, -1], head)
+                gap_N = state_gap(student_N_K_H, teacher_N_K_H, mark_K)
+                ((kl_N + recipe.state_weight * gap_N).sum() / n_tokens).backward()
+                total += kl_N.sum().item() / n_tokens
                 packer.note(batch, kl_N.detach())
             torch.nn.utils.clip_grad_norm_(list(parameters.values()), 1.0)
             optimizer.step()
@@ -101,14 +110,32 @@ def micro_batches(dialogues: Sequence[Dialogue]) -> list[list[Dialogue]]:
     return groups
 
 
-def _kl(model: PreTrainedModel, template: ChatTemplate, head: Head, batch: Sequence[Dialogue]) -> Tensor:
-    """KL at every answer token of the dialogues in their order, shape (N,); padding stands behind what counts."""
-    width = max(len(d.ids) for d in batch)
-    ids_B_T = torch.tensor([[*d.ids, *[template.end_id] * (width - len(d.ids))] for d in batch], device=model.device)
-    hidden_B_T_H = hidden_states(model, ids_B_T)
-    student_N_H = torch.cat([hidden_B_T_H[row, d.positions] for row, d in enumerate(batch)])
-    teacher_N_H = torch.cat([d.teacher_N_H for d in batch]).to(student_N_H)
-    return tiled_kl(student_N_H, teacher_N_H, head)
+def _states(model: PreTrainedModel, template: ChatTemplate, batch: Sequence[Dialogue]) -> tuple[Tensor, Tensor]:
+    """The student's and the teacher's hidden states (N, K, H) at every answer token of the dialogues in their order.
+
+    Padding stands behind what counts.
+    """
+    gaps = [max(len(d.ids) for d in batch) - len(d.ids) for d in batch]
+    ids = [[*d.ids, *[template.end_id] * gap] for d, gap in zip(batch, gaps, strict=True)]
+    places = [[*d.places, *[0] * gap] for d, gap in zip(batch, gaps, strict=True)]
+    ids_B_T, places_B_T = (torch.tensor(rows, device=model.device) for rows in (ids, places))
+    hidden_B_T_K_H = hidden_states(model, ids_B_T, places_B_T)
+    student_N_K_H = torch.cat([hidden_B_T_K_H[row, d.positions] for row, d in enumerate(batch)])
+    return student_N_K_H, torch.cat([d.teacher_N_K_H for d in batch]).to(student_N_K_H)
+
+
+@torch.no_grad()
+def _mark(
+    model: PreTrainedModel, template: ChatTemplate, taught: Sequence[Taught], lock: AbstractContextManager[object]
+) -> Tensor:
+    """What the prompt does to the base's inner states, shape (K - 1,), measured on a few trajectories."""
+    few = taught[:: max(1, len(taught) // 64)]
+    pairs = []
+    for batch in micro_batches([pack(template, [item], MICRO_BATCH_TOKENS) for item in few]):
+        with lock, adapter(model, None):
+            pairs.append(_states(model, template, batch))
+    base_N_K_H, teacher_N_K_H = (torch.cat(states) for states in zip(*pairs, strict=True))
+    return prompt_mark(base_N_K_H, teacher_N_K_H)
 
 
 @torch.no_grad()
@@ -121,5 +148,6 @@ def mean_kl(
     total = 0.0
     for batch in micro_batches(dialogues):
         with lock, adapter(model, adapter_name):
-            total += _kl(model, template, head, batch).sum().item()
+            student_N_K_H, teacher_N_K_H = _states(model, template, batch)
+            total += tiled_kl(student_N_K_H[:, -1], teacher_N_K_H[:, -1], head).sum().item()
     return total / max(1, sum(len(d.positions) for d in dialogues))

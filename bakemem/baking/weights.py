@@ -103,12 +103,29 @@ def adapter(model: PreTrainedModel, name: str | None) -> Iterator[None]:
     yield
 
 
-def hidden_states(model: PreTrainedModel, ids_B_T: Tensor, cache: Cache | None = None) -> Tensor:
-    """Last hidden states (B, T, H), as the output head takes them; the ids go on from what `cache` has read."""
-    hidden: Tensor = model.base_model(
-        input_ids=ids_B_T, past_key_values=cache, use_cache=cache is not None
-    ).last_hidden_state
-    return hidden
+def hidden_states(
+    model: PreTrainedModel, ids_B_T: Tensor, places_B_T: Tensor | None = None, cache: Cache | None = None
+) -> Tensor:
+    """Hidden states (B, T, K, H) on the way through the model; the ids go on from what `cache` has read.
+
+    `places_B_T` are the tokens' positions where they are not simply counted: 0 only for the first token and padding.
+    The last of the K levels is what the output head takes; those before it stand behind a quarter, a half and three
+    quarters of the layers (fewer in a model of less than four layers).
+    """
+    # Without a mask the library takes a skipped place for the beginning of another sequence, and parts the two.
+    mask = None if places_B_T is None else (places_B_T > 0).index_fill(1, places_B_T.new_zeros(1), True)
+    made = model.base_model(
+        input_ids=ids_B_T, position_ids=places_B_T, attention_mask=mask, past_key_values=cache,
+        use_cache=cache is not None, output_hidden_states=True,
+    )  # fmt: skip
+    n_layers = len(made.hidden_states) - 1
+    inner = {round(n_layers * k / 4) for k in (1, 2, 3)} - {0, n_layers}
+    return torch.stack([*(made.hidden_states[i] for i in sorted(inner)), made.last_hidden_state], dim=2)
+
+
+def context_of(model: PreTrainedModel) -> int:
+    """How many positions the model has; a million where its config does not say."""
+    return int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 1_000_000)
 
 
 def output_head(model: PreTrainedModel) -> Head:
@@ -132,7 +149,7 @@ def output_head(model: PreTrainedModel) -> Head:
 
     with torch.no_grad(), adapter(model, None):
         ids = torch.arange(4, device=model.device)[None]
-        own, ours = model(input_ids=ids, use_cache=False).logits, head(hidden_states(model, ids))
+        own, ours = model(input_ids=ids, use_cache=False).logits, head(hidden_states(model, ids)[:, :, -1])
     if not torch.allclose(own.float(), ours.float(), rtol=1e-2, atol=1e-2):
         raise BakeError(
             f"{type(model).__name__} changes its logits after the output head in a way that bakemem does not know; "

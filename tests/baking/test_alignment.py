@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from bakemem.baking.pack import Packer, pack
+from bakemem.baking.pack import Packer, pack, stretched
 from bakemem.baking.rollout import prompted
 from bakemem.baking.weights import hidden_states, output_head
 from bakemem.serving import Base
 from bakemem.types import Stimulus, Turn
-from tests.tiny import PROMPT, MakeTaught
+from tests.tiny import PROMPT, TINY, MakeTaught
 
 
 def test_every_answer_token_is_trained_and_no_other(tiny_base: Base, make_taught: MakeTaught) -> None:
@@ -22,7 +25,7 @@ def test_every_answer_token_is_trained_and_no_other(tiny_base: Base, make_taught
     dialogue = pack(tiny_base.template, taught, max_tokens=1024)
     predicted = [dialogue.ids[p + 1] for p in dialogue.positions.tolist()]
     assert predicted == [token for item in taught for token in item.trajectory.token_ids]
-    assert len(dialogue.teacher_N_H) == len(predicted)
+    assert len(dialogue.teacher_N_K_H) == len(predicted)
 
 
 def test_the_teachers_states_give_the_teachers_distributions(tiny_base: Base, make_taught: MakeTaught) -> None:
@@ -32,7 +35,19 @@ def test_the_teachers_states_give_the_teachers_distributions(tiny_base: Base, ma
         context = tiny_base.template.prompt_ids(prompted(item.trajectory.stimulus, PROMPT))
         ids = torch.tensor([[*context, *item.trajectory.token_ids]])
         logits = tiny_base.model(ids).logits[0, len(context) - 1 : -1]
-        assert torch.allclose(head(item.hidden_N_H), logits, atol=1e-4)
+        assert torch.allclose(head(item.hidden_N_K_H[:, -1]), logits, atol=1e-4)
+
+
+@pytest.mark.parametrize(("n_layers", "inner"), [(1, []), (2, [1]), (3, [1, 2]), (4, [1, 2, 3]), (8, [2, 4, 6])])
+def test_the_levels_stand_at_quarters_of_the_layers(n_layers: int, inner: list[int]) -> None:
+    """Those that there are, and behind them what the output head takes."""
+    model = LlamaForCausalLM(LlamaConfig(**{**TINY, "num_hidden_layers": n_layers}))
+    ids = torch.arange(6)[None]
+    own = model(input_ids=ids, output_hidden_states=True).hidden_states
+    levels = hidden_states(model, ids)
+    assert levels.shape == (1, 6, len(inner) + 1, model.config.hidden_size)
+    for k, layer in enumerate([*inner, n_layers]):
+        assert torch.equal(levels[:, :, k], own[layer])
 
 
 def test_the_teacher_reads_the_prompt_and_the_student_does_not(tiny_base: Base, make_taught: MakeTaught) -> None:
@@ -58,6 +73,43 @@ def test_padding_and_depth_do_not_change_a_lone_dialogue(tiny_base: Base, make_t
     both = hidden_states(tiny_base.model, ids)[0, short.positions]
     alone = hidden_states(tiny_base.model, torch.tensor([list(short.ids)]))[0, short.positions]
     assert torch.allclose(both, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_stretched_dialogue_skips_places_only_behind_answers(
+    tiny_base: Base, make_taught: MakeTaught, seed: int
+) -> None:
+    """Places grow by one within a turn and its answer, may leap behind the answer, and end where the model's do."""
+    plain = pack(tiny_base.template, make_taught(tiny_base, 6), max_tokens=1024)
+    made = stretched(plain, 1500, random.Random(seed))
+    assert (made.ids, made.items) == (plain.ids, plain.items)
+    parts = plain.positions.split([len(item.hidden_N_K_H) for item in plain.items])
+    answered = [int(part[-1]) + 1 for part in parts]
+    leaps = {i for i, (a, b) in enumerate(pairwise(made.places)) if b != a + 1}
+    assert leaps
+    assert leaps <= set(answered)
+    assert made.places[: answered[0] + 1] == tuple(range(answered[0] + 1))
+    assert list(made.places) == sorted(made.places)
+    assert made.places[-1] < 1500
+
+
+def test_no_room_no_stretch(tiny_base: Base, make_taught: MakeTaught) -> None:
+    """A dialogue that fills the context stays as it is."""
+    plain = pack(tiny_base.template, make_taught(tiny_base, 6), max_tokens=1024)
+    assert stretched(plain, len(plain.ids), random.Random(0)) == plain
+
+
+def test_what_stands_before_a_skipped_place_is_still_read(tiny_base: Base) -> None:
+    """The library must not take the two sides of a gap for two sequences; counted places change nothing."""
+    ids, places = torch.arange(40, 52)[None], torch.tensor([[*range(5), *range(500, 505), 0, 0]])
+    other = ids.clone()
+    other[0, 1] += 1
+    with torch.no_grad():
+        here, there = (hidden_states(tiny_base.model, i, places) for i in (ids, other))
+        counted = hidden_states(tiny_base.model, ids, torch.arange(12)[None])
+        plain = hidden_states(tiny_base.model, ids)
+    assert not torch.allclose(here[0, 9], there[0, 9], atol=1e-4)
+    assert torch.allclose(counted, plain, atol=1e-5)
 
 
 def test_dialogues_keep_one_caller_and_fit_the_limit(tiny_base: Base, make_taught: MakeTaught) -> None:
@@ -94,7 +146,7 @@ def test_what_the_student_answers_well_comes_again_seldom(tiny_base: Base, make_
     for n in range(200):
         for dialogue in packer.batch(4):
             drawn.update(id(item) in hard for item in dialogue.items if n > 20)
-            kl = [float(id(item) in hard) for item in dialogue.items for _ in item.hidden_N_H]
+            kl = [float(id(item) in hard) for item in dialogue.items for _ in item.hidden_N_K_H]
             packer.note([dialogue], torch.tensor(kl))
             assert len({id(item) for item in dialogue.items}) == len(dialogue.items)
     each = drawn[True] / 3, drawn[False] / 9

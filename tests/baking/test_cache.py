@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from itertools import pairwise
 
 import pytest
@@ -43,6 +44,20 @@ def base(request: pytest.FixtureRequest, tokenizer: PreTrainedTokenizerBase) -> 
     return wrap_base(request.param, loud(model), copy.deepcopy(tokenizer))
 
 
+def test_answers_go_on_where_a_pass_left_them(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Greedy answers are the same in one pass and in several, up to the same length, and none is lost."""
+    asked = [[Turn("user", f"What of {word}?")] for word in "dogs cats towns boats".split()]
+    seen: list[tuple[int, int]] = []
+    module = sys.modules[generate.__module__]  # the package shows the function under the same name
+    monkeypatch.setattr(module, "FIRST_PASS", 2)
+    passes = generate(base.model, base.template, asked, max_new_tokens=21, progress=lambda *n: seen.append(n))
+    monkeypatch.setattr(module, "FIRST_PASS", 21)
+    assert passes == generate(base.model, base.template, asked, max_new_tokens=21)
+    assert all(len(ids) == 21 or ids[-1] == base.template.end_id for ids in passes)
+    assert seen == sorted(seen)
+    assert seen[-1] == (4, 4)
+
+
 def test_a_shared_prompt_changes_no_answer_and_no_state(base: Base) -> None:
     """Greedy answers and the teacher's states, in one batch and one by one."""
     words = "dogs cats towns boats songs and also tea".split()
@@ -56,7 +71,7 @@ def test_a_shared_prompt_changes_no_answer_and_no_state(base: Base) -> None:
     taught = teach(base.model, base.template, trajectories, prompts, lock=base.lock)
     for trajectory, item in zip(trajectories, taught, strict=True):
         (alone,) = teach(base.model, base.template, [trajectory], [PROMPT], lock=base.lock)
-        assert torch.allclose(item.hidden_N_H, alone.hidden_N_H, atol=1e-3)
+        assert torch.allclose(item.hidden_N_K_H, alone.hidden_N_K_H, atol=1e-3)
 
 
 def test_a_cache_that_outgrows_its_room_reads_as_the_librarys_own(tiny_base: Base) -> None:
@@ -86,7 +101,7 @@ def test_a_model_with_linear_attention_keeps_its_own_cache(tokenizer: PreTrained
     prompts = [PROMPT] * 5
     trajectories = rollout(base.model, base.template, stimuli, prompts, max_new_tokens=4, lock=base.lock)
     taught = teach(base.model, base.template, trajectories, prompts, lock=base.lock)
-    assert [len(item.hidden_N_H) for item in taught] == [len(t.token_ids) for t in trajectories]
+    assert [len(item.hidden_N_K_H) for item in taught] == [len(t.token_ids) for t in trajectories]
 
 
 @given(st.lists(st.integers(0, 3).flatmap(lambda k: st.integers(1, 90).map(lambda n: [k] * n)), max_size=40))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bakemem.baking import divergence
-from bakemem.baking.divergence import forward_kl, tiled_kl
+from bakemem.baking.divergence import forward_kl, prompt_mark, state_gap, tiled_kl
 
 
 def test_kl_of_two_tokens_is_what_a_hand_computes() -> None:
@@ -73,3 +73,24 @@ def test_equal_states_have_no_divergence_and_no_gradient() -> None:
     assert loss.item() == pytest.approx(0.0, abs=1e-5)
     assert student.grad is not None
     assert student.grad.abs().max().item() < 1e-5
+
+
+def test_the_gap_of_inner_states_is_a_share_of_the_prompts_mark() -> None:
+    """The unprompted base has a gap of 1 on average, the teacher itself 0, half of the way a quarter; by hand."""
+    torch.manual_seed(0)
+    teacher, base = torch.randn(9, 3, 4), torch.randn(9, 3, 4)
+    mark = prompt_mark(base, teacher)
+    assert mark.shape == (2,)
+    assert state_gap(base, teacher, mark).mean().item() == pytest.approx(1.0)
+    assert state_gap((base + teacher) / 2, teacher, mark).mean().item() == pytest.approx(0.25)
+    by_hand = ((base - teacher)[0, 0].square().sum() / mark[0] + (base - teacher)[0, 1].square().sum() / mark[1]) / 2
+    assert state_gap(base, teacher, mark)[0].item() == pytest.approx(by_hand.item())
+
+
+def test_the_last_level_has_no_gap_and_a_shallow_model_none_at_all() -> None:
+    """What the output head takes is the KL's business; a model of one layer has no level before it."""
+    teacher, student = torch.randn(5, 2, 4), torch.randn(5, 2, 4)
+    student[:, 0] = teacher[:, 0]
+    assert state_gap(student, teacher, torch.ones(1)).tolist() == [0.0] * 5
+    one = torch.randn(5, 1, 4)
+    assert state_gap(one, one + 1, prompt_mark(one, one + 1)).tolist() == [0.0] * 5
