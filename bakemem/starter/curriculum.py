@@ -30,7 +30,7 @@ def conversation(rng: random.Random, held_out: bool, max_facts: int = 12, max_tu
     for _ in range(rng.randint(max_turns // 2, max_turns)):
         step = rng.random()
         if step < 0.50 and talk.facts:
-            talk.recall()
+            talk.recall(kind=rng.choices(QUESTION_KINDS, (30, 24, 30, 16))[0])  # reversed ones are the hardest
         elif step < 0.69:
             talk.abstain()
         elif step < 0.83:
@@ -219,10 +219,10 @@ def mixture(rng: random.Random, progress: float) -> Sample:
     if rng.random() < max(0.03, 0.3 * (1 - progress / 0.06)):
         return repeat(rng)
     skill = rng.random()
-    if skill < 0.70:
+    if skill < 0.74:
         return conversation(rng, False, max_facts, max_turns)
-    if skill < 0.78:
+    if skill < 0.80:
         return extract(rng, False, 3)
-    if skill < 0.85:
+    if skill < 0.86:
         return ask_sample(rng, False, 4)
     return few_shot(rng, False, 8)
