@@ -61,13 +61,13 @@ class Config(BaseSettings):
     )
 
     min_agreement: float = Field(
-        default=0.8, ge=0.0, le=1.0, description="the gate: held-out answers equal to the teacher's"
+        default=0.85, ge=0.0, le=1.0, description="the gate: held-out answers equal to the teacher's"
     )
-    min_abstention: float = Field(default=0.8, ge=0.0, le=1.0, description="the gate: the same where nothing was told")
+    min_abstention: float = Field(default=0.85, ge=0.0, le=1.0, description="the gate: the same where nothing was told")
     min_each: float = Field(
         default=0.25, ge=0.0, le=1.0, description="the gate: of each memory's own held-out questions, right ones"
     )
-    max_drift: float = Field(default=0.2, ge=0.0, le=1.0, description="the gate: changed everyday answers")
+    max_drift: float = Field(default=0.15, ge=0.0, le=1.0, description="the gate: changed everyday answers")
 
     @classmethod
     def settings_customise_sources(

@@ -18,9 +18,9 @@ ABOUT = ("direct", "paraphrase", "reversed", "two-fact")
 class Thresholds:
     """What a candidate must reach, as shares in 0…1."""
 
-    min_agreement: float = 0.8
-    min_abstention: float = 0.8
-    max_drift: float = 0.2
+    min_agreement: float = 0.85
+    min_abstention: float = 0.85
+    max_drift: float = 0.15
     min_each: float = 0.25
 
 
