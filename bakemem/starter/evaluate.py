@@ -134,8 +134,9 @@ A Llama of {millions:.2f} million parameters (bfloat16, {megabytes:.1f} MB), tra
 
 {commands}
 
-Between runs the mixture in `curriculum.py` was shifted towards the skills that were weakest, the second run was shortened on
-its way and the last had one core, so these commands give a model like this one, not these bytes (`docs/decisions.md`, 11).
+Between runs the mixture in `curriculum.py` was shifted towards the skills that were weakest, the second run was
+shortened on its way, and the last had one core: these commands give a model like this one, not these bytes
+(`docs/decisions.md`, 11).
 
 Apache-2.0, as the rest of bakemem. Its prose from outside the world comes from the documentation in CPython.
 
