@@ -23,11 +23,11 @@ from bakemem.types import Turn
 class Dialogue:
     """One training sequence: its ids, the indices that predict answer tokens, and the teacher's states there.
 
-    `items` are the trajectories in it, in the order of their answers; `places` the position of each token.
+    `items` are the trajectories in it, in the order of their answers; `position_ids` place each token.
     """
 
     ids: tuple[int, ...]
-    places: tuple[int, ...]
+    position_ids: tuple[int, ...]
     positions: Tensor
     teacher_N_K_H: Tensor
     items: tuple[Taught, ...]
@@ -60,15 +60,15 @@ def pack(template: ChatTemplate, taught: Sequence[Taught], max_tokens: int) -> D
 
 
 def stretched(dialogue: Dialogue, max_tokens: int, rng: random.Random) -> Dialogue:
-    """The same dialogue as if more had been said between its turns: after answers, places are skipped.
+    """The same dialogue as if more had been said between its turns: after answers, positions are skipped.
 
-    The idea of PoSE (arXiv 2309.10400): far places are learned at the price of short sequences.
+    The idea of PoSE (arXiv 2309.10400): far positions are learned at the price of short sequences.
     """
     n_ids, lengths = len(dialogue.ids), (len(item.trajectory.token_ids) for item in dialogue.items)
     last = [int(dialogue.positions[n - 1]) + 1 for n in accumulate(lengths)]  # of each answer
     most = rng.randint(0, max(0, max_tokens - n_ids))
     skipped = [0, *sorted(rng.randint(0, most) for _ in last)]  # after so many answers
-    return replace(dialogue, places=tuple(i + skipped[bisect_left(last, i)] for i in range(n_ids)))
+    return replace(dialogue, position_ids=tuple(i + skipped[bisect_left(last, i)] for i in range(n_ids)))
 
 
 STRETCH = 0.5  # the share of dialogues that are stretched
@@ -78,7 +78,7 @@ SELDOM = 0.2  # how often a trajectory that the student answers well comes again
 class Packer:
     """Draws batches: half of the trajectories alone, half in dialogues of up to `max_turns` under one caller prompt.
 
-    The dialogues' lengths are log-uniform, and half of them are stretched over up to `max_tokens` places. Every
+    The dialogues' lengths are log-uniform, and half of them are stretched over up to `max_tokens` positions. Every
     trajectory is drawn once; after that, those come again in a pass that the student did worse on than the mean when it
     last met them, and of the others the better the fewer. The minimum of the loss stays where it is.
     """

@@ -117,9 +117,9 @@ def _states(model: PreTrainedModel, template: ChatTemplate, batch: Sequence[Dial
     """
     gaps = [max(len(d.ids) for d in batch) - len(d.ids) for d in batch]
     ids = [[*d.ids, *[template.end_id] * gap] for d, gap in zip(batch, gaps, strict=True)]
-    places = [[*d.places, *[0] * gap] for d, gap in zip(batch, gaps, strict=True)]
-    ids_B_T, places_B_T = (torch.tensor(rows, device=model.device) for rows in (ids, places))
-    hidden_B_T_K_H = hidden_states(model, ids_B_T, places_B_T)
+    position_ids = [[*d.position_ids, *[0] * gap] for d, gap in zip(batch, gaps, strict=True)]
+    ids_B_T, position_ids_B_T = (torch.tensor(rows, device=model.device) for rows in (ids, position_ids))
+    hidden_B_T_K_H = hidden_states(model, ids_B_T, position_ids_B_T)
     student_N_K_H = torch.cat([hidden_B_T_K_H[row, d.positions] for row, d in enumerate(batch)])
     return student_N_K_H, torch.cat([d.teacher_N_K_H for d in batch]).to(student_N_K_H)
 

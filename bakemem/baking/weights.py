@@ -104,18 +104,20 @@ def adapter(model: PreTrainedModel, name: str | None) -> Iterator[None]:
 
 
 def hidden_states(
-    model: PreTrainedModel, ids_B_T: Tensor, places_B_T: Tensor | None = None, cache: Cache | None = None
+    model: PreTrainedModel, ids_B_T: Tensor, position_ids_B_T: Tensor | None = None, cache: Cache | None = None
 ) -> Tensor:
     """Hidden states (B, T, K, H) on the way through the model; the ids go on from what `cache` has read.
 
-    `places_B_T` are the tokens' positions where they are not simply counted: 0 only for the first token and padding.
+    `position_ids_B_T` are needed where positions are not simply counted; 0 marks the first token, and padding behind.
     The last of the K levels is what the output head takes; those before it stand behind a quarter, a half and three
     quarters of the layers (fewer in a model of less than four layers).
     """
     # Without a mask the library takes a skipped place for the beginning of another sequence, and parts the two.
-    mask = None if places_B_T is None else (places_B_T > 0).index_fill(1, places_B_T.new_zeros(1), True)
+    mask = (
+        None if position_ids_B_T is None else (position_ids_B_T > 0).index_fill(1, position_ids_B_T.new_zeros(1), True)
+    )
     made = model.base_model(
-        input_ids=ids_B_T, position_ids=places_B_T, attention_mask=mask, past_key_values=cache,
+        input_ids=ids_B_T, position_ids=position_ids_B_T, attention_mask=mask, past_key_values=cache,
         use_cache=cache is not None, output_hidden_states=True,
     )  # fmt: skip
     n_layers = len(made.hidden_states) - 1

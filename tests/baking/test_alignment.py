@@ -85,12 +85,12 @@ def test_a_stretched_dialogue_skips_places_only_behind_answers(
     assert (made.ids, made.items) == (plain.ids, plain.items)
     parts = plain.positions.split([len(item.hidden_N_K_H) for item in plain.items])
     answered = [int(part[-1]) + 1 for part in parts]
-    leaps = {i for i, (a, b) in enumerate(pairwise(made.places)) if b != a + 1}
+    leaps = {i for i, (a, b) in enumerate(pairwise(made.position_ids)) if b != a + 1}
     assert leaps
     assert leaps <= set(answered)
-    assert made.places[: answered[0] + 1] == tuple(range(answered[0] + 1))
-    assert list(made.places) == sorted(made.places)
-    assert made.places[-1] < 1500
+    assert made.position_ids[: answered[0] + 1] == tuple(range(answered[0] + 1))
+    assert list(made.position_ids) == sorted(made.position_ids)
+    assert made.position_ids[-1] < 1500
 
 
 def test_no_room_no_stretch(tiny_base: Base, make_taught: MakeTaught) -> None:
@@ -101,11 +101,11 @@ def test_no_room_no_stretch(tiny_base: Base, make_taught: MakeTaught) -> None:
 
 def test_what_stands_before_a_skipped_place_is_still_read(tiny_base: Base) -> None:
     """The library must not take the two sides of a gap for two sequences; counted places change nothing."""
-    ids, places = torch.arange(40, 52)[None], torch.tensor([[*range(5), *range(500, 505), 0, 0]])
+    ids, position_ids = torch.arange(40, 52)[None], torch.tensor([[*range(5), *range(500, 505), 0, 0]])
     other = ids.clone()
     other[0, 1] += 1
     with torch.no_grad():
-        here, there = (hidden_states(tiny_base.model, i, places) for i in (ids, other))
+        here, there = (hidden_states(tiny_base.model, i, position_ids) for i in (ids, other))
         counted = hidden_states(tiny_base.model, ids, torch.arange(12)[None])
         plain = hidden_states(tiny_base.model, ids)
     assert not torch.allclose(here[0, 9], there[0, 9], atol=1e-4)
