@@ -42,10 +42,10 @@ class Config(BaseSettings):
     learning_rate: float | None = Field(
         default=None,
         gt=0,
-        description="of AdamW for LoRA's A (B learns 4 times as fast); unset: 1.5e-3 at width 256, less above",
+        description="of AdamW for LoRA's A (B learns 4 times as fast); unset: 3e-3 up to width 256, less above",
     )
     steps: int | None = Field(
-        default=None, ge=1, description="optimizer steps; unset: grows with the number of memories"
+        default=None, ge=1, description="optimizer steps; unset: 10 a fact and 50 an instruction, from 100 to 600"
     )
     state_weight: float = Field(
         default=1.0, ge=0.0, description="of the teacher's inner states beside the KL; 0 trains on the KL alone"

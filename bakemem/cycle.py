@@ -7,6 +7,7 @@ version live and every memory pending. Knows the stages by their public names on
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from bakemem.config import Config
 from bakemem.errors import BakeError
 from bakemem.memory import LIVE, Journal, consolidate, shards
 from bakemem.serving import Base, ServingModel
-from bakemem.types import Prompt, Version
+from bakemem.types import Memory, Prompt, Version
 from bakemem.versions import Manifest, VersionStore, check_adapter
 
 
@@ -37,7 +38,7 @@ def run_cycle(
     start = parent.id if parent and _same_shape(parent, config) else None
     baked = bake(
         base.model, base.template, memories, shards(memories, base.template.count, base.shard_tokens(config)),
-        settings_of(config, base, len(memories)), start=start, fresh=fresh if start else None,
+        settings_of(config, base, memories), start=start, fresh=fresh if start else None,
         lock=base.lock, progress=progress,
     )  # fmt: skip
     version = _commit(journal, store, serving, config, baked, prompt, live)
@@ -46,11 +47,15 @@ def run_cycle(
     return version
 
 
-def settings_of(config: Config, base: Base, n_memories: int) -> Settings:
-    """The bake's settings from the user's; what is unset follows the model's width and the number of memories."""
+def settings_of(config: Config, base: Base, memories: Sequence[Memory]) -> Settings:
+    """The bake's settings from the user's; what is unset follows the model's width and the memories.
+
+    An instruction, which changes every answer, needs as many steps as five facts.
+    """
+    needed = sum(50 if memory.kind == "instruction" else 10 for memory in memories)
     recipe = Recipe(
         rank=config.rank, alpha=config.alpha, learning_rate=config.learning_rate or default_learning_rate(base.width),
-        steps=config.steps or min(600, max(160, 120 + 10 * n_memories)), max_dialogue_turns=config.max_dialogue_turns,
+        steps=config.steps or min(600, max(100, needed)), max_dialogue_turns=config.max_dialogue_turns,
         max_sequence_tokens=config.max_sequence_tokens, state_weight=config.state_weight, seed=config.seed,
     )  # fmt: skip
     thresholds = Thresholds(config.min_agreement, config.min_abstention, config.max_drift, config.min_each)

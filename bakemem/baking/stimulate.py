@@ -84,7 +84,7 @@ def stimulate(
     decoys = _decoys(facts, round(2.5 * n), known, answer, rng)
     cut = len(decoys) * 4 // 5
     told = _told(round(0.3 * n), answer, rng)
-    train += [*decoys[:cut], *told, *_everyday(everyday_stimuli(), max(100, round(0.6 * n)), rng)]
+    train += [*decoys[:cut], *told, *_everyday(everyday_stimuli(), max(200, n), rng)]
     held_out += [*decoys[cut:], *_everyday(everyday_held_out(), 30, rng)]
     called = [_with_caller(_dressed(s, rng), rng) for s in train]
     return Stimuli(tuple(called), tuple(held_out))
@@ -191,7 +191,8 @@ def _told(n: int, answer: Answerer, rng: random.Random) -> list[Stimulus]:
 
 
 def _everyday(rows: Sequence[Everyday], n: int, rng: random.Random) -> list[Stimulus]:
-    chosen = rng.sample(rows, min(n, len(rows)))
+    """`n` everyday questions, each twice at most."""
+    chosen = rng.sample([*rows, *rows], min(n, 2 * len(rows))) if n > len(rows) else rng.sample(rows, n)
     return [Stimulus((Turn("user", row.question),), "everyday") for row in chosen]
 
 
