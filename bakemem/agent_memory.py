@@ -14,29 +14,16 @@ from types import TracebackType
 from bakemem.baking import StageProgress, generate
 from bakemem.config import Config
 from bakemem.cycle import run_cycle
-from bakemem.errors import BakeError, InputError
-from bakemem.memory import (
-    Extractor,
-    HomeLock,
-    Index,
-    Journal,
-    ModelExtractor,
-    ReflogEntry,
-    clean_text,
-    consolidate,
-    infer_kind,
-    recall,
-    slug_key,
-)  # fmt: skip
+from bakemem.errors import BakeError
+from bakemem.knowledge import Knowledge
+from bakemem.memory import Extractor, HomeLock, Index, Journal, ModelExtractor, Observed, ReflogEntry, consolidate
 from bakemem.prompts import system_text
 from bakemem.serving import Base, Sampling, ServingModel, stream
-from bakemem.types import Draft, Kind, Memory, Provenance, Status, Turn, Version
+from bakemem.types import Memory, Turn, Version
 from bakemem.versions import VersionDiff, VersionStore, check_adapter, diff
 
-_INDEXED: tuple[Status, ...] = ("pending", "baked", "held")
 
-
-class AgentMemory:
+class AgentMemory(Knowledge):
     """The memory of one namespace in one home; open it with `bakemem.open` and close it, or use `with`.
 
     The base model and the meaning index are loaded when they are first needed.
@@ -44,64 +31,25 @@ class AgentMemory:
 
     def __init__(
         self, config: Config, lock: HomeLock, journal: Journal, store: VersionStore, *,
-        load_base: Callable[[], Base], open_index: Callable[[], Index],
+        load_base: Callable[[], Base], open_index: Callable[[], Index], extractor: Extractor | None = None,
+        redact: Callable[[str], str] = str,
     ) -> None:  # fmt: skip
-        self.config = config
-        self._lock, self._journal, self._store = lock, journal, store
-        self._load_base, self._open_index = load_base, open_index
-        self._baking = threading.Lock()
-
-    # ---- gather
-
-    def remember(self, text: str, *, kind: Kind | None = None, key: str | None = None) -> Memory:
-        """Keep one instruction or fact; a newer one with the same key supersedes the older.
-
-        What is not given is inferred: the key by the extractor (else from the text), the kind by its wording. Raises
-        InputError for text that cannot be kept.
-        """
-        text = clean_text(text)
-        provenance = Provenance(turn=text, extractor="explicit")
-        found = [] if key else self._extractor.extract(Turn("user", text))
-        if len(found) == 1 and kind in (None, found[0].kind):
-            kind, key = found[0].kind, found[0].key
-        kind = kind or infer_kind(text)
-        return self._keep(Draft(kind, key or slug_key(text, kind), text), provenance)
-
-    def observe(self, turns: Sequence[Turn], conversation: str = "") -> list[Memory]:
-        """Read what should last out of the user's turns of a conversation, and keep it; the memories found."""
-        found = []
-        for turn in turns:
-            if turn.role == "user" and self.config.auto_extract:
-                provenance = Provenance("user", "user", conversation, turn.content, "model")
-                found += [self._keep(draft, provenance) for draft in self._extractor.extract(turn)]
-        return found
-
-    def _keep(self, draft: Draft, provenance: Provenance) -> Memory:
-        memory = self._journal.add(draft, provenance)
-        if "_index" in self.__dict__:
-            self._index.put([memory])
-        return memory
-
-    def memories(self, status: Status | None = None) -> list[Memory]:
-        """All memories, or those of one status, oldest first."""
-        return self._journal.memories(status)
-
-    def recall(self, text: str, k: int = 5) -> list[Memory]:
-        """The pending and baked memories that are nearest in meaning to `text`, nearest first."""
-        return recall(self._index, self._journal, text, k)
-
-    def release(self, memory_ids: Sequence[str]) -> list[Memory]:
-        """Give held memories back to the prompt (they were in versions that a rollback left)."""
-        return self._journal.release(memory_ids)
+        super().__init__(config, journal, open_index=open_index, redact=redact,
+                         make_extractor=lambda: extractor or self._model_extractor())  # fmt: skip
+        self._lock, self._store = lock, store
+        self._load_base = load_base
+        self._baking, self._loading = threading.Lock(), threading.RLock()
 
     # ---- bake, compare, roll back
 
     def bake(self, *, from_base: bool = False, progress: StageProgress | None = None) -> Version:
         """Bake what is pending, with what is baked, into a new version; it serves at once if the gate accepts it.
 
+        What was observed before is read first.
         Raises BakeError when nothing is new or a bake is running; whatever is raised, the old version stays live.
         """
         with self._one_change():
+            self.flush()
             self._attach_live()
             return run_cycle(self._journal, self._store, self._serving, self.config, from_base=from_base,
                              progress=progress)  # fmt: skip
@@ -186,21 +134,24 @@ class AgentMemory:
             return self._serving.live
         if version == "base":
             return None
-        found = self._journal.version(version)
-        if found.status != "accepted":
-            raise InputError(f"The gate rejected version {found.name}, so it never serves: `bakemem show` says why.")
+        found = self._journal.servable(version)
         self._attach(found)
         return found.id
 
     # ---- the parts
 
-    @cached_property
+    @property
     def _serving(self) -> ServingModel:
+        with self._loading:  # the thread that reads what was observed may come first
+            return self._served
+
+    @cached_property
+    def _served(self) -> ServingModel:
         return ServingModel(self._load_base())
 
     @property
     def _started(self) -> bool:
-        return "_serving" in self.__dict__
+        return "_served" in self.__dict__
 
     @property
     def base(self) -> Base:
@@ -211,8 +162,7 @@ class AgentMemory:
         """The id under which a version's adapter is attached to the base model (after attaching it); None: the base."""
         return self._chosen(version or "base")
 
-    @cached_property
-    def _extractor(self) -> Extractor:
+    def _model_extractor(self) -> Extractor:
         def answer(conversations: Sequence[Sequence[Turn]]) -> list[str]:
             base = self._serving.base
             with self._serving.active(None) as model:
@@ -220,12 +170,6 @@ class AgentMemory:
             return [base.template.decode(ids) for ids in made]
 
         return ModelExtractor(answer)
-
-    @cached_property
-    def _index(self) -> Index:
-        index = self._open_index()
-        index.sync(self._journal.memories(_INDEXED))
-        return index
 
     def _attach(self, version: Version) -> None:
         folder = self._store.folder(version.name)
@@ -241,11 +185,20 @@ class AgentMemory:
                 self._attach(version)
             self._serving.swap(version.id if version else None)
 
+    def _forget(
+        self, memory_ids: Sequence[str] = (), *, conversation: str | None = None, source: str | None = None,
+        everything: bool = False, heard: Observed | None = None,
+    ) -> list[Memory]:  # fmt: skip
+        try:
+            return super()._forget(memory_ids, conversation=conversation, source=source, everything=everything,
+                                   heard=heard)  # fmt: skip
+        finally:
+            if self._started:
+                self._attach_live()  # what learned it serves no more
+
     def close(self) -> None:
-        """Let go of the home."""
-        if "_index" in self.__dict__:
-            self._index.close()
-        self._journal.close()
+        """Let go of the home; what was observed and is not read yet stays in the queue."""
+        self._close()
         self._lock.release()
 
     def __enter__(self) -> AgentMemory:

@@ -32,7 +32,18 @@ class Config(BaseSettings):
     embedder: Literal["lexical", "minilm", "sentence-transformers"] = Field(
         default="lexical", description="of the meaning index; `lexical` works offline, the others load a model"
     )
-    auto_extract: bool = Field(default=True, description="observe() reads memories out of user turns")
+    auto_extract: bool = Field(default=True, description="observe() reads memories out of turns; or explicit ones only")
+    trust: dict[str, Literal["fact"]] = Field(
+        default_factory=dict, description='sources whose facts need no approval, such as {"tool:calendar" = "fact"}'
+    )
+    redaction: Literal["off", "mask", "refuse"] = Field(
+        default="off",
+        description="secrets, cards and e-mail addresses: kept, masked, or refused before they are stored",
+    )
+    most_waiting_turns: int = Field(
+        default=1_000, ge=1, description="observed turns not read yet; then observe() waits"
+    )
+    most_quarantined: int = Field(default=1_000, ge=0, description="memories in quarantine; what comes then is dropped")
 
     max_new_tokens: int = Field(default=256, ge=1, description="longest answer, in tokens")
     temperature: float = Field(default=0.0, ge=0.0, le=10.0, description="of chat answers; 0 takes the likeliest token")

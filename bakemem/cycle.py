@@ -73,6 +73,9 @@ def _commit(
     parent: str | None,
 ) -> Version:  # fmt: skip
     """Folder first, then attached beside the running ones, then the one transaction that makes it true."""
+    known = journal.some(prompt.memory_ids).values()
+    if gone := [memory.id for memory in known if memory.status == "forgotten"]:
+        raise BakeError(f"Memory {gone[0]} was forgotten during the bake: nothing of it is kept. Bake again.")
     name = journal.next_version_name()
     manifest = Manifest(
         name=name, namespace=journal.namespace, parent=parent, created=datetime.now(UTC), prompt=prompt,

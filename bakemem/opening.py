@@ -5,6 +5,7 @@ The heavy libraries are imported here inside functions, so that reading a journa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from bakemem.errors import HomeError
 if TYPE_CHECKING:
     from bakemem.agent_memory import AgentMemory
     from bakemem.config import Config
-    from bakemem.memory import Index, Journal
+    from bakemem.memory import Extractor, Index, Journal
     from bakemem.serving import Base
 
 JOURNAL, INDEX = "journal.db", "index"
@@ -22,9 +23,13 @@ JOURNAL, INDEX = "journal.db", "index"
 
 def open_memory(
     home: str | PathLike[str], *, model: str | None = None, namespace: str = "default", device: str | None = None,
-    seed: int | None = None, **config: Any,
+    seed: int | None = None, extractor: Extractor | None = None, **config: Any,
 ) -> AgentMemory:  # fmt: skip
-    """The memory in `home`, made if it is missing, and owned for writing until it is closed."""
+    """The memory in `home`, made if it is missing, and owned for writing until it is closed.
+
+    `extractor` reads memories out of turns in the base model's place, such as `ChatModelExtractor` of
+    `bakemem.agents.extractor`.
+    """
     from bakemem.agent_memory import AgentMemory
     from bakemem.config import load_config
     from bakemem.memory import HomeLock, Journal
@@ -46,7 +51,7 @@ def open_memory(
         raise
     return AgentMemory(
         settings, lock, journal, store, load_base=lambda: load_model(settings),
-        open_index=lambda: _open_index(folder, namespace, settings),
+        open_index=lambda: _open_index(folder, namespace, settings), extractor=extractor, redact=_redactor(settings),
     )  # fmt: skip
 
 
@@ -65,6 +70,14 @@ def load_model(config: Config) -> Base:
     where = str(STARTER) if config.model == "starter" else config.model
     return load_base(where, device=config.device, dtype=config.dtype, trust_remote_code=config.trust_remote_code,
                      template_arguments=config.template_arguments)  # fmt: skip
+
+
+def _redactor(config: Config) -> Callable[[str], str]:
+    if config.redaction == "off":
+        return str
+    from bakemem.memory.redact import redacted
+
+    return lambda text: redacted(text, config.redaction)
 
 
 def _open_index(home: Path, namespace: str, config: Config) -> Index:

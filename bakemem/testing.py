@@ -48,6 +48,11 @@ class MemoryIndex:
         self.put(missing)
         return len(missing) + len(extra)
 
+    def purge(self, memories: Iterable[Memory]) -> None:
+        """Begins anew with these memories."""
+        self._vectors.clear()
+        self.put(memories)
+
     def close(self) -> None:
         """Nothing to close."""
 
@@ -60,4 +65,8 @@ class ScriptedExtractor:
 
     def extract(self, turn: Turn) -> list[Draft]:
         """The drafts of the turn's text; none unless a user said it."""
-        return list(self._script.get(turn.content, ())) if turn.role == "user" else []
+        return list(self._script.get(turn.content, ())) if turn.role != "assistant" else []
+
+    def same(self, draft: Draft, memory: Memory) -> bool:
+        """Whether the texts are the same but for case and white space."""
+        return draft.text.casefold().split() == memory.text.casefold().split()

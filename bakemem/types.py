@@ -12,7 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-Role = Literal["system", "user", "assistant", "tool"]
+Role = Literal["system", "user", "assistant", "tool", "operator", "document", "web"]
+"""Who speaks. A chat knows the first four; the operator runs the agent, documents and web pages are read by it."""
+
 Kind = Literal["instruction", "fact"]
 Status = Literal["quarantined", "pending", "baked", "superseded", "held", "forgotten"]
 VersionStatus = Literal["accepted", "rejected"]
@@ -20,10 +22,11 @@ VersionStatus = Literal["accepted", "rejected"]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message of a conversation."""
+    """One message of a conversation; `source` names what a tool, document or page is, such as `tool:calendar`."""
 
     role: Role
     content: str
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,10 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """One thing that should last, as the journal holds it."""
+    """One thing that should last, as the journal holds it.
+
+    `valid_from` is when it was said; `reason` says why it waits in quarantine.
+    """
 
     id: str
     namespace: str
@@ -59,6 +65,8 @@ class Memory:
     created: datetime
     provenance: Provenance = field(default_factory=Provenance)
     superseded_by: str | None = None
+    valid_from: datetime | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

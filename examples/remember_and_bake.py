@@ -11,6 +11,7 @@ with tempfile.TemporaryDirectory() as home, bakemem.open(home, model="starter") 
         Turn("user", "Tarin lives in Pelo. Always be happy."),  # read out of the talk
         Turn("assistant", "Hooray! I will remember that."),
     ])  # fmt: skip
+    memory.flush()  # it is read behind the chat: wait for it
     for item in memory.memories(status="pending"):
         print(item.kind, item.key, "|", item.text)
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = {
     "base": {"config", "errors", "everyday", "names", "prompts", "template", "types"},
     "stages": {"baking", "memory", "serving", "starter", "versions"},
-    "flow": {"agent_memory", "cycle", "schedule"},
+    "flow": {"agent_memory", "cycle", "knowledge", "schedule"},
     "wiring": {"opening"},
     "edges": {"__main__", "agents", "cli", "demo", "web"},
     "root": {""},  # bakemem/__init__.py
@@ -47,6 +47,8 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "apscheduler": frozenset({"schedule"}),
     "chromadb": frozenset({"memory.index"}),
     "click": EDGES,
+    "detect_secrets": frozenset({"memory.redact"}),
+    "email_validator": frozenset({"memory.redact"}),
     "langchain": frozenset({"agents"}),
     "langchain_core": frozenset({"agents"}),
     "langgraph": frozenset({"agents"}),
@@ -54,12 +56,15 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "numpy": frozenset({"memory", "versions"}) | MODEL_ROOMS,
     "peft": MODEL_ROOMS,
     "plotext": EDGES,
-    "pydantic": frozenset({"config"}),
+    "pydantic": frozenset({"agents", "config"}),
     "pydantic_settings": frozenset({"config"}),
+    "pydantic_extra_types": frozenset({"memory.redact"}),
     "rich": EDGES,
     "safetensors": frozenset({"versions"}) | MODEL_ROOMS,
     "safetensors.torch": MODEL_ROOMS,
-    "sqlalchemy": frozenset({"memory.journal", "memory.schema"}),
+    "sqlalchemy": frozenset(
+        f"memory.{m}" for m in ("database", "erase", "journal", "memories", "migrations", "portable", "schema", "turns")
+    ),
     "tokenizers": MODEL_ROOMS,
     "torch": MODEL_ROOMS,
     "transformers": MODEL_ROOMS,
@@ -203,7 +208,7 @@ KNOWN = frozenset(
     [
         ("bakemem.types", "import bakemem.errors, bakemem.memory", "base must not import bakemem.memory"),
         ("bakemem.types", "import numpy", "imports numpy"),
-        ("bakemem.errors", "import pydantic", "imports pydantic, which belongs to config"),
+        ("bakemem.errors", "import pydantic", "imports pydantic, which belongs to agents, config"),
         ("bakemem.memory.journal", "from bakemem.versions import save", "stages must not import bakemem.versions"),
         ("bakemem.memory.journal", "from ..versions import save", "stages must not import bakemem.versions"),
         ("bakemem.memory.journal", "from bakemem import cycle", "stages must not import bakemem.cycle"),

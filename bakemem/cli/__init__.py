@@ -11,6 +11,8 @@ import sys
 import click
 
 from bakemem import __version__
+from bakemem.cli.carry import export, load, reindex
+from bakemem.cli.curate import approve, drop, edit, forget, past, quarantine, reject, why
 from bakemem.cli.gather import memories, observe, recall, release, remember
 from bakemem.cli.history import diff, log, rollback, show
 from bakemem.cli.oven import bake
@@ -70,6 +72,7 @@ def _print_anything() -> None:
 
 
 for _command in (
-    chat, remember, observe, memories, bake, log, show, diff, rollback, release, recall, starter, demo,
+    chat, remember, observe, memories, bake, log, show, diff, rollback, release, recall, why, past, edit, forget,
+    quarantine, approve, reject, drop, export, load, reindex, starter, demo,
 ):  # fmt: skip
     main.add_command(_command)

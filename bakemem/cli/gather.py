@@ -5,13 +5,14 @@ Knows how to ask and to answer; what a memory is, others know.
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import get_args
 
 import click
 
-from bakemem.cli.frame import Command, Place, place, place_and_model, read_text
-from bakemem.cli.text import noted, print_json, print_memories
+from bakemem.cli.frame import Command, Place, place, place_and_model, read_text, waiting
+from bakemem.cli.text import count, noted, one_line, print_json, print_memories, shorten
 from bakemem.cli.turns import parse_turns
 from bakemem.types import Kind, Status
 
@@ -53,7 +54,8 @@ def observe(where: Place, file: str, conversation: str | None) -> None:
     """Read a conversation and keep what should last. FILE `-` reads standard input.
 
     The file holds one turn a line: JSON objects with role and content, or plain lines that begin with `user: ` or
-    `assistant: ` (lines without that go on with the turn before). Only what the user says is ever kept.
+    `assistant: ` (lines without that go on with the turn before). What the user and the `operator: ` say is kept;
+    what is said by a `tool: `, a `document: ` or the `web: ` goes to quarantine, and what the assistant says nowhere.
 
     \b
       bakemem observe talk.jsonl
@@ -63,20 +65,34 @@ def observe(where: Place, file: str, conversation: str | None) -> None:
     if conversation is None:
         conversation = "" if file == "-" else Path(file).name
     with where.memory(warm=True) as memory:
-        found = memory.observe(turns, conversation)
+        memory.observe(turns, conversation)
+        with waiting("Reading …"):
+            found = memory.flush()
+        unread = memory.unread()
+    for turn in unread:
+        click.echo(f"not read: {shorten(turn.turn.content, 40)} ({one_line(turn.error)})", err=True)
     if where.as_json:
         print_json(found)
         return
     for kept in found:
-        click.echo(f"{kept.id[:8]}  {noted(kept)}")
-    said = sum(turn.role == "user" for turn in turns)
-    click.echo(f"{len(found)} found in {said} of the user's turns. {WAITS if found else ''}".rstrip())
+        where_to = "" if kept.status == "pending" else f"  ({kept.status}: {one_line(kept.reason)})"
+        click.echo(f"{kept.id[:8]}  {noted(kept)}{where_to}")
+    said = sum(turn.role not in ("assistant", "system") for turn in turns)
+    waits = WAITS if any(kept.status == "pending" for kept in found) else ""
+    click.echo(f"{len(found)} found in {count(said, 'turn')}. {waits}".rstrip())
 
 
 @click.command(cls=Command)
 @click.option("--status", type=click.Choice(get_args(Status)), help="Only those of one status.")
+@click.option("--kind", type=click.Choice(get_args(Kind)), help="Only instructions, or only facts.")
+@click.option("--source", metavar="NAME", help="Only what came from there, such as user or tool:calendar.")
+@click.option("--since", type=click.DateTime(), help="Only what was kept since, in local time.")
+@click.option("--text", help="Only those that hold this text, in upper or lower case.")
 @place
-def memories(where: Place, status: Status | None) -> None:
+def memories(
+    where: Place, status: Status | None, kind: Kind | None, source: str | None, since: datetime | None,
+    text: str | None,
+) -> None:  # fmt: skip
     """List the memories, oldest first.
 
     A memory is pending (in the prompt), baked (in the weights), superseded (a newer one of its key took its place),
@@ -84,14 +100,16 @@ def memories(where: Place, status: Status | None) -> None:
     each line holds id, status, kind, key and text with tabs between. Works while another process writes.
     """
     with where.journal() as journal:
-        found = journal.memories(status)
+        from_then = since.astimezone() if since else None
+        found = journal.memories(status, kind=kind, since=from_then, text=text, source=source)
     if where.as_json:
         print_json(found)
     elif found:
         print_memories(found)
     else:
-        kind = f"{status} memory" if status else "memory yet"
-        click.echo(f'There is no {kind}: try `bakemem remember "My dog is called Bosuk."`.', err=True)
+        narrowed = any((kind, source, since, text))
+        what = "such memory" if narrowed else f"{status} memory" if status else "memory yet"
+        click.echo(f'There is no {what}: try `bakemem remember "My dog is called Bosuk."`.', err=True)
 
 
 @click.command(cls=Command)

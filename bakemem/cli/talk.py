@@ -32,6 +32,9 @@ HELP = """\
 /quit               leave (Ctrl-D too); Ctrl-C stops a reply"""
 
 
+PATIENCE = 2.0  # seconds between a reply and the next prompt
+
+
 @dataclass(frozen=True, slots=True)
 class Manner:
     """How replies are made: everything that `chat` takes beside the text."""
@@ -144,7 +147,8 @@ class Conversation:
         if said:
             self.turns += [Turn("user", text), Turn("assistant", said)]
         known = {m.id for m in self.memory.memories()}
-        for kept in self.memory.observe([Turn("user", text)], self.name):
+        self.memory.observe([Turn("user", text)], self.name)
+        for kept in self.memory.flush(PATIENCE):  # what takes longer is noted after a later turn
             if kept.id not in known:
                 click.echo(click.style(f"· noted: {noted(kept)}", dim=True))
 

@@ -38,7 +38,9 @@ def _json_lines(text: str, name: str) -> Iterator[Turn]:
             raise InputError(f"{where}: this is not JSON ({error}).") from error
         if not isinstance(item, dict) or not all(isinstance(item.get(k), str) for k in ("role", "content")):
             raise InputError(f'{where}: a turn is an object such as {{"role": "user", "content": "Hello."}}.')
-        yield Turn(_role(item["role"], where), item["content"])
+        if not isinstance(item.get("source", ""), str):
+            raise InputError(f"{where}: the source of a turn is a text, such as tool:calendar.")
+        yield Turn(_role(item["role"], where), item["content"], item.get("source", ""))
 
 
 def _plain_lines(text: str, name: str) -> Iterator[Turn]:

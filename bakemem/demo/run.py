@@ -21,7 +21,7 @@ from bakemem.demo.screen import Screen
 from bakemem.demo.story import Question, Story
 from bakemem.errors import BakememError
 from bakemem.everyday import everyday_held_out, everyday_stimuli
-from bakemem.types import Turn, Version
+from bakemem.types import Memory, Turn, Version
 
 
 def run(
@@ -48,10 +48,11 @@ def run(
 
 def _play(memory: AgentMemory, story: Story, screen: Screen, out: Path) -> dict[str, Any]:
     screen.title(f"A user talks (seed {story.seed}: new names, new facts)")
-    noted = []
+    noted: list[Memory] = []
     for text in story.said():
         reply = memory.chat(text)
-        noted += memory.observe([Turn("user", text), Turn("assistant", reply)])
+        memory.observe([Turn("user", text), Turn("assistant", reply)])
+        noted += memory.flush()
         screen.turn(text, reply)
     screen.memories(noted)
     prompt = memory.pending_prompt()

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from bakemem.errors import InputError
+from bakemem.memory.admit import READ
 from bakemem.memory.grounding import is_grounded
 from bakemem.memory.keys import clean_key, clean_text
 from bakemem.prompts import EXTRACT_SYSTEM
-from bakemem.types import Draft, Turn
+from bakemem.types import Draft, Memory, Turn
 
 MAX_TURN = 4_000
 MAX_DRAFTS = 16
@@ -26,12 +27,16 @@ Generate = Callable[[list[list[Turn]]], list[str]]
 class Extractor(Protocol):
     """Reads memories out of a turn.
 
-    May be slow (a model runs) and may find nothing or miss something; it must never give a draft from a turn that is
-    not the user's. May raise ModelError; the caller keeps the turn and tries again later.
+    May be slow (a model runs) and may find nothing or miss something; it must never give a draft from the assistant's
+    own words, and takes the words of tools, documents and pages as data: `admit.py` decides what they may teach. May
+    raise ModelError; the caller keeps the turn and tries again later.
     """
 
     def extract(self, turn: Turn) -> list[Draft]:
         """The drafts in one turn, in the order in which they were said."""
+
+    def same(self, draft: Draft, memory: Memory) -> bool:
+        """Whether a new draft speaks of the same thing as a memory of another key, and so takes its place."""
 
 
 class ModelExtractor:
@@ -45,45 +50,62 @@ class ModelExtractor:
         self.rejected: Counter[str] = Counter()
 
     def extract(self, turn: Turn) -> list[Draft]:
-        """The drafts in a user's turn. Raises what the generate function raises, such as ModelError."""
-        reason = _unreadable(turn)
+        """The drafts in a turn. Raises what the generate function raises, such as ModelError."""
+        reason = unreadable(turn)
         if reason:
             self.rejected[reason] += 1
             return []
-        [output] = self._generate([[Turn("system", EXTRACT_SYSTEM), turn]])
+        [output] = self._generate([[Turn("system", EXTRACT_SYSTEM), Turn("user", turn.content)]])
         return self.parse(output, turn)
+
+    def same(self, draft: Draft, memory: Memory) -> bool:
+        """Whether the model finds one and the same key in both texts, as alone it would have."""
+        found = [self.extract(Turn("user", text)) for text in (draft.text, memory.text)]
+        return len(found[0]) == len(found[1]) == 1 and found[0][0].key == found[1][0].key
 
     def parse(self, output: str, turn: Turn) -> list[Draft]:
         """The drafts in a model's output about a turn; the rest is counted in `rejected`."""
-        drafts: list[Draft] = []
-        for item in _items(output):
-            draft = _draft(item, turn)
-            if isinstance(draft, Draft) and draft in drafts:
-                draft = "repeated"
-            elif isinstance(draft, Draft) and len(drafts) == MAX_DRAFTS:
-                draft = "too many"
-            if isinstance(draft, Draft):
-                drafts.append(draft)
-            else:
-                self.rejected[draft] += 1
-        return drafts
+        return checked_drafts(output, turn, self.rejected)
 
 
-def _unreadable(turn: Turn) -> str:
-    if turn.role != "user":
-        return "not a user turn"
+def unreadable(turn: Turn) -> str:
+    """The reason for which nothing may be read out of a turn; empty when a model may look at it."""
+    if turn.role not in READ:
+        return f"said by the {turn.role}"
     if not turn.content.strip():
         return "empty turn"
     return "turn too long" if len(turn.content) > MAX_TURN else ""
 
 
-def _items(output: str) -> Iterator[Any]:
-    """The JSON values in an output: one a line, or one list; None for a line that is not JSON."""
-    whole = _json(output)
+def checked_drafts(proposed: object, turn: Turn, rejected: Counter[str]) -> list[Draft]:
+    """The drafts in what a model proposed about a turn; the reasons for dropping the rest are added to `rejected`.
+
+    `proposed` is text (JSON objects, one a line, or one JSON list) or a list of objects that are parsed already.
+    """
+    drafts: list[Draft] = []
+    for item in _items(proposed):
+        draft = _draft(item, turn)
+        if isinstance(draft, Draft) and draft in drafts:
+            draft = "repeated"
+        elif isinstance(draft, Draft) and len(drafts) == MAX_DRAFTS:
+            draft = "too many"
+        if isinstance(draft, Draft):
+            drafts.append(draft)
+        else:
+            rejected[draft] += 1
+    return drafts
+
+
+def _items(proposed: object) -> Iterator[Any]:
+    """The JSON values in an output: one a line, or one list; None for what is not JSON."""
+    whole = _json(proposed) if isinstance(proposed, str) else proposed
     if isinstance(whole, list):
         yield from whole
         return
-    for line in output.splitlines():
+    if not isinstance(proposed, str):
+        yield None
+        return
+    for line in proposed.splitlines():
         line = line.strip().rstrip(",")
         if line and not line.startswith("```") and line not in ("[", "]") and line.rstrip(".").lower() != "none":
             yield _json(line)

@@ -31,9 +31,17 @@ def is_grounded(draft: Draft, turn: str) -> bool:
     numbers = [w for w in words if any(c.isdigit() for c in w)]
     if not all(_occurs(number, said) for number in numbers):
         return False
-    stems = {form[:_STEM] for form in said}
-    telling = [w.casefold() for w in words if len(w) >= 3 and w.casefold().replace("’", "'") not in _FILLERS]
-    return bool(numbers) or any(w[:_STEM] in stems for w in telling) or bool(_pairs(draft.text) & _pairs(turn))
+    return (
+        bool(numbers)
+        or bool(stems(draft.text) & {form[:_STEM] for form in said})
+        or bool(_pairs(draft.text) & _pairs(turn))
+    )
+
+
+def stems(text: str) -> set[str]:
+    """The beginnings of the telling words of a text: `{"dog", "call", "bosu"}`."""
+    telling = (form for word in _words(text) if len(word) >= 3 for form in _forms(word)[1:] if form not in _FILLERS)
+    return {form[:_STEM] for form in telling}
 
 
 def _words(text: str) -> list[str]:

@@ -96,6 +96,14 @@ class ChromaIndex:
         self.put(missing)
         return len(missing) + len(extra)
 
+    def purge(self, memories: Iterable[Memory]) -> None:
+        """Begins anew: Chroma keeps deleted vectors in its files. Other namespaces of the home are built anew by their
+        next `sync`. Raises HomeError, ModelError.
+        """
+        self.close()
+        self._begin_anew()
+        self.put(memories)
+
     def close(self) -> None:
         """Closes Chroma's files."""
         cast(Client, self._client).close()
@@ -125,6 +133,9 @@ class ChromaIndex:
 
     def _start_over(self, reason: Exception) -> None:
         _LOG.warning("The index in %s cannot be read (%s): it is built anew from the journal.", self._path, reason)
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
         try:
             if self._path.is_dir():
                 shutil.rmtree(self._path)

@@ -5,11 +5,11 @@ Knows neither Chroma nor SQL: any index and any journal that keep the promises b
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 from bakemem.memory.transitions import LIVE
-from bakemem.types import Memory, Status
+from bakemem.types import Memory
 
 
 class Index(Protocol):
@@ -36,6 +36,9 @@ class Index(Protocol):
     def sync(self, memories: Iterable[Memory]) -> int:
         """Makes the index hold exactly these memories; returns how many had to be added or removed."""
 
+    def purge(self, memories: Iterable[Memory]) -> None:
+        """Begins anew with exactly these memories, so that no trace of any other stays on the disk."""
+
     def close(self) -> None:
         """Closes files; the index cannot be used afterwards."""
 
@@ -43,19 +46,19 @@ class Index(Protocol):
 class MemorySource(Protocol):
     """What recall asks of the journal."""
 
-    def memories(self, status: Status | Collection[Status] | None = None) -> list[Memory]:
-        """The memories with one of these statuses."""
+    def some(self, memory_ids: Iterable[str]) -> dict[str, Memory]:
+        """The memories with these ids, by id."""
 
 
-def recall(index: Index, journal: MemorySource, text: str, k: int = 5) -> list[Memory]:
-    """The `k` live memories whose meaning is nearest to `text`, nearest first."""
+def recall(index: Index, journal: MemorySource, text: str, k: int = 5) -> list[tuple[Memory, float]]:
+    """The `k` live memories whose meaning is nearest to `text` with their scores, nearest first."""
     if k < 1 or not text.strip():
         return []
-    live = {memory.id: memory for memory in journal.memories(LIVE)}
     wanted = k
     while True:
         hits = index.search(text, wanted)
-        found = [live[i] for i, _ in hits if i in live]
+        known = journal.some(i for i, _ in hits)
+        found = [(known[i], score) for i, score in hits if i in known and known[i].status in LIVE]
         if len(found) >= k or len(hits) < wanted:
             return found[:k]
         wanted *= 4  # memories that are not live any more took places

@@ -19,7 +19,7 @@ from bakemem.types import Adapter, Memory, Provenance, Report, Status, Version
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One change of a memory's status: when, by which verb, and the version or memory that it was for."""
+    """One change of a memory's status: when, by which verb, for which version or memory, and who did it."""
 
     memory_id: str
     at: datetime
@@ -27,6 +27,7 @@ class Event:
     old: Status | None
     new: Status
     note: str = ""
+    actor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +49,16 @@ def memory_row(memory: Memory) -> dict[str, Any]:
     """The columns of a memory."""
     row = dataclasses.asdict(memory)
     provenance = row.pop("provenance")
-    return {**row, **provenance, "created": memory.created.isoformat()}
+    valid_from = memory.valid_from or memory.created
+    return {**row, **provenance, "created": memory.created.isoformat(), "valid_from": valid_from.isoformat()}
 
 
 def memory_of(row: Mapping[Any, Any]) -> Memory:
     """The memory in a row."""
     return Memory(
         id=row["id"], namespace=row["namespace"], kind=row["kind"], key=row["key"], text=row["text"],
-        status=row["status"], created=_time(row["created"]), superseded_by=row["superseded_by"],
+        status=row["status"], created=time_of(row["created"]), superseded_by=row["superseded_by"],
+        valid_from=time_of(row["valid_from"] or row["created"]), reason=row["reason"],
         provenance=Provenance(
             role=row["role"], source=row["source"], conversation=row["conversation"], turn=row["turn"],
             extractor=row["extractor"],
@@ -87,7 +90,7 @@ def version_of(row: Mapping[Any, Any], memory_ids: Sequence[str], root: Path) ->
         ) from error
     return Version(
         name=row["name"], id=row["id"], namespace=row["namespace"], parent=row["parent"], status=row["status"],
-        created=_time(row["created"]), memory_ids=tuple(memory_ids), prompt_sha256=row["prompt_sha256"],
+        created=time_of(row["created"]), memory_ids=tuple(memory_ids), prompt_sha256=row["prompt_sha256"],
         adapter=Adapter(root / row["folder"], row["base_fingerprint"]), report=report, settings=settings,
     )  # fmt: skip
 
@@ -101,15 +104,24 @@ def report_of(values: Mapping[str, Any]) -> Report:
 
 def event_of(row: Mapping[Any, Any]) -> Event:
     """The event in a row."""
-    return Event(row["memory_id"], _time(row["at"]), row["action"], row["old"], row["new"], row["note"])
+    return Event(row["memory_id"], time_of(row["at"]), row["action"], row["old"], row["new"], row["note"],
+                 row["actor"])  # fmt: skip
+
+
+def event_row(event: Event) -> dict[str, Any]:
+    """The columns of an event, but for the memory that it belongs to."""
+    row = dataclasses.asdict(event)
+    del row["memory_id"]
+    return {**row, "at": event.at.isoformat()}
 
 
 def reflog_of(row: Mapping[Any, Any]) -> ReflogEntry:
     """The reflog entry in a row."""
-    return ReflogEntry(_time(row["at"]), row["action"], row["old"], row["new"])
+    return ReflogEntry(time_of(row["at"]), row["action"], row["old"], row["new"])
 
 
-def _time(text: Any) -> datetime:
+def time_of(text: Any) -> datetime:
+    """The time in a column. Raises HomeCorruptError."""
     try:
         return datetime.fromisoformat(cast(str, text))
     except (ValueError, TypeError) as error:

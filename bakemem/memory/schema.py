@@ -16,8 +16,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from bakemem.errors import HomeCorruptError, HomeError
+from bakemem.memory.migrations import MIGRATIONS
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 1 + len(MIGRATIONS)
+_VERSION = "schema_version"
 
 TABLES = sa.MetaData()
 
@@ -39,6 +41,8 @@ memories = sa.Table(
     sa.Column("turn", sa.String, nullable=False),
     sa.Column("extractor", sa.String, nullable=False),
     sa.Column("superseded_by", sa.ForeignKey("memories.id")),
+    sa.Column("valid_from", sa.String),
+    sa.Column("reason", sa.String, nullable=False, server_default=""),
     sa.Index("memories_by_status", "namespace", "status"),
     sa.Index("memories_by_key", "namespace", "key"),
 )  # fmt: skip
@@ -53,7 +57,23 @@ events = sa.Table(
     sa.Column("old", sa.String),
     sa.Column("new", sa.String, nullable=False),
     sa.Column("note", sa.String, nullable=False),
+    sa.Column("actor", sa.String, nullable=False, server_default=""),
 )  # fmt: skip
+
+turns = sa.Table(
+    "turns", TABLES,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("namespace", sa.String, nullable=False, index=True),
+    sa.Column("conversation", sa.String, nullable=False),
+    sa.Column("role", sa.String, nullable=False),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("content", sa.String, nullable=False),
+    sa.Column("at", sa.String, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("error", sa.String, nullable=False, server_default=""),
+    sqlite_autoincrement=True,  # a number that was free again would be taken for the turn that had it
+)  # fmt: skip
+"""What was observed and is not read yet: a row leaves when the memories in it are kept."""
 
 versions = sa.Table(
     "versions", TABLES,
@@ -100,8 +120,22 @@ pointers = sa.Table(
 def open_engine(place: str | Path, readonly: bool) -> sa.Engine:
     """An engine over the journal at a path or SQLAlchemy URL, whose tables are made when it is new and not `readonly`.
 
-    Raises HomeError when a newer bakemem wrote it, HomeCorruptError when it is not a journal.
+    A journal of an older bakemem is brought up to date first, for a reader too. Raises HomeError when a newer bakemem
+    wrote it, HomeCorruptError when it is not a journal.
     """
+    engine = _engine(place, readonly)
+    try:
+        if not readonly:
+            _bring_up_to_date(engine)
+        if not _check(engine, place):
+            open_engine(place, readonly=False).dispose()
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _engine(place: str | Path, readonly: bool) -> sa.Engine:
     if isinstance(place, str) and "://" in place:
         url = sa.make_url(place)
     elif readonly:
@@ -113,13 +147,6 @@ def open_engine(place: str | Path, readonly: bool) -> sa.Engine:
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _read_only if readonly else _read_write)
         sa.event.listen(engine, "begin", _begin)
-    try:
-        if not readonly:
-            _create(engine)
-        _check(engine, place)
-    except BaseException:
-        engine.dispose()
-        raise
     return engine
 
 
@@ -142,20 +169,38 @@ def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _create(engine: sa.Engine) -> None:
+def _bring_up_to_date(engine: sa.Engine) -> None:
+    """Make the tables of a new journal, or take an older one through the steps that it lacks: all or none."""
     with engine.execution_options(writes=True).begin() as connection:
-        if not sa.inspect(connection).get_table_names():
-            TABLES.create_all(connection)
-            connection.execute(meta.insert().values(name="schema_version", value=str(SCHEMA_VERSION)))
+        new = not sa.inspect(connection).get_table_names()
+        found = SCHEMA_VERSION if new else _version(connection)
+        if found is None or found > SCHEMA_VERSION:
+            return  # `_check` says what is wrong
+        TABLES.create_all(connection)
+        if new:
+            connection.execute(meta.insert().values(name=_VERSION, value=str(SCHEMA_VERSION)))
+        elif found < SCHEMA_VERSION:
+            for step in MIGRATIONS[found - 1 :]:
+                step(connection)
+            connection.execute(meta.update().where(meta.c.name == _VERSION).values(value=str(SCHEMA_VERSION)))
 
 
-def _check(engine: sa.Engine, place: str | Path) -> None:
+def _version(connection: sa.Connection) -> int | None:
+    if not sa.inspect(connection).has_table(meta.name):
+        return None
+    found = connection.scalar(sa.select(meta.c.value).where(meta.c.name == _VERSION))
+    return int(found) if found is not None and found.isdigit() and int(found) > 0 else None
+
+
+def _check(engine: sa.Engine, place: str | Path) -> bool:
+    """Whether the journal is up to date. Raises when it is no journal, or one of a newer bakemem."""
     with engine.begin() as connection:
-        found = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "schema_version"))
-    if found is None or not found.isdigit():
+        found = _version(connection)
+    if found is None:
         raise HomeCorruptError(f"{place} is not a journal of bakemem: put a copy of the journal in its place.")
-    if int(found) > SCHEMA_VERSION:
+    if found > SCHEMA_VERSION:
         raise HomeError(f"{place} was written by a newer bakemem (schema {found}): upgrade bakemem to open it.")
+    return found == SCHEMA_VERSION
 
 
 _DAMAGED = ("malformed", "not a database", "no such table", "no such column", "corrupt")

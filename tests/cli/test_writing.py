@@ -72,7 +72,7 @@ def test_observe_keeps_what_the_user_told(run: Run, model: Any, tmp_path: Path) 
     talk.write_text("user: I have Bosuk.\nassistant: Woof.\nuser: Bye.\n", encoding="utf-8")
     result = run("observe", str(talk))
     assert f"fact user.dog: {DOG}" in result.stdout
-    assert "1 found in 2 of the user's turns." in result.stdout
+    assert "1 found in 2 turns." in result.stdout
     [memory] = json.loads(run("memories", "--json").stdout)
     assert memory["provenance"]["conversation"] == "talk.txt"
 

@@ -145,9 +145,8 @@ def test_an_instruction_may_be_worded_anew_but_not_name_anew() -> None:
 @pytest.mark.parametrize(
     ("turn", "reason"),
     [
-        (Turn("assistant", "My dog is called Bosuk."), "not a user turn"),
-        (Turn("tool", "My dog is called Bosuk."), "not a user turn"),
-        (Turn("system", "My dog is called Bosuk."), "not a user turn"),
+        (Turn("assistant", "My dog is called Bosuk."), "said by the assistant"),
+        (Turn("system", "My dog is called Bosuk."), "said by the system"),
         (Turn("user", ""), "empty turn"),
         (Turn("user", " \n\t"), "empty turn"),
         (Turn("user", "My dog is called Bosuk. " * (MAX_TURN // 10)), "turn too long"),

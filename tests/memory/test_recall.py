@@ -19,7 +19,7 @@ def test_recall_gives_live_memories_only_nearest_first(journal: Journal) -> None
     index = MemoryIndex()
     index.put(journal.memories())
     found = recall(index, journal, "What is my dog called?", k=2)
-    assert [m.text for m in found] == ["The user's dog is called Bosuk 11.", cat.text]
+    assert [m.text for m, _ in found] == ["The user's dog is called Bosuk 11.", cat.text]
     assert recall(index, journal, "What is my dog called?", k=1) == found[:1]
 
 

@@ -1,0 +1,318 @@
+"""What an agent knows: gathered from its user, searched, corrected and forgotten. The half of `AgentMemory` that bakes
+nothing.
+
+Ties the parts of the memory room together. Knows no model: the extractor and the index are given to it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from bakemem.config import Config
+from bakemem.errors import InputError
+from bakemem.memory import (
+    READ,
+    TEACHERS,
+    Event,
+    Extractor,
+    Gatherer,
+    Index,
+    Journal,
+    Observed,
+    TurnQueue,
+    admit,
+    clean_text,
+    export,
+    forget,
+    infer_kind,
+    load,
+    meant,
+    recall,
+    retraction,
+    slug_key,
+)  # fmt: skip
+from bakemem.types import Draft, Kind, Memory, Provenance, Role, Status, Turn
+
+_INDEXED: tuple[Status, ...] = ("pending", "baked", "held")
+NEAR = 0.8
+"""From this cosine on, a new draft and a memory of another key may speak of the same thing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """A memory behind an answer: how near it is to the question, where the agent has it from, and where it is now.
+
+    `versions` are the accepted versions that were baked with it, oldest first; `live` says whether the one that serves
+    is among them, else the memory is in the prompt.
+    """
+
+    memory: Memory
+    score: float
+    versions: tuple[str, ...]
+    live: bool
+
+
+class Knowledge:
+    """The memories of one namespace in one home."""
+
+    def __init__(
+        self, config: Config, journal: Journal, *, open_index: Callable[[], Index],
+        make_extractor: Callable[[], Extractor], redact: Callable[[str], str],
+    ) -> None:  # fmt: skip
+        self.config = config
+        self._journal, self._open_index, self._make_extractor = journal, open_index, make_extractor
+        self._redact = redact
+        self._keeping, self._indexing = threading.RLock(), threading.RLock()  # what writes; what uses the index
+        self._gatherer = Gatherer(TurnQueue(journal), self._read, most_waiting=config.most_waiting_turns)
+        self.rejected: Counter[str] = Counter()
+
+    # ---- gather
+
+    def remember(
+        self, text: str, *, kind: Kind | None = None, key: str | None = None, role: Role = "user", source: str = "",
+        conversation: str = "",
+    ) -> Memory:  # fmt: skip
+        """Keep one instruction or fact; a newer one with the same key supersedes the older.
+
+        What is not given is inferred: the key by the extractor (else from the text), the kind by its wording. `role`
+        says whose word it is: any but the user's and the operator's waits in quarantine, unless it is a fact from a
+        trusted `source`. Raises InputError for text that cannot be kept.
+        """
+        text = self._redact(clean_text(text))
+        provenance = Provenance(role, source or role, conversation, text, "explicit")
+        named = key is not None
+        found = [] if key else self._extractor.extract(Turn("user", text))
+        if len(found) == 1 and kind in (None, found[0].kind):
+            kind, key = found[0].kind, found[0].key
+        kind = kind or infer_kind(text)
+        kept = self._keep(Draft(kind, key or slug_key(text, kind), text), provenance, merge=not named)
+        if kept is None:
+            raise InputError("The quarantine is full: approve or reject what waits there first.")
+        return kept
+
+    def observe(self, turns: Sequence[Turn], conversation: str = "") -> None:
+        """Take turns of a conversation; what should last is read out of them behind the chat (`flush` waits for it).
+
+        The turns are written down before this returns. What the assistant said is left out; what tools, documents and
+        pages say goes to quarantine. Raises InputError for text that cannot be stored.
+        """
+        if self.config.auto_extract:
+            heard = [t for t in turns if t.role in READ and t.content.strip()]
+            written = [Turn(t.role, self._redact(t.content), t.source or t.role) for t in heard]
+            self._gatherer.offer(written, conversation)
+
+    def flush(self, timeout: float | None = None) -> list[Memory]:
+        """Wait until the observed turns are read, at most `timeout` seconds; the memories found since the last flush.
+
+        `unread` says what could not be read, or not yet. Raises HomeError when the queue cannot be used.
+        """
+        found = list(dict.fromkeys(memory.id for memory in self._gatherer.flush(timeout)))
+        known = self._journal.some(found)  # as they are now: one may have been superseded or forgotten since
+        return [known[i] for i in found if known[i].status != "forgotten"]
+
+    def unread(self) -> list[Observed]:
+        """Observed turns that wait or could not be read, with the error; they are tried again at the next start."""
+        return TurnQueue(self._journal).waiting(1_000)
+
+    def _read(self, observed: Observed) -> list[Memory]:
+        turn = observed.turn
+        provenance = Provenance(turn.role, turn.source, observed.conversation, turn.content, "model")
+        taken_back = retraction(turn.content) if turn.role in TEACHERS else None
+        if taken_back:
+            found = meant(*taken_back, self.memories(_INDEXED))
+            if found:
+                self._forget([found.id], heard=observed)
+            else:
+                self.rejected["not clear what to forget"] += 1
+            ends_instruction = taken_back[1]
+            if found or not ends_instruction:
+                return []  # “forget that I live in Plinth” tells nothing, “stop using slang” may
+        drafts = self._extractor.extract(turn)
+        with self._keeping:
+            if not TurnQueue(self._journal).holds(observed):
+                return []  # it was forgotten while it was read
+            kept = [self._keep(draft, provenance, observed.at) for draft in drafts]
+        return [memory for memory in kept if memory]
+
+    def _keep(
+        self, draft: Draft, provenance: Provenance, said: datetime | None = None, merge: bool = True
+    ) -> Memory | None:
+        """The memory that holds the draft now; None when the quarantine is full.
+
+        With `merge` the draft may take the place of a memory of another key that speaks of the same thing.
+        """
+        with self._keeping:
+            rivals = self._journal.memories(_INDEXED, key=draft.key)
+            ruling = admit(draft, provenance, trust=self.config.trust, rivals=rivals)
+            if ruling.status == "quarantined":
+                if self._journal.count("quarantined") >= self.config.most_quarantined:
+                    self.rejected["quarantine is full"] += 1
+                    return None
+            elif merge and not rivals and (twin := self._twin(draft)):
+                merged = Draft(draft.kind, twin.key, draft.text)
+                if admit(merged, provenance, trust=self.config.trust, rivals=[twin]).status == "pending":
+                    draft = merged
+            memory = self._journal.add(draft, provenance, ruling.status, reason=ruling.reason, valid_from=said)
+            if memory.status in _INDEXED:
+                self._put([memory])
+            return memory
+
+    def _put(self, memories: Sequence[Memory]) -> None:
+        """Into the index if it is open; else it finds them itself when it is opened."""
+        with self._indexing:
+            if "_opened_index" in self.__dict__:
+                self._opened_index.put(memories)
+
+    def _twin(self, draft: Draft) -> Memory | None:
+        """The memory of another key that speaks of the same thing, if there is one."""
+        with self._using_index() as index:
+            near = [i for i, score in index.search(draft.text, 3) if score >= NEAR]
+        for memory in self._journal.some(near).values():
+            alive = memory.status in _INDEXED and memory.kind == draft.kind
+            if alive and self._extractor.same(draft, memory):
+                return memory
+        return None
+
+    # ---- look
+
+    def memories(
+        self, status: Status | Sequence[Status] | None = None, *, kind: Kind | None = None,
+        since: datetime | None = None, text: str | None = None, source: str | None = None,
+    ) -> list[Memory]:  # fmt: skip
+        """All memories, or those of a status, a kind, a source, kept since, or holding a text; oldest first."""
+        return self._journal.memories(status, kind=kind, since=since, text=text, source=source)
+
+    def history(self, memory_id: str) -> list[Event]:
+        """What happened to a memory, oldest first. Raises NotFoundError."""
+        return self._journal.history(memory_id)
+
+    def chain(self, memory_id: str) -> list[Memory]:
+        """A memory and those that it superseded, newest first. Raises NotFoundError."""
+        return self._journal.chain(memory_id)
+
+    def recall(self, text: str, k: int = 5) -> list[Memory]:
+        """The pending and baked memories that are nearest in meaning to `text`, nearest first."""
+        with self._using_index() as index:
+            return [memory for memory, _ in recall(index, self._journal, text, k)]
+
+    def why(self, question: str, k: int = 3) -> list[Why]:
+        """Which memories an answer to the question rests on, from which turns, and in which versions; nearest first.
+
+        Found by meaning, not by asking the model: it tells what could have been known.
+        """
+        live, versions = self._journal.live(), [v for v in self._journal.versions() if v.status == "accepted"]
+
+        def holding(memory: Memory) -> tuple[str, ...]:
+            return tuple(v.name for v in versions if memory.id in v.memory_ids)
+
+        with self._using_index() as index:
+            found = recall(index, self._journal, question, k)
+        return [Why(m, score, holding(m), live in holding(m)) for m, score in found if score > 0]
+
+    # ---- decide
+
+    def approve(self, memory_ids: Sequence[str]) -> list[Memory]:
+        """Let memories out of quarantine, as the operator. Raises NotFoundError, TransitionError."""
+        with self._keeping:
+            approved = self._journal.approve(memory_ids)
+            self._put(approved)
+        return approved
+
+    def reject(self, memory_ids: Sequence[str]) -> list[Memory]:
+        """Erase memories that are in quarantine; the tombstones. Raises NotFoundError, InputError for any other."""
+        chosen = [self._journal.get(i) for i in memory_ids]
+        if other := [m for m in chosen if m.status != "quarantined"]:
+            raise InputError(f"Memory {other[0].id} is {other[0].status}, not in quarantine: use forget.")
+        return self.forget([m.id for m in chosen])
+
+    def release(self, memory_ids: Sequence[str]) -> list[Memory]:
+        """Give held memories back to the prompt (they were in versions that a rollback left)."""
+        return self._journal.release(memory_ids)
+
+    def edit(self, memory_id: str, text: str) -> Memory:
+        """Say a memory in other words: a new one takes its place. Raises NotFoundError, and InputError."""
+        old = self._journal.get(memory_id)
+        if old.status not in _INDEXED:
+            raise InputError(f"Memory {old.id} is {old.status}: only what is pending, baked or held can be edited.")
+        text = self._redact(clean_text(text))
+        kept = self._keep(Draft(old.kind, old.key, text), Provenance("operator", "operator", "", text, "explicit"),
+                          merge=False)  # fmt: skip
+        assert kept is not None  # the operator's word never waits
+        return kept
+
+    def forget(
+        self, memory_ids: Sequence[str] = (), *, conversation: str | None = None, source: str | None = None,
+        everything: bool = False,
+    ) -> list[Memory]:  # fmt: skip
+        """Erase memories, or all of a conversation, of a source, or of this namespace; the tombstones are returned.
+
+        Their text leaves journal, history, queue and index, with what they superseded. If the live version learned
+        one, the base serves with the rest in its prompt until the next bake; versions that learned it never serve
+        again. Raises NotFoundError, and InputError when nothing is named.
+        """
+        if not memory_ids and conversation is None and source is None and not everything:
+            raise InputError("Say what to forget: ids, a conversation, a source, or everything.")
+        return self._forget(memory_ids, conversation=conversation, source=source, everything=everything)
+
+    def _forget(
+        self, memory_ids: Sequence[str] = (), *, conversation: str | None = None, source: str | None = None,
+        everything: bool = False, heard: Observed | None = None,
+    ) -> list[Memory]:  # fmt: skip
+        with self._keeping, self._using_index() as index:
+            gone = forget(self._journal, memory_ids, conversation=conversation, source=source, everything=everything,
+                          actor="user" if heard else "operator", heard=heard)  # fmt: skip
+            index.purge(self._journal.memories(_INDEXED))  # also when an earlier try came only half of the way
+        return gone
+
+    # ---- move
+
+    def export(self) -> Iterator[str]:
+        """All memories with their history as JSON Lines, oldest first; tombstones are left out."""
+        return export(self._journal)
+
+    def load(self, lines: Iterable[str]) -> list[Memory]:
+        """Take exported memories in, all or none; those that are here already are left alone. Raises InputError."""
+        with self._keeping:
+            loaded = load(self._journal, lines)
+            self._put([m for m in loaded if m.status in _INDEXED])
+        return loaded
+
+    def reindex(self) -> int:
+        """Build the meaning index anew from the journal; how many memories are in it."""
+        with self._keeping, self._using_index() as index:
+            memories = self._journal.memories(_INDEXED)
+            index.purge(memories)
+        return len(memories)
+
+    # ---- the parts
+
+    @cached_property
+    def _extractor(self) -> Extractor:
+        return self._make_extractor()
+
+    @contextmanager
+    def _using_index(self) -> Iterator[Index]:
+        with self._indexing:
+            yield self._opened_index
+
+    @cached_property
+    def _opened_index(self) -> Index:
+        index = self._open_index()
+        memories = self._journal.memories(_INDEXED)
+        if index.ids() & {m.id for m in self._journal.memories("forgotten")}:
+            index.purge(memories)  # a forgetting was cut short
+        else:
+            index.sync(memories)
+        return index
+
+    def _close(self) -> None:
+        self._gatherer.close()
+        if "_opened_index" in self.__dict__:
+            self._opened_index.close()
+        self._journal.close()

@@ -1,0 +1,78 @@
+"""One SQL database and one namespace in it: transactions, and the condition that keeps namespaces apart.
+
+Knows no memories and no versions: `memories.py`, `journal.py` and `turns.py` are built on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from bakemem.errors import HomeError
+from bakemem.memory import schema
+from bakemem.memory.keys import clean_namespace
+
+
+class Database:
+    """A journal's file (or any SQLAlchemy URL), opened for one namespace; methods may be called from several threads.
+
+    Every method of it and of what is built on it raises HomeCorruptError when the database is damaged and HomeError
+    when it cannot be used (full disk, no permission); then nothing has changed.
+    """
+
+    def __init__(self, place: str | Path, namespace: str = "default", *, readonly: bool = False) -> None:
+        """Opens the journal at a path (or an SQLAlchemy URL), and makes it when it is new and not `readonly`.
+
+        Raises InputError for a bad namespace, HomeError when a read-only journal does not exist or when a newer
+        bakemem wrote it, HomeCorruptError when it is damaged.
+        """
+        self.namespace = clean_namespace(namespace)
+        self._place = place
+        is_url = isinstance(place, str) and "://" in place
+        self._traces = False
+        self._root = Path.cwd() if is_url else Path(place).absolute().parent
+        if readonly and not is_url and not Path(place).is_file():
+            raise HomeError(f"There is no memory at {place}: remember something there first, or name another home.")
+        with schema.translated(place):
+            self._engine = schema.open_engine(place, readonly)
+            self._writer = self._engine.execution_options(writes=True)
+
+    def close(self) -> None:
+        """Closes the database."""
+        if self._traces:
+            self.compact()
+        self._engine.dispose()
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction that sees one state of the database."""
+        with schema.translated(self._place), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction that changes all or nothing."""
+        with schema.translated(self._place), self._writer.begin() as connection:
+            yield connection
+
+    def here(self, table: sa.Table) -> sa.ColumnElement[bool]:
+        """The rows of this namespace: every query passes here, so that namespaces cannot see each other."""
+        here: sa.ColumnElement[bool] = table.c.namespace == self.namespace
+        return here
+
+    def compact(self) -> None:
+        """Leave no trace of deleted rows in the file or its write-ahead log.
+
+        A reader in the middle of something can hold that up; then `close` tries again.
+        """
+        self._traces = False
+        if self._engine.dialect.name == "sqlite":
+            with schema.translated(self._place), self._engine.connect() as connection:
+                raw = connection.connection.driver_connection
+                assert raw is not None
+                raw.execute("VACUUM")
+                [busy, *_] = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                self._traces = bool(busy)

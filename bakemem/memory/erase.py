@@ -1,0 +1,74 @@
+"""Forgetting in the journal: the text of a memory goes from every row that holds it, and a tombstone stays.
+
+Knows no index, no versions' files and no weights; `AgentMemory.forget` sees to those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+import sqlalchemy as sa
+
+from bakemem.errors import InputError
+from bakemem.memory import schema
+from bakemem.memory.journal import Journal
+from bakemem.memory.turns import Observed
+from bakemem.types import Memory
+
+
+def forget(
+    journal: Journal, memory_ids: Iterable[str] = (), *, conversation: str | None = None, source: str | None = None,
+    everything: bool = False, actor: str = "operator", heard: Observed | None = None,
+) -> list[Memory]:  # fmt: skip
+    """Erase these memories, or all of a conversation, of a source, or of the namespace; the tombstones are returned.
+
+    With a memory go those that it superseded, the turn in which it was said wherever that is kept, and what waits in
+    the queue from there. If the live version knows one of them the base takes its place, and the rest of what it knew
+    returns to the prompt. `heard` is the observed turn that asked for it, which is read with that. All in one
+    transaction; then the file is compacted. Raises NotFoundError, and InputError for an empty name.
+    """
+    if "" in (conversation, source):
+        raise InputError("The name of a conversation or source is empty: that would be everything that has none.")
+    table = schema.memories
+    with journal.write() as connection:
+        chosen = [journal.one(connection, i) for i in memory_ids]
+        for column, wanted in ((table.c.conversation, conversation), (table.c.source, source)):
+            if wanted is not None:
+                chosen += journal.select(connection, column == wanted)
+        if everything:
+            chosen += journal.select(connection)
+        # What a source superseded is not its own.
+        theirs = [m for m in journal.older(connection, chosen) if source in (None, m.provenance.source)]
+        doomed = [m for m in theirs if m.status != "forgotten"]
+        journal.unlearn(connection, [m.id for m in doomed])
+        journal.move(connection, doomed, "forgotten", "", actor)
+        _blank(connection, journal, doomed)
+        _empty_queue(connection, journal, {m.provenance.turn for m in doomed}, conversation, source, everything)
+        if heard is not None:
+            connection.execute(schema.turns.delete().where(schema.turns.c.seq == heard.seq))
+        tombstones = [journal.one(connection, m.id) for m in doomed]
+    journal.compact()
+    return tombstones
+
+
+def _blank(connection: sa.Connection, journal: Journal, doomed: Collection[Memory]) -> None:
+    table, events = schema.memories, schema.events
+    nothing = {"key": "", "text": "", "source": "", "conversation": "", "turn": "", "reason": ""}
+    for memory in doomed:
+        connection.execute(table.update().where(table.c.id == memory.id).values(nothing))
+        connection.execute(events.update().where(events.c.memory_id == memory.id).values(note=""))
+        if memory.provenance.turn:  # others may have been said in the same breath
+            said_there = table.c.turn == memory.provenance.turn
+            connection.execute(table.update().where(journal.here(table), said_there).values(turn=""))
+
+
+def _empty_queue(
+    connection: sa.Connection, journal: Journal, said: Collection[str], conversation: str | None, source: str | None,
+    everything: bool,
+) -> None:  # fmt: skip
+    turns = schema.turns
+    where = [turns.c.content == text for text in said if text]
+    where += [turns.c.conversation == conversation] if conversation is not None else []
+    where += [turns.c.source == source] if source is not None else []
+    for condition in [sa.true()] if everything else where:
+        connection.execute(turns.delete().where(journal.here(turns), condition))

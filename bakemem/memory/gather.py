@@ -1,0 +1,133 @@
+"""Reads the observed turns behind the chat: one thread, one queue that survives a crash.
+
+Knows the queue and a function that reads one turn; knows no model and no journal.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from bakemem.memory.turns import Observed, TurnQueue
+from bakemem.types import Memory, Turn
+
+_LOG = logging.getLogger(__name__)
+
+ATTEMPTS = 3
+"""How often a turn is tried before it is left in the queue for another day."""
+PAUSE = 0.2
+"""Seconds after a failure, doubled with each."""
+MOST_KEPT = 10_000
+"""Found memories that are held for a flush which never comes."""
+
+
+class Gatherer:
+    """Takes turns at once and reads them later, in their order; a turn leaves the queue when it was read.
+
+    A crash or an error in between costs nothing: the turn is read again (so reading must bear a second time). With
+    `most_waiting` turns in the queue `offer` waits: a chat that is faster than the extraction is slowed down to it.
+    """
+
+    def __init__(
+        self, queue: TurnQueue, read: Callable[[Observed], list[Memory]], *, most_waiting: int = 1_000
+    ) -> None:
+        self._queue, self._read, self._most = queue, read, most_waiting
+        self._changed = threading.Condition()
+        self._waiting = 0
+        self._arrived, self._idle = False, True
+        self._closing = threading.Event()
+        self._kept: deque[Memory] = deque(maxlen=MOST_KEPT)
+        self._error: Exception | None = None
+        self._thread: threading.Thread | None = None
+
+    def offer(self, turns: Sequence[Turn], conversation: str = "") -> None:
+        """Writes the turns down and returns. Raises InputError for text that cannot be stored."""
+        if not turns:
+            return
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting < self._most or self._idle or self._closing.is_set())
+        self._queue.put(turns, conversation)
+        with self._changed:
+            self._waiting += len(turns)
+            self._wake()
+
+    def flush(self, timeout: float | None = None) -> list[Memory]:
+        """Waits until all turns were read or failed, at most `timeout` seconds; what was found since the last flush.
+
+        Raises HomeError when the queue could not be used meanwhile.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            if self._thread is None and len(self._queue):  # left by an earlier process
+                self._wake()
+            # In slices, so that Ctrl-C gets through everywhere.
+            while not self._idle and not self._closing.is_set():
+                left = 0.2 if until is None else min(0.2, until - time.monotonic())
+                if left <= 0:
+                    break
+                self._changed.wait(left)
+            error, self._error = self._error, None
+            if error is not None:
+                raise error
+            kept = list(self._kept)
+            self._kept.clear()
+            return kept
+
+    def close(self) -> None:
+        """Stops after the turn that is being read; the others stay in the queue for the next time."""
+        with self._changed:
+            self._closing.set()
+            self._changed.notify_all()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _wake(self) -> None:
+        self._arrived, self._idle = True, False
+        if self._thread is None and not self._closing.is_set():
+            self._thread = threading.Thread(target=self._run, name="bakemem-gather", daemon=True)
+            self._thread.start()
+        self._changed.notify_all()
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:  # the queue itself: whoever flushes must know, and the next offer begins anew
+            _LOG.warning("Observed turns are not read any more (%s); they stay in the queue.", error)
+            self._error = error
+        finally:
+            with self._changed:
+                self._thread, self._idle = None, True
+                self._changed.notify_all()
+
+    def _work(self) -> None:
+        self._queue.retry()  # another start, another chance
+        while not self._closing.is_set():
+            for observed in self._queue.waiting(attempts_below=ATTEMPTS):
+                if self._closing.is_set():
+                    return
+                self._take(observed)
+                self._arrived = True  # there may be more
+            with self._changed:
+                if not self._arrived:
+                    self._waiting, self._idle = len(self._queue), True
+                    self._changed.notify_all()
+                    self._changed.wait_for(lambda: self._arrived or self._closing.is_set())
+                self._arrived = False
+
+    def _take(self, observed: Observed) -> None:
+        try:
+            kept = self._read(observed)
+        except Exception as error:  # a model can raise anything; the turn stays, and the thread goes on
+            _LOG.warning("A turn could not be read (%s); it stays in the queue.", error)
+            self._queue.failed(observed, f"{type(error).__name__}: {error}")
+            self._closing.wait(PAUSE * 2**observed.attempts)
+            return
+        self._queue.done(observed)
+        with self._changed:
+            self._kept += kept
+            self._waiting -= 1
+            self._changed.notify_all()

@@ -1,0 +1,208 @@
+"""Memories and their history in the journal: taken in, moved from status to status, found again.
+
+Each public method that changes something is one transaction. Knows no versions (`journal.py` adds them) and no model.
+"""
+
+from __future__ import annotations
+
+import difflib
+import secrets
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from bakemem.errors import NotFoundError
+from bakemem.memory import records, schema
+from bakemem.memory.database import Database
+from bakemem.memory.keys import check_storable, clean_key, clean_text
+from bakemem.memory.records import Event
+from bakemem.memory.transitions import LIVE, transition
+from bakemem.types import Draft, Kind, Memory, Provenance, Status
+
+GONE: tuple[Status, ...] = ("superseded", "forgotten")
+_SLICE = 500  # ids in one query: some databases allow a thousand parameters
+
+
+class Memories(Database):
+    """The memories of one namespace."""
+
+    def add(
+        self, draft: Draft, provenance: Provenance, status: Literal["pending", "quarantined"] = "pending", *,
+        reason: str = "", valid_from: datetime | None = None,
+    ) -> Memory:  # fmt: skip
+        """Takes a draft in and returns the memory that now holds it; it holds from `valid_from` (else from now) on.
+
+        A pending draft supersedes every older memory of its key; with the same kind and text as the live one, that one
+        is returned instead, and one that is held is released. A quarantined draft (`reason` says why) never touches
+        another memory. Raises InputError for a text, key or provenance that cannot be kept.
+        """
+        key, text = clean_key(draft.key), clean_text(draft.text)
+        for value in (provenance.source, provenance.conversation, provenance.turn, provenance.extractor):
+            check_storable(value, "The provenance")
+        with self.write() as connection:
+            older = self.of_key(connection, key)
+            for memory in older:
+                if (memory.kind, memory.text) != (draft.kind, text):
+                    continue
+                if memory.status in LIVE or memory.status == status:
+                    return memory
+                if memory.status == "held" and status == "pending":
+                    self.move(connection, [memory], "pending", "said again", provenance.role)
+                    return self.one(connection, memory.id)
+            created = records.now()
+            memory = Memory(
+                id=secrets.token_hex(8), namespace=self.namespace, kind=draft.kind, key=key, text=text, status=status,
+                created=created, provenance=provenance, valid_from=valid_from or created, reason=reason,
+            )  # fmt: skip
+            connection.execute(schema.memories.insert().values(records.memory_row(memory)))
+            verb = transition(memory.id, None, status)
+            self._note(connection, memory.id, verb, None, status, reason, provenance.role)
+            if status == "pending":
+                self.move(connection, older, "superseded", memory.id, provenance.role)
+            return memory
+
+    def memories(
+        self, status: Status | Collection[Status] | None = None, *, kind: Kind | None = None,
+        since: datetime | None = None, text: str | None = None, source: str | None = None, key: str | None = None,
+    ) -> list[Memory]:  # fmt: skip
+        """The memories with that status (or one of those; None for all), oldest first.
+
+        `since` leaves out what was kept before, `text` what does not hold it (in any case), `source` and `key` all
+        others than just that one's.
+        """
+        table = schema.memories
+        where: list[sa.ColumnElement[bool]] = []
+        if status is not None:
+            where.append(table.c.status.in_([status] if isinstance(status, str) else list(status)))
+        for column, wanted in ((table.c.kind, kind), (table.c.source, source), (table.c.key, key)):
+            if wanted is not None:
+                where.append(column == wanted)
+        with self.read() as connection:
+            found = self.select(connection, *where)
+        # Here, not in SQL: databases differ in what upper and lower case are, and in how they compare times.
+        return [
+            m for m in found
+            if (since is None or m.created >= since) and (text is None or text.casefold() in m.text.casefold())
+        ]  # fmt: skip
+
+    def some(self, memory_ids: Iterable[str]) -> dict[str, Memory]:
+        """The memories with these ids, by id; unknown ones are left out."""
+        wanted, found = list(memory_ids), list[Memory]()
+        with self.read() as connection:
+            for start in range(0, len(wanted), _SLICE):
+                found += self.select(connection, schema.memories.c.id.in_(wanted[start : start + _SLICE]))
+        return {m.id: m for m in found}
+
+    def count(self, status: Status) -> int:
+        """How many memories have that status."""
+        table = schema.memories
+        query = sa.select(sa.func.count()).select_from(table).where(self.here(table), table.c.status == status)
+        with self.read() as connection:
+            return connection.scalar(query) or 0
+
+    def get(self, memory_id: str) -> Memory:
+        """The memory with that id, or the only one whose id begins with it. Raises NotFoundError."""
+        with self.read() as connection:
+            return self.one(connection, memory_id)
+
+    def history(self, memory_id: str) -> list[Event]:
+        """What happened to a memory, oldest first. Raises NotFoundError."""
+        with self.read() as connection:
+            memory = self.one(connection, memory_id)
+            events = schema.events
+            rows = connection.execute(sa.select(events).where(events.c.memory_id == memory.id).order_by(events.c.seq))
+            return [records.event_of(row) for row in rows.mappings()]
+
+    def chain(self, memory_id: str) -> list[Memory]:
+        """A memory and those that it superseded one after the other, newest first. Raises NotFoundError."""
+        with self.read() as connection:
+            return self.older(connection, [self.one(connection, memory_id)])
+
+    def release(self, memory_ids: Iterable[str]) -> list[Memory]:
+        """Returns held memories to pending: all of them or none. Raises NotFoundError, TransitionError."""
+        with self.write() as connection:
+            held = {m.id: m for m in (self.one(connection, i) for i in memory_ids)}
+            self.move(connection, held.values(), "pending", "", "operator")
+            return [self.one(connection, i) for i in held]
+
+    def approve(self, memory_ids: Iterable[str]) -> list[Memory]:
+        """Lets memories out of quarantine: pending now, as the operator's word, each in place of older ones of its key.
+
+        All of them or none. Raises NotFoundError, and TransitionError for one that is not in quarantine.
+        """
+        with self.write() as connection:
+            approved = {m.id: m for m in (self.one(connection, i) for i in memory_ids)}
+            for memory in approved.values():
+                older = [m for m in self.of_key(connection, memory.key) if m.status != "quarantined"]
+                self.move(connection, [memory], "pending", "", "operator")
+                self.move(connection, older, "superseded", memory.id, "operator")
+                named = schema.memories.c.id == memory.id
+                connection.execute(schema.memories.update().where(named).values(role="operator"))
+            return [self.one(connection, i) for i in approved]
+
+    # Inside a transaction
+
+    def select(self, connection: sa.Connection, *where: sa.ColumnElement[bool]) -> list[Memory]:
+        """The memories of this namespace under these conditions, oldest first."""
+        table = schema.memories
+        rows = connection.execute(sa.select(table).where(self.here(table), *where).order_by(table.c.seq))
+        return [records.memory_of(row) for row in rows.mappings()]
+
+    def of_key(self, connection: sa.Connection, key: str) -> list[Memory]:
+        """The memories of a key that are neither superseded nor forgotten."""
+        return self.select(connection, schema.memories.c.key == key, schema.memories.c.status.not_in(GONE))
+
+    def older(self, connection: sa.Connection, newest: Sequence[Memory]) -> list[Memory]:
+        """These memories, and all that they superseded."""
+        found = {m.id: m for m in newest}
+        last = list(found)
+        while last:
+            older: list[Memory] = []
+            for start in range(0, len(last), _SLICE):
+                older += self.select(connection, schema.memories.c.superseded_by.in_(last[start : start + _SLICE]))
+            last = [m.id for m in older if m.id not in found]
+            found |= {m.id: m for m in older if m.id not in found}
+        return list(found.values())
+
+    def one(self, connection: sa.Connection, memory_id: str) -> Memory:
+        """The memory with that id, or the only one whose id begins with it. Raises NotFoundError."""
+        ids = schema.memories.c.id
+        found = self.select(connection, ids == memory_id)
+        if not found and memory_id:
+            found = self.select(connection, ids.startswith(memory_id.lower(), autoescape=True))
+        if len(found) == 1:
+            return found[0]
+        known = connection.scalars(sa.select(ids).where(self.here(schema.memories)))
+        raise NotFoundError(not_found("memory", memory_id, [m.id for m in found], known))
+
+    def move(self, connection: sa.Connection, moved: Iterable[Memory], new: Status, note: str, actor: str) -> None:
+        """Changes the status of memories and writes it into their history. Raises TransitionError."""
+        table = schema.memories
+        for memory in moved:
+            action = transition(memory.id, memory.status, new)
+            values: dict[str, Any] = {"status": new, "reason": ""}
+            if new == "superseded":
+                values["superseded_by"] = note
+            connection.execute(table.update().where(table.c.id == memory.id).values(values))
+            self._note(connection, memory.id, action, memory.status, new, note, actor)
+
+    def _note(
+        self, connection: sa.Connection, memory_id: str, action: str, old: Status | None, new: Status, note: str,
+        actor: str,
+    ) -> None:  # fmt: skip
+        connection.execute(schema.events.insert().values(
+            namespace=self.namespace, memory_id=memory_id, at=records.now().isoformat(), action=action, old=old,
+            new=new, note=note, actor=actor,
+        ))  # fmt: skip
+
+
+def not_found(what: str, asked: str, several: list[str], known: Iterable[str]) -> str:
+    """What is said when a name or the beginning of an id fits none or several."""
+    if several:
+        return f"{asked!r} begins several ids ({', '.join(several[:5])}): type more of it."
+    names = list(known)
+    close = difflib.get_close_matches(asked, names, n=3, cutoff=0.3) or names[-3:]
+    hint = f"the closest are {', '.join(close)}" if close else f"there is no {what} yet"
+    return f"There is no {what} {asked!r}: {hint}."

@@ -1,0 +1,98 @@
+"""The queue of observed turns: written before anything is read out of them, so that a crash loses none.
+
+Knows no extractor; who reads the turns takes the rows away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from bakemem.memory import records, schema
+from bakemem.memory.database import Database
+from bakemem.memory.keys import check_storable
+from bakemem.types import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A turn that waits: its place in the queue, when and where it was said, and how often reading it failed."""
+
+    seq: int
+    turn: Turn
+    conversation: str
+    at: datetime
+    attempts: int = 0
+    error: str = ""
+
+
+class TurnQueue:
+    """The observed turns of one namespace that nobody has read yet, oldest first."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, turns: Sequence[Turn], conversation: str = "") -> None:
+        """Writes turns down, all or none. Raises InputError for text that cannot be stored."""
+        check_storable(conversation, "The conversation's name")
+        for turn in turns:
+            check_storable(turn.content, "A turn")
+            check_storable(turn.source, "A turn's source")
+        at = records.now().isoformat()
+        rows = [
+            {"namespace": self._database.namespace, "conversation": conversation, "role": turn.role,
+             "source": turn.source, "content": turn.content, "at": at} for turn in turns
+        ]  # fmt: skip
+        if rows:
+            with self._database.write() as connection:
+                connection.execute(schema.turns.insert(), rows)
+
+    def waiting(self, most: int = 100, attempts_below: int | None = None) -> list[Observed]:
+        """The oldest turns, at most so many; those that failed often enough are left out with `attempts_below`."""
+        table = schema.turns
+        query = sa.select(table).where(self._database.here(table)).order_by(table.c.seq).limit(most)
+        if attempts_below is not None:
+            query = query.where(table.c.attempts < attempts_below)
+        with self._database.read() as connection:
+            return [
+                Observed(row["seq"], Turn(row["role"], row["content"], row["source"]), row["conversation"],
+                         records.time_of(row["at"]), row["attempts"], row["error"])
+                for row in connection.execute(query).mappings()
+            ]  # fmt: skip
+
+    def __len__(self) -> int:
+        """How many turns are in the queue."""
+        table = schema.turns
+        with self._database.read() as connection:
+            return (
+                connection.scalar(sa.select(sa.func.count()).select_from(table).where(self._database.here(table))) or 0
+            )
+
+    def holds(self, observed: Observed) -> bool:
+        """Whether a turn still waits: it may have been forgotten meanwhile."""
+        with self._database.read() as connection:
+            return (
+                connection.scalar(sa.select(schema.turns.c.seq).where(schema.turns.c.seq == observed.seq)) is not None
+            )
+
+    def done(self, observed: Observed) -> None:
+        """Takes a turn that was read off the queue."""
+        with self._database.write() as connection:
+            connection.execute(schema.turns.delete().where(schema.turns.c.seq == observed.seq))
+
+    def failed(self, observed: Observed, error: str) -> None:
+        """Notes that a turn could not be read, and why."""
+        table = schema.turns
+        with self._database.write() as connection:
+            connection.execute(
+                table.update().where(table.c.seq == observed.seq)
+                .values(attempts=table.c.attempts + 1, error=error[:500])
+            )  # fmt: skip
+
+    def retry(self) -> None:
+        """Lets turns that failed be tried again."""
+        with self._database.write() as connection:
+            connection.execute(schema.turns.update().where(self._database.here(schema.turns)).values(attempts=0))

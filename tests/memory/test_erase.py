@@ -1,0 +1,119 @@
+"""Forgetting: the text is nowhere in the home, and no version that learned it can serve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bakemem.errors import InputError, NotFoundError, TransitionError
+from bakemem.memory import Journal, TurnQueue, forget
+from bakemem.types import Draft, Provenance, Turn, Version
+
+MakeVersion = Callable[..., Version]
+
+
+def traces(home: Path, *words: str) -> list[str]:
+    """The files of a home that hold one of the words, in any case."""
+    return [
+        f"{path.name}: {word}" for path in home.rglob("*") if path.is_file() for word in words
+        if word.lower().encode() in path.read_bytes().lower()
+    ]  # fmt: skip
+
+
+def test_the_bytes_are_gone_and_a_tombstone_stays(journal: Journal, tmp_path: Path) -> None:
+    """From the memory, its history, what it superseded, the turn, the queue and the write-ahead log."""
+    turn = "My dog is called Bosuk and I live in Plinth."
+    said = Provenance("user", "user", "talk-zebra", turn)
+    journal.add(Draft("fact", "user.dog", "The user's dog is called Quagga."), Provenance(turn="My dog is Quagga."))
+    dog = journal.add(Draft("fact", "user.dog", "The user's dog is called Bosuk."), said)
+    town = journal.add(Draft("fact", "user.town", "The user lives in Plinth."), said)
+    TurnQueue(journal).put([Turn("user", turn)])
+    assert traces(tmp_path, "bosuk", "quagga")
+
+    gone = forget(journal, [dog.id])
+    assert {m.status for m in gone} == {"forgotten"}
+    assert all((m.text, m.key, m.provenance.turn, m.provenance.conversation) == ("", "", "", "") for m in gone)
+    assert len(gone) == 2
+    assert traces(tmp_path, "bosuk", "quagga") == []
+    assert journal.get(town.id).text == "The user lives in Plinth."
+    assert len(TurnQueue(journal)) == 0
+    assert forget(journal, [dog.id]) == []
+    with pytest.raises(TransitionError):
+        journal.approve([dog.id])
+
+
+@pytest.mark.parametrize(
+    ("what", "left"),
+    [({"conversation": "first"}, {"b", "c"}), ({"source": "tool:x"}, {"a", "b"}), ({"everything": True}, set())],
+)
+def test_a_conversation_a_source_or_everything_can_be_forgotten(
+    journal: Journal, what: dict[str, object], left: set[str]
+) -> None:
+    """With what waits in the queue from there; another namespace is not touched."""
+    other = Journal(journal._place, "other")
+    other.add(Draft("fact", "a", "Fact a."), Provenance(conversation="first", source="tool:x"))
+    for key, conversation, source in (("a", "first", "user"), ("b", "second", "user"), ("c", "second", "tool:x")):
+        journal.add(Draft("fact", key, f"Fact {key}."), Provenance(conversation=conversation, source=source))
+        TurnQueue(journal).put([Turn("user", key, source)], conversation)
+    forget(journal, **what)  # type: ignore[arg-type]
+    assert {m.key for m in journal.memories("pending")} == left
+    assert {o.turn.content for o in TurnQueue(journal).waiting()} == left
+    assert len(other.memories("pending")) == 1
+    other.close()
+
+
+def test_the_live_version_goes_when_it_learned_what_is_forgotten(journal: Journal, make_version: MakeVersion) -> None:
+    """The base serves with the rest in its prompt; neither that version nor one that went on from it serves again."""
+    dog = journal.add(Draft("fact", "user.dog", "The user's dog is called Bosuk."), Provenance())
+    town = journal.add(Draft("fact", "user.town", "The user lives in Plinth."), Provenance())
+    journal.commit_version(make_version("v1", [dog, town]), accepted=True)
+    moved = journal.add(Draft("fact", "user.town", "The user lives in Tarn."), Provenance())
+    journal.commit_version(make_version("v2", [dog, moved], parent="v1"), accepted=True)
+    journal.commit_version(make_version("v3", [dog]), accepted=True)
+
+    forget(journal, [moved.id])
+    assert journal.live() == "v3"  # cold, and without it
+    forget(journal, [dog.id])
+    assert journal.live() is None
+    assert journal.reflog()[-1].action == "forget"
+    for name in ("v1", "v2", "v3"):
+        with pytest.raises(InputError, match="forgotten"):
+            journal.set_live(name)
+        with pytest.raises(InputError, match="forgotten"):
+            journal.servable(name)
+
+
+def test_what_else_the_live_version_knew_returns_to_the_prompt(journal: Journal, make_version: MakeVersion) -> None:
+    """Nothing falls between two stools."""
+    dog = journal.add(Draft("fact", "user.dog", "The user's dog is called Bosuk."), Provenance())
+    town = journal.add(Draft("fact", "user.town", "The user lives in Plinth."), Provenance())
+    journal.commit_version(make_version("v1", [dog, town]), accepted=True)
+    forget(journal, [dog.id])
+    assert [m.id for m in journal.memories("pending")] == [town.id]
+
+
+def test_unknown_ids_change_nothing(journal: Journal) -> None:
+    """All that are named, or none."""
+    dog = journal.add(Draft("fact", "user.dog", "The user's dog is called Bosuk."), Provenance())
+    with pytest.raises(NotFoundError):
+        forget(journal, [dog.id, "ffff"])
+    assert journal.get(dog.id) == dog
+
+
+def test_an_empty_name_is_refused(journal: Journal) -> None:
+    """Every explicit memory has none: a variable that is not set must not erase them."""
+    journal.add(Draft("fact", "user.dog", "The user's dog is called Bosuk."), Provenance())
+    for what in ({"conversation": ""}, {"source": ""}):
+        with pytest.raises(InputError, match="empty"):
+            forget(journal, **what)
+    assert len(journal.memories("pending")) == 1
+
+
+def test_dropping_a_source_spares_what_it_superseded(journal: Journal) -> None:
+    """A tool's word goes, the user's older one stays in the history."""
+    mine = journal.add(Draft("fact", "user.flight", "The user flies on Monday."), Provenance())
+    journal.add(Draft("fact", "user.flight", "The user flies on Friday."), Provenance("tool", "tool:x"))
+    forget(journal, source="tool:x")
+    assert journal.get(mine.id).text == "The user flies on Monday."

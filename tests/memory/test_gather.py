@@ -1,0 +1,161 @@
+"""The queue of observed turns and the thread that reads it: nothing is lost, nothing waits for the model."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from bakemem.errors import HomeError, InputError, ModelError
+from bakemem.memory import Gatherer, Journal, Observed, TurnQueue
+from bakemem.types import Draft, Memory, Provenance, Turn
+
+
+class Reader:
+    """Keeps each turn as a fact; fails as often as told, and waits while `gate` is closed."""
+
+    def __init__(self, journal: Journal, failures: int = 0) -> None:
+        self.journal, self.failures = journal, failures
+        self.gate = threading.Event()
+        self.gate.set()
+        self.read: list[str] = []
+
+    def __call__(self, observed: Observed) -> list[Memory]:
+        """One memory a turn."""
+        self.gate.wait(10)
+        if self.failures:
+            self.failures -= 1
+            raise ModelError("no model")
+        self.read.append(observed.turn.content)
+        key = f"key{len(self.read)}"
+        return [self.journal.add(Draft("fact", key, observed.turn.content), Provenance(), valid_from=observed.at)]
+
+
+def test_turns_are_read_in_their_order_and_leave_the_queue(journal: Journal) -> None:
+    """`flush` gives what was found since the last one."""
+    reader = Reader(journal)
+    gatherer = Gatherer(TurnQueue(journal), reader)
+    gatherer.offer([Turn("user", "one"), Turn("user", "two")])
+    gatherer.offer([Turn("user", "three")])
+    assert [m.text for m in gatherer.flush()] == reader.read == ["one", "two", "three"]
+    assert gatherer.flush() == []
+    assert len(TurnQueue(journal)) == 0
+    gatherer.close()
+
+
+def test_offering_does_not_wait_for_reading(journal: Journal) -> None:
+    """A slow model costs the chat nothing; a flush with a timeout comes back, and a later one has the rest."""
+    reader = Reader(journal)
+    reader.gate.clear()
+    gatherer = Gatherer(TurnQueue(journal), reader)
+    gatherer.offer([Turn("user", "one")])
+    assert gatherer.flush(0.05) == []
+    assert len(TurnQueue(journal)) == 1
+    reader.gate.set()
+    assert [m.text for m in gatherer.flush()] == ["one"]
+    gatherer.close()
+
+
+def test_a_full_queue_slows_the_chat_down(journal: Journal) -> None:
+    """Back-pressure: with the limit reached, the next offer waits for a place."""
+    reader = Reader(journal)
+    reader.gate.clear()
+    gatherer = Gatherer(TurnQueue(journal), reader, most_waiting=2)
+    gatherer.offer([Turn("user", "one"), Turn("user", "two")])
+    third = threading.Thread(target=gatherer.offer, args=([Turn("user", "three")],))
+    third.start()
+    third.join(0.2)
+    assert third.is_alive()
+    reader.gate.set()
+    third.join(10)
+    gatherer.flush()
+    assert reader.read == ["one", "two", "three"]
+    gatherer.close()
+
+
+def test_a_turn_that_fails_is_tried_again_and_then_left_for_another_process(tmp_path: Path) -> None:
+    """It stays in the queue with its error; the turns behind it are read."""
+    journal = Journal(tmp_path / "journal.db")
+    reader = Reader(journal, failures=3)
+    gatherer = Gatherer(TurnQueue(journal), reader)
+    gatherer.offer([Turn("user", "one")])
+    assert gatherer.flush() == []
+    [left] = TurnQueue(journal).waiting()
+    assert (left.attempts, "no model" in left.error) == (3, True)
+    gatherer.offer([Turn("user", "two")])
+    assert [m.text for m in gatherer.flush()] == ["two"]
+    gatherer.close()
+    journal.close()
+
+    again = Journal(tmp_path / "journal.db")
+    later = Gatherer(TurnQueue(again), Reader(again))
+    [memory] = later.flush()
+    assert (memory.text, memory.valid_from) == ("one", left.at)
+    later.close()
+    again.close()
+
+
+def test_a_closed_gatherer_leaves_the_rest_in_the_queue(journal: Journal) -> None:
+    """Ctrl-C loses nothing."""
+    reader = Reader(journal)
+    reader.gate.clear()
+    gatherer = Gatherer(TurnQueue(journal), reader)
+    gatherer.offer([Turn("user", "one"), Turn("user", "two")])
+    closing = threading.Thread(target=gatherer.close)
+    closing.start()
+    reader.gate.set()
+    closing.join(10)
+    assert not closing.is_alive()
+    assert len(TurnQueue(journal)) + len(reader.read) == 2
+
+
+def test_text_that_cannot_be_stored_is_refused_whole(journal: Journal) -> None:
+    """All turns of an offer are written down, or none."""
+    gatherer = Gatherer(TurnQueue(journal), Reader(journal))
+    with pytest.raises(InputError, match="surrogate"):
+        gatherer.offer([Turn("user", "fine"), Turn("user", "\ud800")])
+    assert len(TurnQueue(journal)) == 0
+    gatherer.close()
+
+
+def test_namespaces_do_not_read_each_others_turns(tmp_path: Path) -> None:
+    """Each has its own queue in one file."""
+    mine, yours = Journal(tmp_path / "journal.db"), Journal(tmp_path / "journal.db", "yours")
+    TurnQueue(mine).put([Turn("user", "mine")])
+    assert TurnQueue(yours).waiting() == []
+    assert [o.turn.content for o in TurnQueue(mine).waiting()] == ["mine"]
+    mine.close()
+    yours.close()
+
+
+def test_a_queue_that_cannot_be_used_is_told_and_the_next_offer_begins_anew(journal: Journal) -> None:
+    """A full disk must not leave a flush waiting for ever."""
+    queue, reader = TurnQueue(journal), Reader(journal)
+    gatherer = Gatherer(queue, reader)
+    works, queue.done = queue.done, _full_disk  # type: ignore[method-assign]
+    gatherer.offer([Turn("user", "one")])
+    with pytest.raises(HomeError):
+        gatherer.flush(10)
+    queue.done = works  # type: ignore[method-assign]
+    gatherer.offer([Turn("user", "two")])
+    gatherer.flush(10)
+    assert len(queue) == 0
+    assert reader.read[-1] == "two"
+    gatherer.close()
+
+
+def _full_disk(observed: Observed) -> None:
+    raise HomeError("disk full")
+
+
+def test_a_number_is_never_given_to_another_turn(journal: Journal) -> None:
+    """Else the end of one reading could take off the queue a turn that nobody has read."""
+    queue = TurnQueue(journal)
+    queue.put([Turn("user", "one")])
+    [first] = queue.waiting()
+    queue.done(first)
+    queue.put([Turn("user", "two")])
+    queue.done(first)
+    assert not queue.holds(first)
+    assert [o.turn.content for o in queue.waiting()] == ["two"]

@@ -1,0 +1,94 @@
+"""Memories out as JSON Lines and in again: exact, all or nothing."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from bakemem.errors import InputError
+from bakemem.memory import Journal, export, forget, load
+from bakemem.types import Draft, Provenance
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40).filter(
+    str.strip
+)
+SAID = st.tuples(
+    st.sampled_from(["instruction", "fact"]), st.sampled_from(["user.dog", "user.town", "style.case"]), TEXTS,
+    st.sampled_from(["pending", "quarantined"]), TEXTS,
+)  # fmt: skip
+
+
+def fill(journal: Journal) -> None:
+    """A superseded, a pending and a quarantined memory."""
+    journal.add(Draft("fact", "user.dog", "The user's dog is called Bosuk."), Provenance(turn="My dog is Bosuk."))
+    journal.add(Draft("fact", "user.dog", "The user's dog is called Tarin."), Provenance())
+    journal.add(Draft("fact", "user.cat", "A cat."), Provenance("tool", "tool:x"), "quarantined", reason="a tool")
+
+
+@given(st.lists(SAID, max_size=8))
+@settings(max_examples=30)
+def test_a_round_trip_is_exact(said: list[tuple[str, str, str, str, str]]) -> None:
+    """Ids, texts, times, provenance and history: what another home exports is byte for byte what it took in."""
+    with tempfile.TemporaryDirectory() as folder:
+        one, two = Journal(Path(folder) / "one.db"), Journal(Path(folder) / "two.db", "another")
+        for kind, key, text, status, turn in said:
+            one.add(Draft(kind, key, text), Provenance(turn=turn), status)  # type: ignore[arg-type]
+        lines = list(export(one))
+        loaded = load(two, lines)
+        assert list(export(two)) == lines
+        assert len(loaded) == len(lines)
+        assert load(two, lines) == []
+        one.close()
+        two.close()
+
+
+def test_tombstones_stay_behind(journal: Journal, tmp_path: Path) -> None:
+    """What was forgotten is not carried on, and what it superseded names nobody."""
+    fill(journal)
+    forget(journal, [journal.memories("pending")[0].id])
+    assert [json.loads(line)["key"] for line in export(journal)] == ["user.cat"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["{", "[]", "{}", '{"format": "other"}', "null", '"text"', "\x00"],
+)
+def test_a_line_that_is_no_memory_is_named_and_nothing_is_taken_in(journal: Journal, tmp_path: Path, line: str) -> None:
+    """Whatever is wrong with it."""
+    fill(journal)
+    other = Journal(tmp_path / "other.db")
+    with pytest.raises(InputError, match="Line 2"):
+        load(other, [next(iter(export(journal))), line])
+    assert other.memories() == []
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("kind", "order"), ("status", "forgotten"), ("key", "Not A Key"), ("text", ""), ("text", "x" * 9999),
+     ("created", "yesterday"), ("text", 5), ("extra", "x"), ("history", "x"), ("turn", "\ud800")],
+)  # fmt: skip
+def test_a_changed_field_is_refused(journal: Journal, tmp_path: Path, field: str, value: object) -> None:
+    """An export is data: no value gets in that the journal itself would not have taken."""
+    fill(journal)
+    first = {**json.loads(next(iter(export(journal)))), field: value}
+    other = Journal(tmp_path / "other.db")
+    with pytest.raises(InputError, match="Line 1"):
+        load(other, [json.dumps(first)])
+    other.close()
+
+
+def test_a_key_that_is_taken_is_refused(journal: Journal, tmp_path: Path) -> None:
+    """Two live memories of one key would contradict each other."""
+    fill(journal)
+    other = Journal(tmp_path / "other.db")
+    other.add(Draft("fact", "user.dog", "The user's dog is called Rex."), Provenance())
+    with pytest.raises(InputError, match="user.dog"):
+        load(other, export(journal))
+    assert len(other.memories()) == 1
+    other.close()
