@@ -27,7 +27,8 @@ def open(
     """Open the memory home in the folder `home`, made if it is missing, and hold it for writing until it is closed.
 
     `model` is `starter`, a folder, or the hub id of a causal language model; `namespace` keeps one user's memories
-    apart from another's; `config` takes any other setting of `Config`. What is None here comes from `BAKEMEM_*`
+    apart from another's; `config` takes any other setting of `Config`, an `extractor` that reads memories in the base
+    model's place, and a client `chroma` of your own for the meaning index. What is None here comes from `BAKEMEM_*`
     variables, then from `config.toml` in the home, then from the defaults (model starter, device auto, seed 0).
 
     Raises ConfigError for a bad setting, HomeLockedError when another process holds the home, HomeCorruptError when a

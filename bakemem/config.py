@@ -29,6 +29,9 @@ class Config(BaseSettings):
     template_arguments: dict[str, Any] = Field(
         default_factory=dict, description="passed to the chat template, such as enable_thinking = false"
     )
+    journal: str | None = Field(
+        default=None, description="SQLAlchemy URL of the journal; unset: the file `journal.db` in the home"
+    )
     embedder: Literal["lexical", "minilm", "sentence-transformers"] = Field(
         default="lexical", description="of the meaning index; `lexical` works offline, the others load a model"
     )

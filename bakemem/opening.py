@@ -23,12 +23,13 @@ JOURNAL, INDEX = "journal.db", "index"
 
 def open_memory(
     home: str | PathLike[str], *, model: str | None = None, namespace: str = "default", device: str | None = None,
-    seed: int | None = None, extractor: Extractor | None = None, **config: Any,
+    seed: int | None = None, extractor: Extractor | None = None, chroma: Any = None,
+    **config: Any,
 ) -> AgentMemory:  # fmt: skip
     """The memory in `home`, made if it is missing, and owned for writing until it is closed.
 
     `extractor` reads memories out of turns in the base model's place, such as `ChatModelExtractor` of
-    `bakemem.agents.extractor`.
+    `bakemem.agents.extractor`; `chroma` is a client of your own for the meaning index, such as `chromadb.HttpClient()`.
     """
     from bakemem.agent_memory import AgentMemory
     from bakemem.config import load_config
@@ -43,7 +44,7 @@ def open_memory(
         raise HomeError(f"The memory home {folder} cannot be made: {error}. Choose another folder.") from error
     lock = HomeLock(folder).acquire()
     try:
-        journal = Journal(folder / JOURNAL, namespace)
+        journal = Journal(settings.journal or folder / JOURNAL, namespace, root=folder)
         store = VersionStore(folder, namespace)
         store.sweep([v.name for v in journal.versions()])
     except BaseException:
@@ -51,15 +52,18 @@ def open_memory(
         raise
     return AgentMemory(
         settings, lock, journal, store, load_base=lambda: load_model(settings),
-        open_index=lambda: _open_index(folder, namespace, settings), extractor=extractor, redact=_redactor(settings),
+        open_index=lambda: _open_index(folder, namespace, settings, chroma), extractor=extractor,
+        redact=_redactor(settings),
     )  # fmt: skip
 
 
 def read_journal(home: str | PathLike[str], namespace: str = "default") -> Journal:
     """The journal of a home, to read beside whoever writes. Raises HomeError when there is none."""
+    from bakemem.config import load_config
     from bakemem.memory import Journal
 
-    return Journal(Path(home).expanduser() / JOURNAL, namespace, readonly=True)
+    folder = Path(home).expanduser()
+    return Journal(load_config(folder).journal or folder / JOURNAL, namespace, readonly=True, root=folder)
 
 
 def load_model(config: Config) -> Base:
@@ -80,7 +84,7 @@ def _redactor(config: Config) -> Callable[[str], str]:
     return lambda text: redacted(text, config.redaction)
 
 
-def _open_index(home: Path, namespace: str, config: Config) -> Index:
+def _open_index(home: Path, namespace: str, config: Config, client: Any) -> Index:
     from bakemem.memory.index import ChromaIndex, make_embedder
 
-    return ChromaIndex(home / INDEX, namespace, make_embedder(config.embedder))
+    return ChromaIndex(home / INDEX, namespace, make_embedder(config.embedder), client)

@@ -34,6 +34,7 @@ def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentMemory]:
     with bakemem.open(tmp_path_factory.mktemp("home"), model="starter") as made:
         for text in TOLD:
             made.observe([Turn("user", text), Turn("assistant", made.chat(text))])
+        made.flush()
         yield made
 
 
@@ -102,6 +103,7 @@ def test_rollback_takes_it_away_and_brings_it_back(memory: AgentMemory, version:
 def test_a_second_bake_supersedes_and_keeps_the_rest(memory: AgentMemory, version: Version) -> None:
     """The newer dog takes the older one's place; nothing else is lost."""
     memory.observe([Turn("user", "My dog is called Nifa."), Turn("assistant", "Hooray! I will remember that.")])
+    memory.flush()
     second = memory.bake()
     assert second.report.accepted, second.report.reasons
     assert second.parent == version.name

@@ -23,9 +23,12 @@ class Database:
     when it cannot be used (full disk, no permission); then nothing has changed.
     """
 
-    def __init__(self, place: str | Path, namespace: str = "default", *, readonly: bool = False) -> None:
+    def __init__(
+        self, place: str | Path, namespace: str = "default", *, readonly: bool = False, root: Path | None = None
+    ) -> None:
         """Opens the journal at a path (or an SQLAlchemy URL), and makes it when it is new and not `readonly`.
 
+        `root` is the home, which paths in the journal are relative to; without it the folder of `place`.
         Raises InputError for a bad namespace, HomeError when a read-only journal does not exist or when a newer
         bakemem wrote it, HomeCorruptError when it is damaged.
         """
@@ -33,7 +36,7 @@ class Database:
         self._place = place
         is_url = isinstance(place, str) and "://" in place
         self._traces = False
-        self._root = Path.cwd() if is_url else Path(place).absolute().parent
+        self._root = (root or (Path() if is_url else Path(place).parent)).absolute()
         if readonly and not is_url and not Path(place).is_file():
             raise HomeError(f"There is no memory at {place}: remember something there first, or name another home.")
         with schema.translated(place):

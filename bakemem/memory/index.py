@@ -5,6 +5,7 @@ Holds ids and vectors, never text. Knows no SQL: the journal is the truth, and `
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import secrets
@@ -19,6 +20,7 @@ from chromadb.api import ClientAPI
 from chromadb.api.client import Client
 from chromadb.api.models.Collection import Collection
 from chromadb.config import Settings
+from chromadb.errors import NotFoundError
 from chromadb.utils.embedding_functions import ONNXMiniLM_L6_V2, SentenceTransformerEmbeddingFunction
 
 from bakemem.errors import ConfigError, HomeError, ModelError
@@ -34,11 +36,14 @@ class ChromaIndex:
 
     Only the owner of the home's lock may open it: Chroma makes a second process wait for many minutes. What cannot be
     read, or was made by another embedder, is deleted with a warning in the log; `sync` then fills it again.
+
+    With a `client` of the user's own (a server, or another folder) the collections are kept there, named after `path`
+    as well, since several homes may share it; it is left open, and what it keeps of deleted vectors is its owner's.
     """
 
-    def __init__(self, path: Path, namespace: str, embedder: Embedder) -> None:
-        """Opens or makes the index. Raises HomeError when the folder cannot be written."""
-        self._path = path
+    def __init__(self, path: Path, namespace: str, embedder: Embedder, client: ClientAPI | None = None) -> None:
+        """Opens or makes the index. Raises HomeError when the folder cannot be written, or the client cannot work."""
+        self._path, self._given = path, client
         self._namespace = namespace
         self._embedder = embedder
         try:
@@ -106,26 +111,35 @@ class ChromaIndex:
 
     def close(self) -> None:
         """Closes Chroma's files."""
-        cast(Client, self._client).close()
+        if self._given is None:
+            cast(Client, self._client).close()
 
     def _open(self) -> None:
-        # Chroma keeps a system for each path for the life of the process, also a broken one: so each build of the
-        # index has a folder of its own, and starting over never meets what was there before.
-        builds = sorted(p for p in self._path.iterdir() if p.is_dir()) if self._path.is_dir() else []
-        folder = builds[-1] if builds else self._path / secrets.token_hex(4)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        settings = Settings(anonymized_telemetry=False, allow_reset=False)
-        self._client: ClientAPI = chromadb.PersistentClient(str(folder), settings=settings)
+        self._client: ClientAPI = self._given or self._own()
         self._collection = self._ours()
         if (self._collection.metadata or {}).get("embedder") != self._embedder.name:
             _LOG.warning("The index of %s was made by another embedder: it is built anew.", self._namespace)
             self._client.delete_collection(self._collection.name)
             self._collection = self._ours()
 
+    def _own(self) -> ClientAPI:
+        # Chroma keeps a system for each path for the life of the process, also a broken one: so each build of the
+        # index has a folder of its own, and starting over never meets what was there before.
+        builds = sorted(p for p in self._path.iterdir() if p.is_dir()) if self._path.is_dir() else []
+        folder = builds[-1] if builds else self._path / secrets.token_hex(4)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings = Settings(anonymized_telemetry=False, allow_reset=False)
+        return chromadb.PersistentClient(str(folder), settings=settings)
+
+    @property
+    def _name(self) -> str:
+        owner = self._namespace if self._given is None else f"{self._path.absolute()}\n{self._namespace}"
+        return f"ns-{hashlib.sha256(owner.encode()).hexdigest()[:32]}"
+
     def _ours(self) -> Collection:
         # No embedding function: Chroma's default one would download a model. Vectors always come from our embedder.
         return self._client.get_or_create_collection(
-            name=f"ns-{hashlib.sha256(self._namespace.encode()).hexdigest()[:32]}",
+            name=self._name,
             metadata={"namespace": self._namespace, "embedder": self._embedder.name},
             configuration={"hnsw": {"space": "cosine"}},
             embedding_function=None,
@@ -137,11 +151,17 @@ class ChromaIndex:
 
     def _begin_anew(self) -> None:
         try:
-            if self._path.is_dir():
+            if self._given is not None:
+                with contextlib.suppress(NotFoundError):
+                    self._given.delete_collection(self._name)
+            elif self._path.is_dir():
                 shutil.rmtree(self._path)
             self._open()
         except Exception as error:
-            raise HomeError(f"The index in {self._path} cannot be made ({error}): check space and rights.") from error
+            what, check = (
+                ("on your Chroma", "that it answers") if self._given else (f"in {self._path}", "space and rights")
+            )
+            raise HomeError(f"The index {what} cannot be made ({error}): check {check}.") from error
 
 
 class MiniLMEmbedder:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import chromadb
 import numpy as np
 import pytest
 
@@ -19,10 +20,11 @@ from bakemem.types import Memory
 MakeMemory = Callable[..., Memory]
 
 
-@pytest.fixture(params=["chroma", "memory"])
+@pytest.fixture(params=["chroma", "client", "memory"])
 def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
     """Each index there is, empty."""
-    opened: Index = ChromaIndex(tmp_path / "index", "default", LexicalEmbedder())
+    given = chromadb.EphemeralClient() if request.param == "client" else None
+    opened: Index = ChromaIndex(tmp_path / "index", "default", LexicalEmbedder(), given)
     if request.param == "memory":
         opened.close()
         opened = MemoryIndex()
@@ -220,3 +222,25 @@ def test_a_missing_package_is_told_with_the_way_to_install_it(monkeypatch: pytes
     monkeypatch.setattr("bakemem.memory.index.SentenceTransformerEmbeddingFunction", missing)
     with pytest.raises(ConfigError, match="pip install"):
         make_embedder("sentence-transformers")
+
+
+def test_homes_that_share_a_client_do_not_see_each_other(tmp_path: Path, make_memory: MakeMemory) -> None:
+    """And a purge of one leaves the other's alone; closing an index leaves the client open."""
+    client = chromadb.EphemeralClient()
+    one = ChromaIndex(tmp_path / "one", "default", LexicalEmbedder(), client)
+    two = ChromaIndex(tmp_path / "two", "default", LexicalEmbedder(), client)
+    mine, yours = make_memory("Mine."), make_memory("Yours.")
+    one.put([mine])
+    two.put([yours])
+    one.purge([])
+    one.close()
+    assert (two.ids(), ChromaIndex(tmp_path / "one", "default", LexicalEmbedder(), client).ids()) == ({yours.id}, set())
+
+
+def test_a_purge_leaves_only_what_is_given(index: Index, make_memory: MakeMemory) -> None:
+    """Whatever was there before."""
+    old, new = make_memory("Old."), make_memory("New.")
+    index.put([old])
+    index.purge([new])
+    assert index.ids() == {new.id}
+    assert [i for i, _ in index.search("old", 5)] == [new.id]

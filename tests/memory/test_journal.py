@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import bakemem
 from bakemem.errors import HomeError, InputError, NotFoundError, TransitionError
 from bakemem.memory import Journal
+from bakemem.opening import read_journal
 from bakemem.types import Draft, Memory, Provenance, Version
 
 MakeVersion = Callable[..., Version]
@@ -308,3 +310,15 @@ def test_a_read_only_journal_never_creates_one(tmp_path: Path) -> None:
     with pytest.raises(HomeError, match="no memory"):
         Journal(tmp_path / "journal.db", readonly=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_journal_may_be_anywhere_that_a_url_names(tmp_path: Path) -> None:
+    """What it says of versions stays relative to the home."""
+    home, url = tmp_path / "home", f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    with bakemem.open(home, journal=url) as memory:
+        memory.remember("The user's dog is called Bosuk.", key="user.dog")
+    (home / "config.toml").write_text(f"journal = {url!r}\n", encoding="utf-8")
+    journal = read_journal(home)
+    assert [m.key for m in journal.memories()] == ["user.dog"]
+    journal.close()
+    assert not (home / "journal.db").exists()
