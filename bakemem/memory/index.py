@@ -67,11 +67,10 @@ class ChromaIndex:
 
     def search(self, text: str, k: int) -> list[tuple[str, float]]:
         """The `k` nearest ids with their cosines, nearest first. Raises ModelError when the embedder cannot work."""
-        wanted = min(k, self._collection.count())
-        if wanted < 1:
+        if k < 1:
             return []
         found = self._collection.query(
-            query_embeddings=self._embedder.embed([text]), n_results=wanted, include=["distances"]
+            query_embeddings=self._embedder.embed([text]), n_results=k, include=["distances"]
         )
         [ids], [distances] = found["ids"], cast(list[list[float]], found["distances"])
         return [(i, 1.0 - distance) for i, distance in zip(ids, distances, strict=True)]
