@@ -65,10 +65,11 @@ def observe(where: Place, file: str, conversation: str | None) -> None:
     if conversation is None:
         conversation = "" if file == "-" else Path(file).name
     with where.memory(warm=True) as memory:
+        gone = len(memory.memories("forgotten"))
         memory.observe(turns, conversation)
         with waiting("Reading …"):
             found = memory.flush()
-        unread = memory.unread()
+        unread, gone = memory.unread(), len(memory.memories("forgotten")) - gone
     for turn in unread:
         click.echo(f"not read: {shorten(turn.turn.content, 40)} ({one_line(turn.error)})", err=True)
     if where.as_json:
@@ -79,7 +80,8 @@ def observe(where: Place, file: str, conversation: str | None) -> None:
         click.echo(f"{kept.id[:8]}  {noted(kept)}{where_to}")
     said = sum(turn.role not in ("assistant", "system") for turn in turns)
     waits = WAITS if any(kept.status == "pending" for kept in found) else ""
-    click.echo(f"{len(found)} found in {count(said, 'turn')}. {waits}".rstrip())
+    erased = f"{count(gone, 'memory')} erased, as the user asked. " if gone else ""
+    click.echo(f"{len(found)} found in {count(said, 'turn')}. {erased}{waits}".rstrip())
 
 
 @click.command(cls=Command)

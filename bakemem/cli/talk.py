@@ -147,10 +147,14 @@ class Conversation:
         if said:
             self.turns += [Turn("user", text), Turn("assistant", said)]
         known = {m.id for m in self.memory.memories()}
+        gone = {m.id for m in self.memory.memories("forgotten")}
         self.memory.observe([Turn("user", text)], self.name)
         for kept in self.memory.flush(PATIENCE):  # what takes longer is noted after a later turn
             if kept.id not in known:
                 click.echo(click.style(f"· noted: {noted(kept)}", dim=True))
+        for erased in self.memory.memories("forgotten"):
+            if erased.id not in gone:
+                click.echo(click.style(f"· forgotten: {erased.kind} {erased.id[:8]}", dim=True))
 
     def make_room(self, text: str) -> None:
         """Drops the oldest turns until the conversation and a reply fit what the model reads."""

@@ -135,3 +135,11 @@ def test_observe_puts_what_a_tool_says_into_quarantine(run: Run, model: Any) -> 
     assert "quarantined" in result.stdout
     [memory] = json.loads(run("quarantine", "--json").stdout)
     assert memory["provenance"]["source"] == "tool:mail"
+
+
+def test_observe_says_what_the_user_had_erased(run: Run, keeper: Keeper, model: Any) -> None:
+    """A spoken “forget” is obeyed, and that is told."""
+    keeper.remember(DOG, key="user.dog")
+    result = run("observe", "-", stdin="user: Forget that my dog is called Bosuk.")
+    assert "1 memory erased, as the user asked." in result.stdout
+    assert [m.text for m in keeper.journal.memories() if m.text] == []
