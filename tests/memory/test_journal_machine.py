@@ -1,4 +1,6 @@
-"""The journal against a plain model of dicts, under any order of adding, baking, rolling back and reopening."""
+"""The journal against a plain model of dicts, under any order of adding, approving, baking, rolling back,
+forgetting and reopening.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bakemem.memory import Journal
+from bakemem.errors import InputError
+from bakemem.memory import Journal, forget
 from bakemem.types import Adapter, Draft, Provenance, Report, Version
 
 KEYS = st.sampled_from(["a", "b", "c"])
@@ -28,6 +32,8 @@ class JournalMachine(RuleBasedStateMachine):
         self.status: dict[str, str] = {}
         self.said: dict[str, tuple[str, str]] = {}
         self.contents: dict[str, tuple[str, ...]] = {}
+        self.parents: dict[str, str | None] = {}
+        self.newer: dict[str, str] = {}
         self.rejected: set[str] = set()
         self.live: str | None = None
         self.moves = 0
@@ -54,7 +60,7 @@ class JournalMachine(RuleBasedStateMachine):
         assert memory.id not in self.status
         for i in self.ids("pending", "baked", "held", "quarantined"):
             if self.said[i][0] == key:
-                self.status[i] = "superseded"
+                self.status[i], self.newer[i] = "superseded", memory.id
         self.status[memory.id], self.said[memory.id] = "pending", (key, text)
 
     @rule(key=KEYS, text=TEXTS)
@@ -81,7 +87,7 @@ class JournalMachine(RuleBasedStateMachine):
             adapter=Adapter(self.folder / name, "base"),
         )  # fmt: skip
         self.journal.commit_version(version, accepted=accepted)
-        self.contents[name] = tuple(some)
+        self.contents[name], self.parents[name] = tuple(some), self.live
         if not accepted:
             self.rejected.add(name)
             return
@@ -95,7 +101,8 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def move(self, data: st.DataObject) -> None:
         """The live pointer goes to the base or to any accepted version."""
-        target = data.draw(st.sampled_from([None, *(n for n in self.contents if n not in self.rejected)]))
+        target = data.draw(st.sampled_from([None, *(n for n in self.contents if n not in self.rejected | self.learned(
+            self.ids("forgotten")))]))  # fmt: skip
         self.journal.set_live(target)
         if target == self.live:
             return
@@ -114,6 +121,43 @@ class JournalMachine(RuleBasedStateMachine):
         some = data.draw(st.lists(st.sampled_from(self.ids("held")), unique=True))
         self.journal.release(some)
         self.status.update(dict.fromkeys(some, "pending"))
+
+    def learned(self, ids: list[str]) -> set[str]:
+        """The versions that hold one of these, or go on from one that does."""
+        found: set[str] = set()
+        for name, inside in self.contents.items():
+            if set(inside) & set(ids) or self.parents[name] in found:
+                found.add(name)
+        return found
+
+    @precondition(lambda self: self.ids("quarantined"))
+    @rule(data=st.data())
+    def approve(self, data: st.DataObject) -> None:
+        """The operator lets some out of quarantine, one after the other."""
+        some = data.draw(st.lists(st.sampled_from(self.ids("quarantined")), unique=True))
+        self.journal.approve(some)
+        for i in some:
+            for j in self.ids("pending", "baked", "held"):
+                if self.said[j][0] == self.said[i][0]:
+                    self.status[j], self.newer[j] = "superseded", i
+            self.status[i] = "pending"
+
+    @precondition(lambda self: set(self.status.values()) - {"forgotten"})
+    @rule(data=st.data())
+    def forget(self, data: st.DataObject) -> None:
+        """One memory goes for good, with all that it superseded; no version that learned it serves again."""
+        gone = {data.draw(st.sampled_from([i for i, status in self.status.items() if status != "forgotten"]))}
+        while more := {i for i, newer in self.newer.items() if newer in gone} - gone:
+            gone |= more
+        forget(self.journal, [next(iter(i for i in gone if self.newer.get(i) not in gone))])
+        if self.live in self.learned(list(gone)):
+            self.live, self.moves = None, self.moves + 1
+            self.status.update(dict.fromkeys(self.ids("baked"), "pending"))
+        self.status.update(dict.fromkeys(gone, "forgotten"))
+        assert not any(self.journal.get(i).text for i in gone)
+        for name in self.learned(self.ids("forgotten")) - self.rejected:
+            with pytest.raises(InputError):
+                self.journal.set_live(name)
 
     @rule()
     def reopen(self) -> None:
