@@ -46,6 +46,9 @@ class Config(BaseSettings):
     most_waiting_turns: int = Field(
         default=1_000, ge=1, description="observed turns not read yet; then observe() waits"
     )
+    most_an_hour: int = Field(
+        default=200, ge=0, description="memories from one tool, document or page within an hour; more are dropped"
+    )
     most_quarantined: int = Field(default=1_000, ge=0, description="memories in quarantine; what comes then is dropped")
 
     max_new_tokens: int = Field(default=256, ge=1, description="longest answer, in tokens")

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from bakemem.config import Config
@@ -25,6 +25,7 @@ from bakemem.memory import (
     Index,
     Journal,
     Observed,
+    Ruling,
     TurnQueue,
     admit,
     clean_text,
@@ -93,7 +94,7 @@ class Knowledge:
         kind = kind or infer_kind(text)
         kept = self._keep(Draft(kind, key or slug_key(text, kind), text), provenance, merge=not named)
         if kept is None:
-            raise InputError("The quarantine is full: approve or reject what waits there first.")
+            raise InputError("No more is taken from there: approve or reject what waits, or see most_an_hour.")
         return kept
 
     def observe(self, turns: Sequence[Turn], conversation: str = "") -> None:
@@ -143,25 +144,31 @@ class Knowledge:
     def _keep(
         self, draft: Draft, provenance: Provenance, said: datetime | None = None, merge: bool = True
     ) -> Memory | None:
-        """The memory that holds the draft now; None when the quarantine is full.
+        """The memory that holds the draft now; None when its source has told too much.
 
         With `merge` the draft may take the place of a memory of another key that speaks of the same thing.
         """
         with self._keeping:
             rivals = self._journal.memories(_INDEXED, key=draft.key)
             ruling = admit(draft, provenance, trust=self.config.trust, rivals=rivals)
-            if ruling.status == "quarantined":
-                if self._journal.count("quarantined") >= self.config.most_quarantined:
-                    self.rejected["quarantine is full"] += 1
-                    return None
-            elif merge and not rivals and (twin := self._twin(draft)):
+            if provenance.role not in TEACHERS and (flood := self._flooded(provenance.source, ruling)):
+                self.rejected[flood] += 1
+                return None
+            if ruling.status == "pending" and merge and not rivals and (twin := self._twin(draft)):
                 merged = Draft(draft.kind, twin.key, draft.text)
-                if admit(merged, provenance, trust=self.config.trust, rivals=[twin]).status == "pending":
-                    draft = merged
+                ruling = admit(merged, provenance, trust=self.config.trust, rivals=[twin])
+                draft = merged if ruling.status == "pending" else draft
             memory = self._journal.add(draft, provenance, ruling.status, reason=ruling.reason, valid_from=said)
             if memory.status in _INDEXED:
                 self._put([memory])
             return memory
+
+    def _flooded(self, source: str, ruling: Ruling) -> str:
+        """Why no more is taken from a source that is no person; empty where it is."""
+        if ruling.status == "quarantined" and self._journal.count("quarantined") >= self.config.most_quarantined:
+            return "quarantine is full"
+        an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+        return "too many an hour" if self._journal.recent(source, an_hour_ago) >= self.config.most_an_hour else ""
 
     def _put(self, memories: Sequence[Memory]) -> None:
         """Into the index if it is open; else it finds them itself when it is opened."""

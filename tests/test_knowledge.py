@@ -215,5 +215,16 @@ def test_a_trusted_source_does_not_take_a_persons_place_under_another_key(make: 
     known = make(trust={"tool:calendar": "fact"})
     dog = known.remember("The user's dog is called Bosuk.", key="user.dog")
     hear(known, Turn("tool", "Bosuk is my dog.", "tool:calendar"))
-    assert known.memories("pending")[0].id == dog.id
-    assert "dog.name" in {m.key for m in known.memories("pending")}
+    assert [m.id for m in known.memories("pending")] == [dog.id]
+    assert [m.key for m in known.memories("quarantined")] == ["dog.name"]
+
+
+def test_a_source_that_is_no_person_is_not_heard_without_end(make: Make) -> None:
+    """What comes above the limit of an hour is dropped and counted, trusted or not; people are not limited."""
+    known = make(most_an_hour=1, trust={"tool:calendar": "fact"})
+    hear(known, *(Turn("tool", t, "tool:calendar") for t in ("Your flight is on Monday.", "I live in Plinth.")))
+    hear(known, *(Turn("user", t) for t in ("My dog is called Bosuk.", "I moved to Tarn.")))
+    assert {m.key for m in known.memories("pending")} == {"user.flight", "user.dog", "user.town"}
+    assert known.rejected["too many an hour"] == 1
+    with pytest.raises(InputError, match="No more"):
+        known.remember("The user flies on Friday.", key="user.flight", role="tool", source="tool:calendar")

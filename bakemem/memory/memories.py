@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import secrets
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -100,6 +100,14 @@ class Memories(Database):
         table = schema.memories
         query = sa.select(sa.func.count()).select_from(table).where(self.here(table), table.c.status == status)
         with self.read() as connection:
+            return connection.scalar(query) or 0
+
+    def recent(self, source: str, since: datetime) -> int:
+        """How many memories a source has given since then."""
+        table = schema.memories
+        told = (table.c.source == source, table.c.created >= since.astimezone(UTC).isoformat())
+        with self.read() as connection:
+            query = sa.select(sa.func.count()).select_from(table).where(self.here(table), *told)
             return connection.scalar(query) or 0
 
     def get(self, memory_id: str) -> Memory:
