@@ -203,10 +203,18 @@ class Knowledge:
         """A memory and those that it superseded, newest first. Raises NotFoundError."""
         return self._journal.chain(memory_id)
 
-    def recall(self, text: str, k: int = 5) -> list[Memory]:
-        """The pending and baked memories that are nearest in meaning to `text`, nearest first."""
+    def recall(
+        self, text: str, k: int = 5, *, kind: Kind | None = None, since: datetime | None = None,
+        source: str | None = None,
+    ) -> list[Memory]:  # fmt: skip
+        """The pending and baked memories nearest in meaning to `text`, of a kind, a source, or kept since."""
+
+        def wanted(memory: Memory) -> bool:
+            fits = kind in (None, memory.kind) and source in (None, memory.provenance.source)
+            return fits and (since is None or memory.created >= since)
+
         with self._using_index() as index:
-            return [memory for memory, _ in recall(index, self._journal, text, k)]
+            return [memory for memory, _ in recall(index, self._journal, text, k, only=wanted)]
 
     def why(self, question: str, k: int = 3) -> list[Why]:
         """Which memories an answer to the question rests on, from which turns, and in which versions; nearest first.

@@ -228,3 +228,15 @@ def test_a_source_that_is_no_person_is_not_heard_without_end(make: Make) -> None
     assert known.rejected["too many an hour"] == 1
     with pytest.raises(InputError, match="No more"):
         known.remember("The user flies on Friday.", key="user.flight", role="tool", source="tool:calendar")
+
+
+def test_recall_can_be_narrowed_down(make: Make) -> None:
+    """By kind, source and time, however many nearer ones there are."""
+    known = make()
+    for n in range(9):
+        known.remember(f"The user's dog {n} is called Bosuk.", key=f"user.dog{n}")
+    rule = known.remember("Always call the dog Bosuk.", kind="instruction", key="style.dog", role="operator")
+    asked = "What is the user's dog called?"
+    assert known.recall(asked, 1, kind="instruction") == known.recall(asked, 1, source="operator") == [rule]
+    assert known.recall(asked, 3, since=rule.created) == [rule]
+    assert len(known.recall(asked, 3)) == 3

@@ -136,14 +136,16 @@ def release(where: Place, ids: tuple[str, ...]) -> None:
 @click.command(cls=Command)
 @click.argument("text")
 @click.option("-k", type=click.IntRange(1, 1000), default=5, show_default=True, help="How many at most.")
+@click.option("--kind", type=click.Choice(get_args(Kind)), help="Only instructions, or only facts.")
+@click.option("--source", metavar="NAME", help="Only what came from there.")
 @place
-def recall(where: Place, text: str, k: int) -> None:
+def recall(where: Place, text: str, k: int, kind: Kind | None, source: str | None) -> None:
     """Find the memories nearest in meaning to TEXT.
 
     Searches what is pending or baked, in the index and not in the weights: to ask the model, use `bakemem chat`.
     """
     with where.memory(must_exist=True) as memory:
-        found = memory.recall(text, k)
+        found = memory.recall(text, k, kind=kind, source=source)
     if where.as_json:
         print_json(found)
     elif found:

@@ -5,7 +5,7 @@ Knows neither Chroma nor SQL: any index and any journal that keep the promises b
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from bakemem.memory.transitions import LIVE
@@ -50,15 +50,17 @@ class MemorySource(Protocol):
         """The memories with these ids, by id."""
 
 
-def recall(index: Index, journal: MemorySource, text: str, k: int = 5) -> list[tuple[Memory, float]]:
-    """The `k` live memories whose meaning is nearest to `text` with their scores, nearest first."""
+def recall(
+    index: Index, journal: MemorySource, text: str, k: int = 5, *, only: Callable[[Memory], bool] = lambda memory: True
+) -> list[tuple[Memory, float]]:
+    """The `k` live memories whose meaning is nearest to `text`, nearest first, with scores; `only` narrows down."""
     if k < 1 or not text.strip():
         return []
     wanted = k
     while True:
         hits = index.search(text, wanted)
         known = journal.some(i for i, _ in hits)
-        found = [(known[i], score) for i, score in hits if i in known and known[i].status in LIVE]
+        found = [(known[i], score) for i, score in hits if i in known and known[i].status in LIVE and only(known[i])]
         if len(found) >= k or len(hits) < wanted:
             return found[:k]
-        wanted *= 4  # memories that are not live any more took places
+        wanted *= 4  # memories that are not wanted took places
