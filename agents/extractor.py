@@ -77,8 +77,8 @@ class ChatModelExtractor:
     """An `Extractor` that asks a LangChain chat model, local or remote, and trusts it no more than the base model.
 
     What it proposes passes the same checks, and `rejected` counts what was dropped, by reason, since the extractor
-    was made. A remote model is sent each turn of the user, and the memories that it is to compare. Raises ModelError
-    when the model gives no structured output.
+    was made. A remote model is sent each turn that is listened to, and the memories that it is to compare. Raises
+    ModelError when the model gives no structured output.
     """
 
     def __init__(self, model: BaseChatModel) -> None:
@@ -91,7 +91,7 @@ class ChatModelExtractor:
             raise self._failure(error) from error
 
     def extract(self, turn: Turn) -> list[Draft]:
-        """The drafts in a user's turn. Raises ModelError when the model fails or its answer cannot be parsed."""
+        """The drafts in a turn. Raises ModelError when the model fails or its answer cannot be parsed."""
         reason = unreadable(turn)
         if reason:
             self.rejected[reason] += 1

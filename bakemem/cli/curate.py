@@ -8,11 +8,11 @@ from __future__ import annotations
 import click
 
 from bakemem.cli.frame import Command, Place, place
+from bakemem.cli.gather import WAITS
 from bakemem.cli.text import count, noted, one_line, print_json, print_memories, shorten, when
 from bakemem.errors import InputError
 from bakemem.types import Memory
 
-WAITS = "In the prompt until `bakemem bake` moves it into the weights."
 GONE = (
     "The text is gone from journal and index. Versions that learned it never serve again, but their folders stay; "
     "`bakemem bake` makes a new one."

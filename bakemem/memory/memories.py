@@ -97,17 +97,17 @@ class Memories(Database):
 
     def count(self, status: Status) -> int:
         """How many memories have that status."""
-        table = schema.memories
-        query = sa.select(sa.func.count()).select_from(table).where(self.here(table), table.c.status == status)
-        with self.read() as connection:
-            return connection.scalar(query) or 0
+        return self._count(schema.memories.c.status == status)
 
     def recent(self, source: str, since: datetime) -> int:
         """How many memories a source has given since then."""
         table = schema.memories
-        told = (table.c.source == source, table.c.created >= since.astimezone(UTC).isoformat())
+        return self._count(table.c.source == source, table.c.created >= since.astimezone(UTC).isoformat())
+
+    def _count(self, *where: sa.ColumnElement[bool]) -> int:
+        table = schema.memories
         with self.read() as connection:
-            query = sa.select(sa.func.count()).select_from(table).where(self.here(table), *told)
+            query = sa.select(sa.func.count()).select_from(table).where(self.here(table), *where)
             return connection.scalar(query) or 0
 
     def get(self, memory_id: str) -> Memory:

@@ -44,14 +44,10 @@ def load(journal: Journal, lines: Iterable[str]) -> list[Memory]:
     with journal.write() as connection:
         every = connection.execute(sa.select(schema.memories.c.id, schema.memories.c.namespace))
         owners = {row.id: row.namespace for row in every}
-        there = set(owners)
-        for n, (memory, _) in enumerate(parsed, start=1):
-            if owners.setdefault(memory.id, journal.namespace) != journal.namespace:
-                raise InputError(
-                    f"Memory {n} has the id of one in another namespace of this home. Nothing was taken in."
-                )
-        here = {memory.id for memory, _ in parsed} | {i for i, owner in owners.items() if owner == journal.namespace}
-        new = [(memory, history) for memory, history in parsed if memory.id not in there]
+        if foreign := [m.id for m, _ in parsed if owners.get(m.id, journal.namespace) != journal.namespace]:
+            raise InputError(f"Memory {foreign[0]} is in another namespace of this home. Nothing was taken in.")
+        new = [(memory, history) for memory, history in parsed if memory.id not in owners]
+        here = {m.id for m, _ in new} | {i for i, owner in owners.items() if owner == journal.namespace}
         for memory, history in new:
             _check_rivals(connection, journal, memory)
             alive = {"status": "pending" if memory.status in ALIVE else memory.status, "superseded_by": None}
@@ -81,9 +77,7 @@ def _parse(line: str, n: int, namespace: str) -> tuple[Memory, list[records.Even
         values: dict[str, Any] = json.loads(line)
         if values.pop("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
-        history = [
-            records.event_of({"memory_id": values["id"], **event}) for event in values.pop("history")
-        ]  # fmt: skip
+        history = [records.event_of({"memory_id": values["id"], **event}) for event in values.pop("history")]
         memory = records.memory_of({**values, "namespace": namespace})
         for text in (*values.values(), *(v for event in history for v in records.event_row(event).values())):
             if text is not None:

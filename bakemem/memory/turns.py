@@ -65,18 +65,15 @@ class TurnQueue:
 
     def __len__(self) -> int:
         """How many turns are in the queue."""
-        table = schema.turns
+        query = sa.select(sa.func.count()).select_from(schema.turns).where(self._database.here(schema.turns))
         with self._database.read() as connection:
-            return (
-                connection.scalar(sa.select(sa.func.count()).select_from(table).where(self._database.here(table))) or 0
-            )
+            return connection.scalar(query) or 0
 
     def holds(self, observed: Observed) -> bool:
         """Whether a turn still waits: it may have been forgotten meanwhile."""
+        query = sa.select(schema.turns.c.seq).where(schema.turns.c.seq == observed.seq)
         with self._database.read() as connection:
-            return (
-                connection.scalar(sa.select(schema.turns.c.seq).where(schema.turns.c.seq == observed.seq)) is not None
-            )
+            return connection.scalar(query) is not None
 
     def done(self, observed: Observed) -> None:
         """Takes a turn that was read off the queue."""
