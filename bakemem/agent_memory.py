@@ -15,15 +15,15 @@ from bakemem.baking import StageProgress, generate
 from bakemem.config import Config
 from bakemem.cycle import run_cycle
 from bakemem.errors import BakeError
-from bakemem.knowledge import Knowledge
-from bakemem.memory import Extractor, HomeLock, Index, Journal, ModelExtractor, Observed, ReflogEntry, consolidate
+from bakemem.memory import Extractor, HomeLock, Index, Journal, ModelExtractor, Observed, consolidate
 from bakemem.prompts import system_text
 from bakemem.serving import Base, Sampling, ServingModel, stream
 from bakemem.types import Memory, Turn, Version
-from bakemem.versions import VersionDiff, VersionStore, check_adapter, diff
+from bakemem.versioned import Versioned
+from bakemem.versions import VersionStore, check_adapter
 
 
-class AgentMemory(Knowledge):
+class AgentMemory(Versioned):
     """The memory of one namespace in one home; open it with `bakemem.open` and close it, or use `with`.
 
     The base model and the meaning index are loaded when they are first needed.
@@ -34,10 +34,9 @@ class AgentMemory(Knowledge):
         load_base: Callable[[], Base], open_index: Callable[[], Index], extractor: Extractor | None = None,
         redact: Callable[[str], str] = str,
     ) -> None:  # fmt: skip
-        super().__init__(config, journal, open_index=open_index, redact=redact,
+        super().__init__(config, journal, store, open_index=open_index, redact=redact,
                          make_extractor=lambda: extractor or self._model_extractor())  # fmt: skip
-        self._lock, self._store = lock, store
-        self._load_base = load_base
+        self._lock, self._load_base = lock, load_base
         self._baking, self._loading = threading.Lock(), threading.RLock()
 
     # ---- bake, compare, roll back
@@ -63,24 +62,6 @@ class AgentMemory(Knowledge):
             yield
         finally:
             self._baking.release()
-
-    @property
-    def live(self) -> str | None:
-        """The name of the version that serves; None is the base with the prompt."""
-        return self._journal.live()
-
-    def versions(self) -> list[Version]:
-        """All versions of this namespace, rejected ones too, oldest first."""
-        return self._journal.versions()
-
-    def reflog(self) -> list[ReflogEntry]:
-        """Every move of the live pointer, oldest first."""
-        return self._journal.reflog()
-
-    def diff(self, old: str, new: str) -> VersionDiff:
-        """What changed from one version to another; `base` is the empty one."""
-        a, b = (None if name == "base" else self._journal.version(name) for name in (old, new))
-        return diff(a, b, self._journal.memories())
 
     def rollback(self, version: str) -> None:
         """Serve another version, or `base`; memories that only the left one holds become held. Destroys nothing.

@@ -96,6 +96,6 @@ def _commit(
         # Ctrl-C can land between the commit and here: what the journal names is never discarded.
         if name not in {v.name for v in journal.versions()}:
             serving.detach(version.id)
-            store.discard(name)
+            store.destroy(name)
         raise
     return version

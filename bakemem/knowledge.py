@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -17,6 +16,7 @@ from functools import cached_property
 from bakemem.config import Config
 from bakemem.errors import InputError
 from bakemem.memory import (
+    INDEXED,
     READ,
     TEACHERS,
     Event,
@@ -26,6 +26,7 @@ from bakemem.memory import (
     Journal,
     Observed,
     Ruling,
+    Shadow,
     TurnQueue,
     admit,
     clean_text,
@@ -34,13 +35,11 @@ from bakemem.memory import (
     infer_kind,
     load,
     meant,
-    recall,
     retraction,
     slug_key,
 )  # fmt: skip
 from bakemem.types import Draft, Kind, Memory, Provenance, Role, Status, Turn
 
-_INDEXED: tuple[Status, ...] = ("pending", "baked", "held")
 NEAR = 0.8
 """From this cosine on, a new draft and a memory of another key may speak of the same thing."""
 
@@ -67,9 +66,9 @@ class Knowledge:
         make_extractor: Callable[[], Extractor], redact: Callable[[str], str],
     ) -> None:  # fmt: skip
         self.config = config
-        self._journal, self._open_index, self._make_extractor = journal, open_index, make_extractor
-        self._redact = redact
-        self._keeping, self._indexing = threading.RLock(), threading.RLock()  # what writes; what uses the index
+        self._journal, self._make_extractor, self._redact = journal, make_extractor, redact
+        self._shadow = Shadow(journal, open_index)
+        self._keeping = threading.RLock()  # held by what writes
         self._gatherer = Gatherer(TurnQueue(journal), self._read, most_waiting=config.most_waiting_turns)
         self.rejected: Counter[str] = Counter()
 
@@ -126,7 +125,7 @@ class Knowledge:
         provenance = Provenance(turn.role, turn.source, observed.conversation, turn.content, "model")
         taken_back = retraction(turn.content) if turn.role in TEACHERS else None
         if taken_back:
-            found = meant(*taken_back, self.memories(_INDEXED))
+            found = meant(*taken_back, self.memories(INDEXED))
             if found:
                 self._forget([found.id], heard=observed)
             else:
@@ -149,7 +148,7 @@ class Knowledge:
         With `merge` the draft may take the place of a memory of another key that speaks of the same thing.
         """
         with self._keeping:
-            rivals = self._journal.memories(_INDEXED, key=draft.key)
+            rivals = self._journal.memories(INDEXED, key=draft.key)
             ruling = admit(draft, provenance, trust=self.config.trust, rivals=rivals)
             if provenance.role not in TEACHERS and (flood := self._flooded(provenance.source, ruling)):
                 self.rejected[flood] += 1
@@ -159,8 +158,7 @@ class Knowledge:
                 ruling = admit(merged, provenance, trust=self.config.trust, rivals=[twin])
                 draft = merged if ruling.status == "pending" else draft
             memory = self._journal.add(draft, provenance, ruling.status, reason=ruling.reason, valid_from=said)
-            if memory.status in _INDEXED:
-                self._put([memory])
+            self._shadow.follow([memory.id])
             return memory
 
     def _flooded(self, source: str, ruling: Ruling) -> str:
@@ -170,18 +168,10 @@ class Knowledge:
         an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
         return "too many an hour" if self._journal.recent(source, an_hour_ago) >= self.config.most_an_hour else ""
 
-    def _put(self, memories: Sequence[Memory]) -> None:
-        """Into the index if it is open; else it finds them itself when it is opened."""
-        with self._indexing:
-            if "_opened_index" in self.__dict__:
-                self._opened_index.put(memories)
-
     def _twin(self, draft: Draft) -> Memory | None:
         """The memory of another key that speaks of the same thing, if there is one."""
-        with self._using_index() as index:
-            near = [i for i, score in index.search(draft.text, 3) if score >= NEAR]
-        for memory in self._journal.some(near).values():
-            alive = memory.status in _INDEXED and memory.kind == draft.kind
+        for memory in self._journal.some(self._shadow.near(draft.text, 3, NEAR)).values():
+            alive = memory.status in INDEXED and memory.kind == draft.kind
             if alive and self._extractor.same(draft, memory):
                 return memory
         return None
@@ -213,8 +203,7 @@ class Knowledge:
             fits = kind in (None, memory.kind) and source in (None, memory.provenance.source)
             return fits and (since is None or memory.created >= since)
 
-        with self._using_index() as index:
-            return [memory for memory, _ in recall(index, self._journal, text, k, only=wanted)]
+        return [memory for memory, _ in self._shadow.recall(text, k, wanted)]
 
     def why(self, question: str, k: int = 3) -> list[Why]:
         """Which memories an answer to the question rests on, from which turns, and in which versions; nearest first.
@@ -226,8 +215,7 @@ class Knowledge:
         def holding(memory: Memory) -> tuple[str, ...]:
             return tuple(v.name for v in versions if memory.id in v.memory_ids)
 
-        with self._using_index() as index:
-            found = recall(index, self._journal, question, k)
+        found = self._shadow.recall(question, k)
         return [Why(m, score, holding(m), live in holding(m)) for m, score in found if score > 0]
 
     # ---- decide
@@ -236,7 +224,7 @@ class Knowledge:
         """Let memories out of quarantine, as the operator. Raises NotFoundError, TransitionError."""
         with self._keeping:
             approved = self._journal.approve(memory_ids)
-            self._put(approved)
+            self._shadow.follow([m.id for m in approved])
         return approved
 
     def reject(self, memory_ids: Sequence[str]) -> list[Memory]:
@@ -253,7 +241,7 @@ class Knowledge:
     def edit(self, memory_id: str, text: str) -> Memory:
         """Say a memory in other words: a new one takes its place. Raises NotFoundError, and InputError."""
         old = self._journal.get(memory_id)
-        if old.status not in _INDEXED:
+        if old.status not in INDEXED:
             raise InputError(f"Memory {old.id} is {old.status}: only what is pending, baked or held can be edited.")
         text = self._redact(clean_text(text))
         kept = self._keep(Draft(old.kind, old.key, text), Provenance("operator", "operator", "", text, "explicit"),
@@ -279,10 +267,10 @@ class Knowledge:
         self, memory_ids: Sequence[str] = (), *, conversation: str | None = None, source: str | None = None,
         everything: bool = False, heard: Observed | None = None,
     ) -> list[Memory]:  # fmt: skip
-        with self._keeping, self._using_index() as index:
+        with self._keeping:
             gone = forget(self._journal, memory_ids, conversation=conversation, source=source, everything=everything,
                           actor="user" if heard else "operator", heard=heard)  # fmt: skip
-            index.purge(self._journal.memories(_INDEXED))  # also when an earlier try came only half of the way
+            self._shadow.rebuild()  # also when an earlier try came only half of the way
         return gone
 
     # ---- move
@@ -295,15 +283,13 @@ class Knowledge:
         """Take exported memories in, all or none; those that are here already are left alone. Raises InputError."""
         with self._keeping:
             loaded = load(self._journal, lines)
-            self._put([m for m in loaded if m.status in _INDEXED])
+            self._shadow.follow([m.id for m in loaded])
         return loaded
 
     def reindex(self) -> int:
         """Build the meaning index anew from the journal; how many memories are in it."""
-        with self._keeping, self._using_index() as index:
-            memories = self._journal.memories(_INDEXED)
-            index.purge(memories)
-        return len(memories)
+        with self._keeping:
+            return self._shadow.rebuild()
 
     # ---- the parts
 
@@ -311,23 +297,7 @@ class Knowledge:
     def _extractor(self) -> Extractor:
         return self._make_extractor()
 
-    @contextmanager
-    def _using_index(self) -> Iterator[Index]:
-        with self._indexing:
-            yield self._opened_index
-
-    @cached_property
-    def _opened_index(self) -> Index:
-        index = self._open_index()
-        memories = self._journal.memories(_INDEXED)
-        if index.ids() & {m.id for m in self._journal.memories("forgotten")}:
-            index.purge(memories)  # a forgetting was cut short
-        else:
-            index.sync(memories)
-        return index
-
     def _close(self) -> None:
         self._gatherer.close()
-        if "_opened_index" in self.__dict__:
-            self._opened_index.close()
+        self._shadow.close()
         self._journal.close()

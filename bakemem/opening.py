@@ -46,7 +46,7 @@ def open_memory(
     try:
         journal = Journal(settings.journal or folder / JOURNAL, namespace, root=folder)
         store = VersionStore(folder, namespace)
-        store.sweep([v.name for v in journal.versions()])
+        store.sweep([v.name for v in journal.versions() if not v.gone])
     except BaseException:
         lock.release()
         raise

@@ -17,6 +17,7 @@ class MemoryIndex:
     def __init__(self, embedder: Embedder | None = None) -> None:
         self._embedder = embedder or LexicalEmbedder()
         self._vectors: dict[str, Vectors] = {}
+        self._seal: str | None = None
 
     def put(self, memories: Iterable[Memory]) -> None:
         """Adds or replaces memories."""
@@ -48,9 +49,18 @@ class MemoryIndex:
         self.put(missing)
         return len(missing) + len(extra)
 
+    def seal(self, state: str) -> None:
+        """Notes the journal's state down."""
+        self._seal = state
+
+    def sealed(self) -> str | None:
+        """The state that was noted last."""
+        return self._seal
+
     def purge(self, memories: Iterable[Memory]) -> None:
         """Begins anew with these memories."""
         self._vectors.clear()
+        self._seal = None
         self.put(memories)
 
     def close(self) -> None:

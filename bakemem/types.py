@@ -18,6 +18,8 @@ Role = Literal["system", "user", "assistant", "tool", "operator", "document", "w
 Kind = Literal["instruction", "fact"]
 Status = Literal["quarantined", "pending", "baked", "superseded", "held", "forgotten"]
 VersionStatus = Literal["accepted", "rejected"]
+Gone = Literal["", "collected", "erased"]
+"""Why a version's folder was destroyed: `gc` took it, or it had learned what was forgotten; empty while it is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,17 @@ class Trajectory:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """A held-out question of the gate: what the prompted teacher answers, and what the baked version gave."""
+
+    turns: tuple[Turn, ...]
+    kind: str
+    memory_ids: tuple[str, ...]
+    expected: str
+    given: str
+
+
+@dataclass(frozen=True, slots=True)
 class Adapter:
     """A LoRA adapter on disk (`adapter_model.safetensors` and `adapter_config.json`) and the base it fits."""
 
@@ -150,3 +163,4 @@ class Version:
     adapter: Adapter
     report: Report
     settings: Mapping[str, Any] = field(default_factory=dict)
+    gone: Gone = ""

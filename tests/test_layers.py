@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = {
     "base": {"config", "errors", "everyday", "names", "prompts", "template", "types"},
     "stages": {"baking", "memory", "serving", "starter", "versions"},
-    "flow": {"agent_memory", "cycle", "knowledge", "schedule"},
+    "flow": {"agent_memory", "asking", "cycle", "erasure", "knowledge", "schedule", "versioned"},
     "wiring": {"opening"},
     "edges": {"__main__", "agents", "cli", "demo", "web"},
     "root": {""},  # bakemem/__init__.py
@@ -63,7 +63,8 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "safetensors": frozenset({"versions"}) | MODEL_ROOMS,
     "safetensors.torch": MODEL_ROOMS,
     "sqlalchemy": frozenset(
-        f"memory.{m}" for m in ("database", "erase", "journal", "memories", "migrations", "portable", "schema", "turns")
+        f"memory.{m}"
+        for m in ("database", "erase", "journal", "ledger", "memories", "migrations", "portable", "schema", "turns")
     ),
     "tokenizers": MODEL_ROOMS,
     "torch": MODEL_ROOMS,

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -27,7 +27,7 @@ from bakemem.baking.train import Recipe, mean_kl, train
 from bakemem.baking.weights import CANDIDATE, adapter, candidate_state, output_head, remove_candidate
 from bakemem.errors import BakeError
 from bakemem.template import ChatTemplate
-from bakemem.types import Memory, Prompt, Report, Stimulus, Turn
+from bakemem.types import Memory, Probe, Prompt, Report, Stimulus, Turn
 
 StageProgress = Callable[[str, int, int, float | None], None]
 """Called with the stage, how far it is, how far it goes, and in training the mean KL per answer token."""
@@ -47,18 +47,23 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Baked:
-    """A judged candidate: LoRA tensors by PEFT's names, its `adapter_config.json`, and the hash of what it learned."""
+    """A judged candidate: LoRA tensors by PEFT's names, its `adapter_config.json`, the gate's questions with both
+    answers, and the hash of what it learned.
+    """
 
     tensors: dict[str, Tensor]
     adapter_config: dict[str, object]
     report: Report
+    probes: tuple[Probe, ...]
     data_sha256: str
 
     def save(self, folder: Path) -> None:
-        """Write `adapter_model.safetensors` and `adapter_config.json`, as PEFT lays them out."""
+        """Write `adapter_model.safetensors` and `adapter_config.json`, as PEFT lays them out, and `probes.json`."""
         save_file(self.tensors, folder / "adapter_model.safetensors")
         text = json.dumps(self.adapter_config, indent=2, sort_keys=True)
         (folder / "adapter_config.json").write_text(text, encoding="utf-8")
+        probes = json.dumps([asdict(probe) for probe in self.probes], indent=1, ensure_ascii=False)
+        (folder / "probes.json").write_text(probes, encoding="utf-8", errors="backslashreplace")
 
 
 def bake(
@@ -102,13 +107,15 @@ def bake(
                           max_new_tokens=settings.max_new_tokens)  # fmt: skip
         tell("gate", len(student), len(student), None)
         trained = Trained(kl_before, kl_after, settings.recipe.steps, time.monotonic() - started)
-        report = judge(questions, [t.trajectory.answer for t in lesson.held_out], student, trained,
-                       settings.thresholds, lesson.unteachable)  # fmt: skip
+        teacher = [t.trajectory.answer for t in lesson.held_out]
+        report = judge(questions, teacher, student, trained, settings.thresholds, lesson.unteachable)
+        probes = tuple(Probe(q.turns, q.kind, q.memory_ids, expected, given)
+                       for q, expected, given in zip(questions, teacher, student, strict=True))  # fmt: skip
         tensors, adapter_config = candidate_state(model)
     finally:
         with lock:
             remove_candidate(model)
-    return Baked(tensors, adapter_config, report, _data_hash(lesson.train))
+    return Baked(tensors, adapter_config, report, probes, _data_hash(lesson.train))
 
 
 @dataclass(frozen=True, slots=True)

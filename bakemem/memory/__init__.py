@@ -10,19 +10,23 @@ from bakemem.memory.extract import Extractor, Generate, ModelExtractor, checked_
 from bakemem.memory.gather import Gatherer
 from bakemem.memory.journal import Journal
 from bakemem.memory.keys import clean_key, clean_namespace, clean_text, infer_kind, slug_key
+from bakemem.memory.ledger import Ledger
 from bakemem.memory.lock import HomeLock
 from bakemem.memory.portable import export, load
-from bakemem.memory.recall import Index, recall
-from bakemem.memory.records import Event, ReflogEntry
+from bakemem.memory.recall import Index
+from bakemem.memory.records import Copy, Event, ReflogEntry
 from bakemem.memory.retract import meant, retraction
+from bakemem.memory.shadow import INDEXED, Shadow
 from bakemem.memory.transitions import LIVE, TRANSITIONS
 from bakemem.memory.turns import Observed, TurnQueue
 
 __all__ = [
+    "INDEXED",
     "LIVE",
     "READ",
     "TEACHERS",
     "TRANSITIONS",
+    "Copy",
     "Event",
     "Extractor",
     "Gatherer",
@@ -30,10 +34,12 @@ __all__ = [
     "HomeLock",
     "Index",
     "Journal",
+    "Ledger",
     "ModelExtractor",
     "Observed",
     "ReflogEntry",
     "Ruling",
+    "Shadow",
     "TurnQueue",
     "admit",
     "checked_drafts",
@@ -46,7 +52,6 @@ __all__ = [
     "infer_kind",
     "load",
     "meant",
-    "recall",
     "retraction",
     "shards",
     "slug_key",

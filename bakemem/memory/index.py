@@ -88,7 +88,7 @@ class ChromaIndex:
         try:
             present = self.ids()
             if present:  # a damaged vector file shows itself only in a search
-                self._collection.query(query_embeddings=self._embedder.embed(["."]), n_results=1, include=["distances"])
+                self.search(".", 1)
         except ModelError:
             raise
         except Exception as error:
@@ -99,6 +99,28 @@ class ChromaIndex:
         self.remove(extra)
         self.put(missing)
         return len(missing) + len(extra)
+
+    def seal(self, state: str) -> None:
+        """Notes the journal's state down, with the number of memories. Raises HomeError when it cannot be written."""
+        sealed = {"state": state, "holds": self._collection.count()}
+        try:
+            self._collection.modify(metadata={**self._metadata, **sealed})
+        except Exception as error:
+            raise HomeError(
+                f"The index in {self._path} cannot be written ({error}): check space and rights."
+            ) from error
+
+    def sealed(self) -> str | None:
+        """The state of the last `seal`; None when the index holds another number of memories or cannot be searched."""
+        noted = self._collection.metadata or {}
+        try:
+            self.search(".", 1)
+            whole = self._collection.count() == noted.get("holds")
+        except ModelError:
+            raise
+        except Exception:  # `sync` says what is wrong
+            whole = False
+        return str(noted["state"]) if whole else None
 
     def purge(self, memories: Iterable[Memory]) -> None:
         """Begins anew: Chroma keeps deleted vectors in its files. Other namespaces of the home are built anew by their
@@ -135,11 +157,15 @@ class ChromaIndex:
         owner = self._namespace if self._given is None else f"{self._path.absolute()}\n{self._namespace}"
         return f"ns-{hashlib.sha256(owner.encode()).hexdigest()[:32]}"
 
+    @property
+    def _metadata(self) -> dict[str, str | int]:
+        return {"namespace": self._namespace, "embedder": self._embedder.name}
+
     def _ours(self) -> Collection:
         # No embedding function: Chroma's default one would download a model. Vectors always come from our embedder.
         return self._client.get_or_create_collection(
             name=self._name,
-            metadata={"namespace": self._namespace, "embedder": self._embedder.name},
+            metadata=self._metadata,
             configuration={"hnsw": {"space": "cosine"}},
             embedding_function=None,
         )

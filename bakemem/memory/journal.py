@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from typing import Literal
 
 import sqlalchemy as sa
 
@@ -16,7 +17,9 @@ from bakemem.memory.memories import Memories, not_found
 from bakemem.memory.records import ReflogEntry
 from bakemem.types import Memory, Version
 
-_LIVE_POINTER = "live"
+_LIVE, _CANDIDATE = "live", "candidate"
+_TAG = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
+_NO_TAG = re.compile(r"live|candidate|base|v[0-9]*|[0-9a-f]{4,12}", re.IGNORECASE)
 
 
 class Journal(Memories):
@@ -60,11 +63,12 @@ class Journal(Memories):
                 places = [{"version": seq, "place": p, "memory_id": m.id} for p, m in enumerate(contained)]
                 connection.execute(schema.version_memories.insert(), places)
             if accepted:
-                self._point(connection, version.name, "bake")
+                self._move_live(connection, version.name, "bake")
                 fresh = [m for m in contained if m.status not in ("baked", "superseded")]
                 self.move(connection, fresh, "baked", version.name, "bake")
                 left_out = self._baked_without(connection, version.memory_ids)
                 self.move(connection, left_out, "pending", version.name, "bake")
+            self._point(connection, _CANDIDATE, None if accepted else version.name)
 
     def versions(self) -> list[Version]:
         """All versions, oldest first, rejected ones too."""
@@ -72,7 +76,9 @@ class Journal(Memories):
             return self._versions(connection)
 
     def version(self, name: str) -> Version:
-        """The version with that name, the beginning of whose id that is, or `live`. Raises NotFoundError."""
+        """The version with that name or tag, the beginning of whose id that is, `live`, or `candidate`, which is what
+        the gate refused last, if nothing was accepted since. Raises NotFoundError.
+        """
         with self.read() as connection:
             return self._version(connection, name)
 
@@ -94,7 +100,7 @@ class Journal(Memories):
             new = None if target is None else target.name
             if new == self._live(connection):
                 return
-            self._point(connection, new, action)
+            self._move_live(connection, new, action)
             note = new or "base"
             self.move(connection, self._baked_without(connection, [m.id for m in contained]), "held", note, "operator")
             back = [m for m in contained if m.status in ("held", "pending")]
@@ -104,6 +110,62 @@ class Journal(Memories):
         """A version that may serve. Raises NotFoundError, and InputError as `set_live` does."""
         with self.read() as connection:
             return self._servable(connection, name)
+
+    def tag(self, tag: str, version: str) -> Version:
+        """Gives a version a name of the user's own, or moves the name to it. Raises InputError, NotFoundError."""
+        if not _TAG.fullmatch(tag) or _NO_TAG.fullmatch(tag):
+            raise InputError(
+                f"{tag!r} cannot be a tag: take letters, digits, '.', '_' and '-', a letter first, at most 64, and not "
+                "live, candidate, base, or what looks like a version's name or id."
+            )
+        with self.write() as connection:
+            found = self._version(connection, version)
+            if found.gone:
+                raise InputError(
+                    f"Version {found.name} was destroyed ({found.gone}): there is nothing to keep a name for."
+                )
+            self._point(connection, tag, found.name)
+        return found
+
+    def untag(self, tag: str) -> None:
+        """Takes a tag away. Raises NotFoundError."""
+        with self.write() as connection:
+            tags = self._tags(connection)
+            if tag not in tags:
+                raise NotFoundError(not_found("tag", tag, [], tags))
+            self._point(connection, tag, None)
+
+    def tags(self) -> dict[str, str]:
+        """The names of the user's own, and the versions that they are for."""
+        with self.read() as connection:
+            return self._tags(connection)
+
+    def destroyed(self, names: Collection[str], why: Literal["collected", "erased"]) -> None:
+        """Records that these versions' folders are to be destroyed: they never serve again, and a tombstone stays.
+
+        To be called before the folders go, so that none is missing that the journal still counts on; `tags` to them
+        go with them. Raises NotFoundError, and InputError for the live one.
+        """
+        table = schema.versions
+        with self.write() as connection:
+            for version in [self._version(connection, name) for name in names]:
+                if version.name == self._live(connection):
+                    raise InputError(f"Version {version.name} is live: roll back to another one first.")
+                if version.gone:
+                    continue
+                connection.execute(
+                    table.update().where(self.here(table), table.c.name == version.name).values(gone=why)
+                )
+                for tag in [t for t, name in self._tags(connection).items() if name == version.name]:
+                    self._point(connection, tag, None)
+                self._log(connection, "erase" if why == "erased" else "collect", version.name, None)
+
+    def tainted(self) -> list[Version]:
+        """The versions that learned what was forgotten since and are not destroyed yet, oldest first."""
+        with self.read() as connection:
+            gone = self.select(connection, schema.memories.c.status == "forgotten")
+            learned = self._learned(connection, [m.id for m in gone])
+            return [v for v in self._versions(connection) if v.name in learned and not v.gone]
 
     def reflog(self) -> list[ReflogEntry]:
         """Every move of the live pointer, oldest first."""
@@ -118,7 +180,7 @@ class Journal(Memories):
         """Takes the live version out of service if it knows one of these; what else it knew returns to the prompt."""
         live = self._live(connection)
         if live is not None and live in self._learned(connection, memory_ids):
-            self._point(connection, None, "forget")
+            self._move_live(connection, None, "forget")
             self.move(connection, self._baked_without(connection, memory_ids), "pending", "base", "operator")
 
     def _servable(self, connection: sa.Connection, name: str) -> Version:
@@ -127,6 +189,8 @@ class Journal(Memories):
             reasons = "; ".join(version.report.reasons) or "see its report"
             raise InputError(f"Version {version.name} was rejected by the gate ({reasons}): it never serves.")
         gone = self.select(connection, schema.memories.c.status == "forgotten")
+        if version.gone == "collected":
+            raise InputError(f"Version {version.name} was collected by gc, its weights are destroyed: it never serves.")
         if version.name in self._learned(connection, [m.id for m in gone]):
             raise InputError(f"Version {version.name} learned what was forgotten since: it never serves again.")
         return version
@@ -145,13 +209,26 @@ class Journal(Memories):
 
     def _live(self, connection: sa.Connection) -> str | None:
         pointers = schema.pointers
-        query = sa.select(pointers.c.version).where(self.here(pointers), pointers.c.name == _LIVE_POINTER)
+        query = sa.select(pointers.c.version).where(self.here(pointers), pointers.c.name == _LIVE)
         return connection.scalar(query)
 
-    def _point(self, connection: sa.Connection, new: str | None, action: str) -> None:
-        old, pointers = self._live(connection), schema.pointers
-        connection.execute(pointers.delete().where(self.here(pointers), pointers.c.name == _LIVE_POINTER))
-        connection.execute(pointers.insert().values(namespace=self.namespace, name=_LIVE_POINTER, version=new))
+    def _tags(self, connection: sa.Connection) -> dict[str, str]:
+        pointers = schema.pointers
+        own = sa.select(pointers).where(self.here(pointers), pointers.c.name.not_in((_LIVE, _CANDIDATE)))
+        return {row["name"]: row["version"] for row in connection.execute(own.order_by(pointers.c.name)).mappings()}
+
+    def _point(self, connection: sa.Connection, pointer: str, version: str | None) -> None:
+        pointers = schema.pointers
+        connection.execute(pointers.delete().where(self.here(pointers), pointers.c.name == pointer))
+        if version is not None:
+            connection.execute(pointers.insert().values(namespace=self.namespace, name=pointer, version=version))
+
+    def _move_live(self, connection: sa.Connection, new: str | None, action: str) -> None:
+        old = self._live(connection)
+        self._point(connection, _LIVE, new)
+        self._log(connection, action, old, new)
+
+    def _log(self, connection: sa.Connection, action: str, old: str | None, new: str | None) -> None:
         connection.execute(schema.reflog.insert().values(
             namespace=self.namespace, at=records.now().isoformat(), action=action, old=old, new=new
         ))  # fmt: skip
@@ -166,11 +243,14 @@ class Journal(Memories):
         return [records.version_of(row, contained.get(row["seq"], ()), self._root) for row in rows]
 
     def _version(self, connection: sa.Connection, name: str) -> Version:
-        if name == "live":
+        if name == _LIVE:
             live = self._live(connection)
             if live is None:
                 raise NotFoundError("No version is live: the base serves. Bake one, or name one.")
             name = live
+        pointers = schema.pointers
+        query = sa.select(pointers.c.version).where(self.here(pointers), pointers.c.name == name)
+        name = connection.scalar(query) or name
         every = self._versions(connection)
         found = [v for v in every if v.name == name] or [v for v in every if name and v.id.startswith(name.lower())]
         if len(found) == 1:

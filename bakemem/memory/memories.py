@@ -110,6 +110,18 @@ class Memories(Database):
             query = sa.select(sa.func.count()).select_from(table).where(self.here(table), *where)
             return connection.scalar(query) or 0
 
+    def last_change(self) -> str:
+        """A name for the state of the memories: another one after each change; empty before the first."""
+        events, table = schema.events, schema.memories
+        changed = sa.select(events.c.seq, events.c.memory_id, events.c.at).where(self.here(events))
+        newest = sa.select(table.c.seq, table.c.id).where(self.here(table))  # an import need not bring a history
+        with self.read() as connection:
+            last = [
+                connection.execute(query.order_by(column.desc()).limit(1)).first() or ()
+                for query, column in ((changed, events.c.seq), (newest, table.c.seq))
+            ]
+        return " ".join(str(value) for row in last for value in row)
+
     def get(self, memory_id: str) -> Memory:
         """The memory with that id, or the only one whose id begins with it. Raises NotFoundError."""
         with self.read() as connection:
@@ -127,6 +139,12 @@ class Memories(Database):
         """A memory and those that it superseded one after the other, newest first. Raises NotFoundError."""
         with self.read() as connection:
             return self.older(connection, [self.one(connection, memory_id)])
+
+    def with_older(self, memory_ids: Iterable[str]) -> list[Memory]:
+        """The memories with these ids and all that they superseded; unknown ones are left out."""
+        known = list(self.some(memory_ids).values())
+        with self.read() as connection:
+            return self.older(connection, known)
 
     def release(self, memory_ids: Iterable[str]) -> list[Memory]:
         """Returns held memories to pending: all of them or none. Raises NotFoundError, TransitionError."""

@@ -21,5 +21,17 @@ def _to_2(connection: sa.Connection) -> None:
     connection.execute(sa.text("UPDATE memories SET valid_from = created"))
 
 
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_to_2,)
+def _to_3(connection: sa.Connection) -> None:
+    """Why a version is gone; what a query needs so that it does not read a whole namespace."""
+    connection.execute(sa.text("ALTER TABLE versions ADD COLUMN gone VARCHAR DEFAULT '' NOT NULL"))
+    for name, on in (
+        ("memories_by_id", "memories (namespace, id)"),
+        ("memories_by_newer", "memories (namespace, superseded_by)"),
+        ("memories_by_source", "memories (namespace, source, created)"),
+        ("events_by_namespace", "events (namespace, seq)"),
+    ):
+        connection.execute(sa.text(f"CREATE INDEX {name} ON {on}"))
+
+
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_to_2, _to_3)
 """The n-th (from 0) takes a journal of schema n + 1 to n + 2. New tables are made beside them."""

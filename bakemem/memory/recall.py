@@ -36,6 +36,12 @@ class Index(Protocol):
     def sync(self, memories: Iterable[Memory]) -> int:
         """Makes the index hold exactly these memories; returns how many had to be added or removed."""
 
+    def seal(self, state: str) -> None:
+        """Notes down the journal's state that the index shows, so that the next process need not compare them."""
+
+    def sealed(self) -> str | None:
+        """The state of the last `seal`; None when there is none, or none that can be trusted."""
+
     def purge(self, memories: Iterable[Memory]) -> None:
         """Begins anew with exactly these memories, so that no trace of any other stays on the disk."""
 

@@ -32,12 +32,21 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class ReflogEntry:
-    """One move of the live pointer; None is the base."""
+    """One move of the live pointer; None is the base. `erase` and `collect` move nothing: `old` was destroyed then."""
 
     at: datetime
     action: str
     old: str | None
     new: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A copy of memories or of a version that left the home: when, what, and where to."""
+
+    at: datetime
+    what: str
+    place: str
 
 
 def now() -> datetime:
@@ -76,7 +85,7 @@ def version_row(version: Version, root: Path) -> dict[str, Any]:
         "folder": (folder.relative_to(root) if inside else folder).as_posix(),
         "base_fingerprint": version.adapter.base_fingerprint,
         "report": json.dumps(dataclasses.asdict(version.report)),
-        "settings": json.dumps(dict(version.settings), sort_keys=True, default=str),
+        "settings": json.dumps(dict(version.settings), sort_keys=True, default=str), "gone": version.gone,
     }  # fmt: skip
 
 
@@ -92,6 +101,7 @@ def version_of(row: Mapping[Any, Any], memory_ids: Sequence[str], root: Path) ->
         name=row["name"], id=row["id"], namespace=row["namespace"], parent=row["parent"], status=row["status"],
         created=time_of(row["created"]), memory_ids=tuple(memory_ids), prompt_sha256=row["prompt_sha256"],
         adapter=Adapter(root / row["folder"], row["base_fingerprint"]), report=report, settings=settings,
+        gone=row["gone"],
     )  # fmt: skip
 
 

@@ -45,6 +45,9 @@ memories = sa.Table(
     sa.Column("reason", sa.String, nullable=False, server_default=""),
     sa.Index("memories_by_status", "namespace", "status"),
     sa.Index("memories_by_key", "namespace", "key"),
+    sa.Index("memories_by_id", "namespace", "id"),
+    sa.Index("memories_by_newer", "namespace", "superseded_by"),
+    sa.Index("memories_by_source", "namespace", "source", "created"),
 )  # fmt: skip
 
 events = sa.Table(
@@ -58,6 +61,7 @@ events = sa.Table(
     sa.Column("new", sa.String, nullable=False),
     sa.Column("note", sa.String, nullable=False),
     sa.Column("actor", sa.String, nullable=False, server_default=""),
+    sa.Index("events_by_namespace", "namespace", "seq"),
 )  # fmt: skip
 
 turns = sa.Table(
@@ -89,6 +93,7 @@ versions = sa.Table(
     sa.Column("base_fingerprint", sa.String, nullable=False),
     sa.Column("report", sa.String, nullable=False),
     sa.Column("settings", sa.String, nullable=False),
+    sa.Column("gone", sa.String, nullable=False, server_default=""),
     sa.UniqueConstraint("namespace", "name"),
 )  # fmt: skip
 
@@ -115,6 +120,26 @@ pointers = sa.Table(
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("version", sa.String),
 )  # fmt: skip
+
+
+copies = sa.Table(
+    "copies", TABLES,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("namespace", sa.String, nullable=False, index=True),
+    sa.Column("at", sa.String, nullable=False),
+    sa.Column("what", sa.String, nullable=False),
+    sa.Column("place", sa.String, nullable=False),
+)  # fmt: skip
+"""What was exported, and where to: an erasure cannot reach it, and says so."""
+
+receipts = sa.Table(
+    "receipts", TABLES,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("namespace", sa.String, nullable=False, index=True),
+    sa.Column("at", sa.String, nullable=False),
+    sa.Column("receipt", sa.String, nullable=False),
+)  # fmt: skip
+"""What an erasure removed and how that was checked, as JSON without any text of what was erased."""
 
 
 def open_engine(place: str | Path, readonly: bool) -> sa.Engine:

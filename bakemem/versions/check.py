@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from bakemem.errors import AdapterError, HomeCorruptError
 from bakemem.versions.finite import first_not_finite
 from bakemem.versions.manifest import manifest_of
-from bakemem.versions.store import ADAPTER_FILES, MANIFEST_FILE
+from bakemem.versions.store import ADAPTER_FILES, MANIFEST_FILE, PROBES_FILE
 
 MAX_RANK = 256
 MAX_ALPHA = 4_096
@@ -54,7 +54,7 @@ def _check_files(folder: Path) -> None:
         if name not in found:
             raise AdapterError(f"{folder} has no {name}: the adapter is incomplete. Bake again or use another version.")
     for name, entry in found.items():
-        if name not in (*ADAPTER_FILES, MANIFEST_FILE):
+        if name not in (*ADAPTER_FILES, PROBES_FILE, MANIFEST_FILE):
             raise AdapterError(f"{folder} holds {name!r}, which is no part of an adapter: remove it.")
         if entry.is_symlink() or not entry.is_file():
             raise AdapterError(f"{entry} is a link or no plain file: adapters are plain files only.")
@@ -167,10 +167,12 @@ def _check_manifest(folder: Path, base_fingerprint: str | None) -> None:
         manifest = manifest_of((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
     except (HomeCorruptError, OSError, UnicodeDecodeError) as error:
         raise AdapterError(f"The manifest in {folder} cannot be trusted: {error}") from error
-    for name in ADAPTER_FILES:
-        with (folder / name).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if manifest.files.get(name) != digest:
+    for name in {*ADAPTER_FILES, *manifest.files, *(entry.name for entry in folder.iterdir())} - {MANIFEST_FILE}:
+        digest = None
+        if (folder / name).is_file():
+            with (folder / name).open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest is None or manifest.files.get(name) != digest:
             raise AdapterError(
                 f"{folder / name} is not the file that was baked (another hash): roll back, or bake again."
             )

@@ -5,6 +5,7 @@ Knows no journal: a folder counts only once the journal names it, and one that i
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -15,9 +16,12 @@ from collections.abc import Collection
 from pathlib import Path
 
 from bakemem.errors import AdapterError, HomeCorruptError, HomeError, InputError
+from bakemem.types import Probe
 from bakemem.versions.manifest import Manifest, manifest_of
+from bakemem.versions.probes import probes_of
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+PROBES_FILE = "probes.json"
 MANIFEST_FILE = "manifest.json"
 
 _NAME = re.compile(r"v[1-9][0-9]*")
@@ -38,7 +42,7 @@ class VersionStore:
             self._root /= f"{slug}-{hashlib.sha256(namespace.encode()).hexdigest()[:8]}"
 
     def stage(self, source: Path, manifest: Manifest) -> Manifest:
-        """Copies the adapter in `source` to the folder of `manifest.name` and writes the manifest beside it.
+        """Copies adapter and probes in `source` to the folder of `manifest.name` and writes the manifest beside them.
 
         The name must come from the journal's `next_version_name`: a folder of that name can only be left from a crash,
         and is replaced. Everything is on the disk when it returns the manifest with its files' hashes (and so its id).
@@ -55,7 +59,8 @@ class VersionStore:
         except OSError as error:
             raise self._failed(manifest.name, error) from error
         try:
-            hashes = {name: _copy(source / name, temporary / name) for name in ADAPTER_FILES}
+            files = [*ADAPTER_FILES, *([PROBES_FILE] if (source / PROBES_FILE).is_file() else [])]
+            hashes = {name: _copy(source / name, temporary / name) for name in files}
             complete = dataclasses.replace(manifest, files=hashes)
             _write(temporary / MANIFEST_FILE, complete.to_json().encode())
             _fsync_folder(temporary)
@@ -64,7 +69,8 @@ class VersionStore:
             _fsync_folder(self._root)
             _fsync_folder(self._root.parent)
         except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                _destroy(temporary)
             raise self._failed(manifest.name, error) from error
         return complete
 
@@ -104,8 +110,25 @@ class VersionStore:
             raise HomeError(f"An unfinished version in {self._root} cannot be removed ({error}).") from error
         return orphans
 
-    def discard(self, name: str) -> None:
-        """Removes the folder of a version that was never committed; none is no error. Raises HomeError."""
+    def probes(self, name: str) -> list[Probe]:
+        """The gate's held-out questions with their answers; none for a version of an older bakemem.
+
+        Raises HomeCorruptError when they are damaged.
+        """
+        path = self.folder(name) / PROBES_FILE
+        if not path.exists():
+            return []
+        try:
+            return probes_of(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise HomeCorruptError(f"The probes of version {name} cannot be read at {path} ({error}).") from error
+
+    def destroy(self, name: str) -> None:
+        """Overwrites and removes a version's folder; none is no error. Raises HomeError.
+
+        The journal must have let go of it before. On a disk that writes elsewhere than it is told (an SSD, a file
+        system with snapshots) only encryption of the disk makes old blocks unreadable.
+        """
         try:
             self._remove(self.folder(name))
         except OSError as error:
@@ -114,17 +137,32 @@ class VersionStore:
     def _remove(self, folder: Path) -> None:
         # Out of the way first: a half-removed folder must never bear a version's name.
         if folder.name.startswith(_TEMPORARY):
-            shutil.rmtree(folder)
+            _destroy(folder)
         elif folder.exists():
             grave = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}removed-", dir=self._root))
             os.rename(folder, grave / folder.name)
-            shutil.rmtree(grave)
+            _fsync_folder(self._root)
+            _destroy(grave)
 
     def _failed(self, name: str, error: OSError) -> HomeError:
         return HomeError(
             f"Version {name} could not be written to {self._root} ({error}): free space or mend permissions and bake "
             "again. The live version has not changed."
         )
+
+
+def _destroy(folder: Path) -> None:
+    """Overwrites all plain files in a folder, then removes it."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.is_symlink():
+            with path.open("r+b") as writer:
+                left = path.stat().st_size
+                while left > 0:
+                    left -= writer.write(bytes(min(left, 1 << 20)))
+                writer.flush()
+                os.fsync(writer.fileno())
+    shutil.rmtree(folder)
+    _fsync_folder(folder.parent)
 
 
 def _copy(source: Path, target: Path) -> str:

@@ -54,6 +54,16 @@ def test_an_empty_index_finds_nothing(index: Index) -> None:
     index.remove(["unknown"])
 
 
+def test_a_seal_is_kept_until_the_index_begins_anew(index: Index, make_memory: MakeMemory) -> None:
+    """It names the journal's state; an index that was emptied shows none."""
+    assert index.sealed() is None
+    index.put([make_memory("One.")])
+    index.seal("state 1")
+    assert index.sealed() == "state 1"
+    index.purge([])
+    assert index.sealed() is None
+
+
 def test_more_than_there_is_gives_what_there_is(index: Index, make_memory: MakeMemory) -> None:
     """Asking for fifty of two gives two; asking for none gives none."""
     index.put([make_memory("One."), make_memory("Two.")])

@@ -1,29 +1,62 @@
-"""The journal against a plain model of dicts, under any order of adding, approving, baking, rolling back,
-forgetting and reopening.
+"""The journal against a plain model of dicts, under any order of adding, approving, baking, rolling back, forgetting
+and reopening, by two processes, with a disk that is full at times, and with the fewest ids in a query.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import shutil
+import sqlite3
 import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
+import sqlalchemy
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bakemem.errors import InputError
-from bakemem.memory import Journal, forget
-from bakemem.types import Adapter, Draft, Provenance, Report, Version
+from bakemem.errors import HomeError, InputError
+from bakemem.memory import Journal, forget, memories
+from bakemem.types import Adapter, Draft, Memory, Provenance, Report, Version
 
 KEYS = st.sampled_from(["a", "b", "c"])
 TEXTS = st.sampled_from(["one", "two"])
 
 
+def elsewhere(folder: Path, act: Callable[..., object], *arguments: object) -> object:
+    """What a method gives that another process calls on a journal of its own; runs there."""
+    journal = Journal(folder / "journal.db", readonly=act in (Journal.memories, Journal.live))
+    try:
+        return act(journal, *arguments)
+    finally:
+        journal.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def other_process() -> Iterator[None]:
+    """A second process beside the machine's, and queries of two ids at most."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as JournalMachine.other,
+    ):
+        patch.setattr(memories, "_SLICE", 2)
+        yield
+
+
+def no_more_pages(connection: sqlite3.Connection, *_: object) -> None:
+    """The file may not grow, as on a full disk."""
+    [pages] = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count={pages}")
+
+
 class JournalMachine(RuleBasedStateMachine):
     """The model: the status of each id, its key and text, the ids in each version, and the live name."""
+
+    other: ProcessPoolExecutor
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,10 +80,17 @@ class JournalMachine(RuleBasedStateMachine):
         """The ids with one of these statuses, oldest first."""
         return [i for i, status in self.status.items() if status in statuses]
 
-    @rule(key=KEYS, text=TEXTS)
-    def say(self, key: str, text: str) -> None:
+    def act(self, there: bool, method: Callable[..., object], *arguments: object) -> object:
+        """Calls a method of the journal here, or in the other process."""
+        if there:
+            return self.other.submit(elsewhere, self.folder, method, *arguments).result(60)
+        return method(self.journal, *arguments)
+
+    @rule(key=KEYS, text=TEXTS, there=st.booleans())
+    def say(self, key: str, text: str, there: bool) -> None:
         """The user tells something: new, repeated, changed, or held before."""
-        memory = self.journal.add(Draft("fact", key, text), Provenance())
+        memory = self.act(there, Journal.add, Draft("fact", key, text), Provenance())
+        assert isinstance(memory, Memory)
         known = [i for i in self.ids("pending", "baked", "held") if self.said[i] == (key, text)]
         if known:
             assert [memory.id] == known
@@ -98,12 +138,12 @@ class JournalMachine(RuleBasedStateMachine):
             elif i not in some and self.status[i] == "baked":
                 self.status[i] = "pending"
 
-    @rule(data=st.data())
-    def move(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), there=st.booleans())
+    def move(self, data: st.DataObject, there: bool) -> None:
         """The live pointer goes to the base or to any accepted version."""
         target = data.draw(st.sampled_from([None, *(n for n in self.contents if n not in self.rejected | self.learned(
             self.ids("forgotten")))]))  # fmt: skip
-        self.journal.set_live(target)
+        self.act(there, Journal.set_live, target)
         if target == self.live:
             return
         self.live, self.moves = target, self.moves + 1
@@ -160,6 +200,16 @@ class JournalMachine(RuleBasedStateMachine):
                 self.journal.set_live(name)
 
     @rule()
+    def fill_the_disk(self) -> None:
+        """What does not fit is refused in whole, in words that say what to do."""
+        full = Journal(self.folder / "journal.db")
+        full._engine.dispose()
+        sqlalchemy.event.listen(full._engine, "connect", no_more_pages)
+        with pytest.raises(HomeError, match="free disk space"):
+            full.add(Draft("fact", "a", "x"), Provenance(turn="y" * 100_000))
+        full.close()
+
+    @rule()
     def reopen(self) -> None:
         """The process ends and another begins."""
         self.journal.close()
@@ -168,10 +218,11 @@ class JournalMachine(RuleBasedStateMachine):
     @invariant()
     def agrees(self) -> None:
         """Statuses, versions, pointer and reflog are those of the model."""
-        memories = self.journal.memories()
-        assert {m.id: m.status for m in memories} == self.status
+        found = self.journal.memories()
+        assert {m.id: m.status for m in found} == self.status
         assert {v.name: v.memory_ids for v in self.journal.versions()} == self.contents
-        assert self.journal.live() == self.live
+        assert self.journal.live() == self.live == self.act(True, Journal.live)
+        assert self.act(True, Journal.memories) == found
         assert len(self.journal.reflog()) == self.moves
 
     @invariant()

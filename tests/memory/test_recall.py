@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bakemem.memory import Journal, recall
+from bakemem.memory import Journal
+from bakemem.memory.recall import recall
 from bakemem.testing import MemoryIndex, ScriptedExtractor
 from bakemem.types import Draft, Memory, Provenance, Turn
 

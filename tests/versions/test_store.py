@@ -108,8 +108,8 @@ def test_a_discarded_version_is_gone(tmp_path: Path, adapter: Path, make_manifes
     """Its folder is removed; discarding nothing is no error."""
     store = VersionStore(tmp_path)
     store.stage(adapter, make_manifest())
-    store.discard("v1")
-    store.discard("v1")
+    store.destroy("v1")
+    store.destroy("v1")
     with pytest.raises(HomeCorruptError, match="v1"):
         store.manifest("v1")
 

@@ -1,0 +1,54 @@
+"""What left the home and what was erased from it, as rows beside the journal's.
+
+Knows no memories and no versions: it keeps what it is told.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from bakemem.memory import records, schema
+from bakemem.memory.database import Database
+from bakemem.memory.keys import check_storable
+from bakemem.memory.records import Copy
+
+
+class Ledger:
+    """The copies and the receipts of one namespace."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def note_copy(self, what: str, place: str) -> None:
+        """Writes down that `what` (such as `v2` or `memories`) was written to `place`. Raises InputError."""
+        check_storable(place, "The name of the file")
+        row = {"namespace": self._database.namespace, "at": records.now().isoformat(), "what": what, "place": place}
+        with self._database.write() as connection:
+            connection.execute(schema.copies.insert().values(row))
+
+    def copies(self, since: datetime | None = None) -> list[Copy]:
+        """What was copied out, since then if a time is given; oldest first."""
+        table = schema.copies
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(table).where(self._database.here(table)).order_by(table.c.seq))
+            found = [Copy(records.time_of(row["at"]), row["what"], row["place"]) for row in rows.mappings()]
+        return [copy for copy in found if since is None or copy.at >= since]
+
+    def keep_receipt(self, receipt: Mapping[str, Any]) -> None:
+        """Keeps the receipt of an erasure, which must hold no text of what was erased."""
+        row = {"namespace": self._database.namespace, "at": records.now().isoformat(),
+               "receipt": json.dumps(dict(receipt), ensure_ascii=False, default=str)}  # fmt: skip
+        with self._database.write() as connection:
+            connection.execute(schema.receipts.insert().values(row))
+
+    def receipts(self) -> list[dict[str, Any]]:
+        """The receipts of all erasures, oldest first."""
+        table = schema.receipts
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(table).where(self._database.here(table)).order_by(table.c.seq))
+            return [json.loads(row["receipt"]) for row in rows.mappings()]

@@ -1,0 +1,82 @@
+"""The meaning index in step with the journal: opened when it is first asked, brought up to date, used by one at a time.
+
+Knows no Chroma: any `Index` will do. What is written to the journal stands even when the index cannot follow.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from functools import cached_property
+
+from bakemem.memory.journal import Journal
+from bakemem.memory.recall import Index, recall
+from bakemem.types import Memory, Status
+
+INDEXED: tuple[Status, ...] = ("pending", "baked", "held")
+"""The memories that the index holds."""
+
+
+class Shadow:
+    """The index of one journal. Any method raises ModelError when the embedder cannot be loaded."""
+
+    def __init__(self, journal: Journal, open_index: Callable[[], Index]) -> None:
+        self._journal, self._open = journal, open_index
+        self._lock = threading.RLock()
+        self._whole = True  # whether the index has followed every change since it was opened
+
+    def follow(self, memory_ids: Iterable[str]) -> None:
+        """Shows these memories, and what they superseded, as the journal has them now.
+
+        Does nothing while the index is not open: it finds them itself when it is.
+        """
+        with self._lock:
+            if "_index" not in self.__dict__:
+                return
+            was, self._whole = self._whole, False
+            now = self._journal.with_older(memory_ids)
+            self._index.remove([m.id for m in now if m.status not in INDEXED])
+            self._index.put([m for m in now if m.status in INDEXED])
+            self._whole = was
+
+    def near(self, text: str, k: int, score: float) -> list[str]:
+        """The ids of at most `k` memories from that cosine on, nearest first."""
+        with self._lock:
+            return [i for i, found in self._index.search(text, k) if found >= score]
+
+    def recall(
+        self, text: str, k: int, only: Callable[[Memory], bool] = lambda memory: True
+    ) -> list[tuple[Memory, float]]:
+        """The `k` nearest live memories with their scores; `only` narrows down."""
+        with self._lock:
+            return recall(self._index, self._journal, text, k, only=only)
+
+    def rebuild(self) -> int:
+        """Begins anew from the journal, so that no trace of anything else stays; how many memories it holds."""
+        with self._lock:
+            index, memories = self._index, self._journal.memories(INDEXED)
+            self._whole = False
+            index.purge(memories)
+            self._whole = True
+        return len(memories)
+
+    def close(self) -> None:
+        """Closes the index, if it was opened."""
+        with self._lock:
+            if "_index" in self.__dict__:
+                try:
+                    if self._whole:
+                        self._index.seal(self._journal.last_change())
+                finally:
+                    self._index.close()
+
+    @cached_property
+    def _index(self) -> Index:
+        index = self._open()
+        if index.sealed() != self._journal.last_change():
+            memories = self._journal.memories(INDEXED)
+            if index.ids() & {m.id for m in self._journal.memories("forgotten")}:
+                index.purge(memories)  # a forgetting was cut short
+            else:
+                index.sync(memories)
+        return index
