@@ -11,16 +11,20 @@ from contextlib import contextmanager
 from functools import cached_property
 from types import TracebackType
 
-from bakemem.baking import StageProgress, generate
+from bakemem.asking import Bisected, Blame, Verified, bisect, judged, verify
+from bakemem.baking import StageProgress, answers, blame, generate, leaks
 from bakemem.config import Config
 from bakemem.cycle import run_cycle
-from bakemem.errors import BakeError
-from bakemem.memory import Extractor, HomeLock, Index, Journal, ModelExtractor, Observed, consolidate
+from bakemem.erasure import Receipt, finish, secrets_of
+from bakemem.errors import BakeError, InputError
+from bakemem.memory import LIVE, Extractor, HomeLock, Index, Journal, ModelExtractor, Observed, consolidate, shards
 from bakemem.prompts import system_text
 from bakemem.serving import Base, Sampling, ServingModel, stream
-from bakemem.types import Memory, Turn, Version
+from bakemem.types import Leak, Memory, Probe, Secret, Turn, Version
 from bakemem.versioned import Versioned
 from bakemem.versions import VersionStore, check_adapter
+
+_MOST_BLAMED = 32
 
 
 class AgentMemory(Versioned):
@@ -44,14 +48,53 @@ class AgentMemory(Versioned):
     def bake(self, *, from_base: bool = False, progress: StageProgress | None = None) -> Version:
         """Bake what is pending, with what is baked, into a new version; it serves at once if the gate accepts it.
 
-        What was observed before is read first.
+        What was observed before is read first. If versions learned what was forgotten since, the gate asks for that
+        too, and they are destroyed when it accepts.
         Raises BakeError when nothing is new or a bake is running; whatever is raised, the old version stays live.
         """
         with self._one_change():
             self.flush()
             self._attach_live()
-            return run_cycle(self._journal, self._store, self._serving, self.config, from_base=from_base,
-                             progress=progress)  # fmt: skip
+            version, leaked = run_cycle(
+                self._journal, self._store, self._serving, self.config, from_base=from_base,
+                secrets=secrets_of(self._journal, self._store), progress=progress,
+            )  # fmt: skip
+            if version.status == "accepted" and self._journal.tainted():
+                finish(self._journal, self._store, leaked)
+        return version
+
+    def erase(self, *, bake: bool = True, progress: StageProgress | None = None) -> Receipt:
+        """Destroy the versions that learned what was forgotten, after a bake without it whose answers do not tell it.
+
+        With `bake=False` they are destroyed at once, and what waits in the prompt stays there. Raises InputError when
+        nothing is to be erased, and BakeError when the gate refuses: then they are still there, and serve no more.
+        """
+        with self._one_change():
+            self.flush()
+            if not self._journal.tainted():
+                raise InputError("There is nothing to erase: no version that is there learned what was forgotten.")
+            secrets, leaked = secrets_of(self._journal, self._store), tuple[Leak, ...]()
+            if bake and self._journal.memories("pending"):
+                self._attach_live()
+                version, leaked = run_cycle(self._journal, self._store, self._serving, self.config, secrets=secrets,
+                                            progress=progress)  # fmt: skip
+                if version.status != "accepted":
+                    reasons = "; ".join(version.report.reasons)
+                    raise BakeError(
+                        f"The gate refused {version.name} ({reasons}): nothing was destroyed yet. Try again with "
+                        "another seed, or destroy without a bake (bake=False, --no-bake)."
+                    )
+            elif bake and self._journal.live():
+                leaked = self._leaks_of_live(secrets)
+            return finish(self._journal, self._store, leaked)
+
+    def _leaks_of_live(self, secrets: Sequence[Secret]) -> tuple[Leak, ...]:
+        self._attach_live()
+        base = self._serving.base
+        known = shards(self._journal.memories(LIVE), base.template.count, base.shard_tokens(self.config))
+        return tuple(leaks(base.model, base.template, secrets, [shard.text for shard in known], lock=base.lock,
+                           adapter_name=self._serving.live, seed=self.config.seed,
+                           max_new_tokens=min(64, self.config.max_new_tokens)))  # fmt: skip
 
     @contextmanager
     def _one_change(self) -> Iterator[None]:
@@ -70,10 +113,60 @@ class AgentMemory(Versioned):
         """
         with self._one_change():
             if version != "base" and self._started:
-                self._attach(self._journal.version(version))
+                self._attach(self._journal.servable(version))
             self._journal.set_live(version)
             if self._started:
                 self._attach_live()
+
+    # ---- ask versions
+
+    def verify(self, version: str = "live") -> Verified:
+        """Ask the held-out questions of a version's gate again, greedily; `candidate` may be asked too.
+
+        Raises NotFoundError, InputError when it has none or learned what was forgotten, HomeCorruptError.
+        """
+        found = self._journal.version(version)
+        if found.gone or found.name in {v.name for v in self._journal.tainted()}:
+            raise InputError(f"Version {found.name} is destroyed, or learned what was forgotten: it is not asked.")
+        self._attach(found)
+
+        def answer(probes: Sequence[Probe]) -> list[str]:
+            base = self._serving.base
+            return answers(base.model, base.template, [p.turns for p in probes], adapter_name=found.id, lock=base.lock,
+                           max_new_tokens=min(64, self.config.max_new_tokens))  # fmt: skip
+
+        return verify(found.name, self._store.probes(found.name), answer)
+
+    def bisect(
+        self, question: str, *, bad: str | None = None, expected: str | None = None, newest: str = "live"
+    ) -> Bisected:
+        """Which version first gave a wrong answer: one that holds `bad`, or lacks `expected` (in any case).
+
+        Looks at `newest` and the versions that it goes back to, and at the base. Raises NotFoundError, and InputError
+        when `newest` answers rightly.
+        """
+        wrong, known = judged(question, bad=bad, expected=expected), {v.name: v for v in self._journal.versions()}
+        path, name = list[str](), self._journal.servable(newest).name
+        unusable = {v.name for v in self._journal.tainted()} | {v.name for v in known.values() if v.gone}
+        while name:
+            path += [name] if name not in unusable else []
+            name = known[name].parent or ""
+        return bisect(["base", *reversed(path)], lambda v: self.chat(question, version=v, temperature=0.0), wrong)
+
+    def blame(self, question: str, *, answer: str | None = None) -> list[Blame]:
+        """Which memories an answer rests on: by how many nats the base with all of them in its prompt finds it less
+        likely without each; at most the 32 nearest in meaning. Without `answer`, what the live version says.
+
+        Raises InputError when nothing is known, or there is no answer.
+        """
+        known = self._journal.memories(LIVE)
+        if not known:
+            raise InputError("No memory is pending or baked: no answer rests on one.")
+        near = {m.id for m in self.recall(question, _MOST_BLAMED)}
+        some = [m for m in known if m.id in near or m.kind == "instruction"][: 2 * _MOST_BLAMED]
+        said, base = answer if answer is not None else self.chat(question, temperature=0.0), self._serving.base
+        found = blame(base.model, base.template, some, question, said, consolidate, lock=base.lock)
+        return [Blame(memory, nats) for memory, nats in found]
 
     # ---- chat
 

@@ -16,17 +16,18 @@ from bakemem.config import Config
 from bakemem.errors import BakeError
 from bakemem.memory import LIVE, Journal, consolidate, shards
 from bakemem.serving import Base, ServingModel
-from bakemem.types import Memory, Prompt, Version
+from bakemem.types import Leak, Memory, Prompt, Secret, Version
 from bakemem.versions import Manifest, VersionStore, check_adapter
 
 
 def run_cycle(
     journal: Journal, store: VersionStore, serving: ServingModel, config: Config, *, from_base: bool = False,
-    progress: StageProgress | None = None,
-) -> Version:  # fmt: skip
+    secrets: Sequence[Secret] = (), progress: StageProgress | None = None,
+) -> tuple[Version, tuple[Leak, ...]]:  # fmt: skip
     """Bake all pending and baked memories into a new version; it serves at once if the gate accepts it.
 
-    Training starts from the live adapter, or cold with `from_base`. Raises BakeError when nothing is new.
+    Training starts from the live adapter, or cold with `from_base`. The gate refuses what tells one of the `secrets`,
+    and how often that was is returned too. Raises BakeError when nothing is new.
     """
     memories = journal.memories(LIVE)
     fresh = frozenset(m.id for m in memories if m.status == "pending")
@@ -39,12 +40,12 @@ def run_cycle(
     baked = bake(
         base.model, base.template, memories, shards(memories, base.template.count, base.shard_tokens(config)),
         settings_of(config, base, memories), start=start, fresh=fresh if start else None,
-        lock=base.lock, progress=progress,
+        secrets=secrets, lock=base.lock, progress=progress,
     )  # fmt: skip
     version = _commit(journal, store, serving, config, baked, prompt, live)
     if version.report.accepted:
         serving.swap(version.id)
-    return version
+    return version, baked.leaks
 
 
 def settings_of(config: Config, base: Base, memories: Sequence[Memory]) -> Settings:

@@ -120,6 +120,10 @@ class ChatTemplate:
         """The text of an answer, without special tokens and the space around it."""
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True)).strip()
 
+    def ids(self, text: str) -> list[int]:
+        """Token ids of a text as it is, without the template."""
+        return self._encode(text)
+
     def count(self, text: str) -> int:
         """How many tokens a text has."""
         return len(self._encode(text))

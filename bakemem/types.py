@@ -118,6 +118,28 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Secret:
+    """What was forgotten, while a version that learned it is still there to be destroyed; kept nowhere else."""
+
+    memory_id: str
+    kind: Kind
+    text: str
+    questions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """How often answers to one kind of question held what was forgotten: the new version's, and those of a model
+    that never knew it; both out of `asked`.
+    """
+
+    kind: str
+    asked: int
+    told: int
+    never_knew: int
+
+
+@dataclass(frozen=True, slots=True)
 class Adapter:
     """A LoRA adapter on disk (`adapter_model.safetensors` and `adapter_config.json`) and the base it fits."""
 

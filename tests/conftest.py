@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -12,11 +13,16 @@ from hypothesis import settings
 from pytest_socket import SocketBlockedError, SocketConnectBlockedError
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
+from bakemem.agent_memory import AgentMemory
 from bakemem.baking.rollout import Taught, rollout, teach
+from bakemem.config import load_config
+from bakemem.memory import HomeLock, Journal
 from bakemem.serving import Base, load_base, wrap_base
 from bakemem.starter import STARTER
+from bakemem.testing import MemoryIndex
 from bakemem.types import Stimulus, Turn
-from tests.tiny import PROMPT, TINY, MakeTaught, loud
+from bakemem.versions import VersionStore
+from tests.tiny import LENIENT, PROMPT, TINY, MakeTaught, OpenMemory, loud
 
 # Before any test imports a library that reads them.
 os.environ.update(
@@ -86,3 +92,21 @@ def make_taught() -> MakeTaught:
         return teach(base.model, base.template, trajectories, [prompt] * n, lock=base.lock)
 
     return make
+
+
+@pytest.fixture
+def open_memory(tmp_path: Path, tiny_base: Base) -> Iterator[OpenMemory]:
+    """Opens the memory of one home on the tiny base; what is still open is closed at the end."""
+    opened: list[AgentMemory] = []
+
+    def make(**settings: object) -> AgentMemory:
+        config = load_config(tmp_path, **{**LENIENT, **settings})
+        lock = HomeLock(tmp_path).acquire()
+        memory = AgentMemory(config, lock, Journal(tmp_path / "journal.db"), VersionStore(tmp_path),
+                             load_base=lambda: tiny_base, open_index=MemoryIndex)  # fmt: skip
+        opened.append(memory)
+        return memory
+
+    yield make
+    for memory in opened:
+        memory.close()

@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from bakemem.agent_memory import AgentMemory
-from bakemem.config import load_config
 from bakemem.errors import AdapterError, BakeError, HomeLockedError, InputError, NotFoundError
-from bakemem.memory import HomeLock, Journal
+from bakemem.memory import Journal
 from bakemem.serving import Base
-from bakemem.testing import MemoryIndex
 from bakemem.types import Turn
-from bakemem.versions import VersionStore
-
-LENIENT = {"min_agreement": 0.0, "min_abstention": 0.0, "max_drift": 1.0, "min_each": 0.0,
-           "steps": 12, "questions_per_memory": 4,
-           "max_new_tokens": 8, "rank": 4, "alpha": 8}  # fmt: skip
-OpenMemory = Callable[..., AgentMemory]
-
-
-@pytest.fixture
-def open_memory(tmp_path: Path, tiny_base: Base) -> Iterator[OpenMemory]:
-    """Opens the memory of one home on the tiny base; what is still open is closed at the end."""
-    opened: list[AgentMemory] = []
-
-    def make(**settings: object) -> AgentMemory:
-        config = load_config(tmp_path, **{**LENIENT, **settings})
-        lock = HomeLock(tmp_path).acquire()
-        memory = AgentMemory(config, lock, Journal(tmp_path / "journal.db"), VersionStore(tmp_path),
-                             load_base=lambda: tiny_base, open_index=MemoryIndex)  # fmt: skip
-        opened.append(memory)
-        return memory
-
-    yield make
-    for memory in opened:
-        memory.close()
+from tests.tiny import OpenMemory
 
 
 @pytest.fixture

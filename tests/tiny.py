@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from bakemem.agent_memory import AgentMemory
 from bakemem.baking.rollout import Taught
 
 TINY: dict[str, Any] = {
@@ -24,3 +25,11 @@ def loud(model: PreTrainedModel) -> PreTrainedModel:
             if parameter.ndim == 2:
                 parameter.mul_(4)
     return model.eval().requires_grad_(False)
+
+
+LENIENT: dict[str, Any] = {"min_agreement": 0.0, "min_abstention": 0.0, "max_drift": 1.0, "min_each": 0.0,
+           "steps": 12, "questions_per_memory": 4,
+           "max_new_tokens": 8, "rank": 4, "alpha": 8}  # fmt: skip
+"""Settings with which a random model's bake is short and accepted."""
+
+OpenMemory = Callable[..., AgentMemory]

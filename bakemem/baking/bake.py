@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from bakemem.baking.gate import ABOUT, Thresholds, Trained, judge
 from bakemem.baking.generate import generate
+from bakemem.baking.leak import leaking, leaks
 from bakemem.baking.probe import answers, same
 from bakemem.baking.rollout import Taught, prompted, rollout, teach
 from bakemem.baking.stimulate import Stimuli, stimulate
@@ -27,7 +28,7 @@ from bakemem.baking.train import Recipe, mean_kl, train
 from bakemem.baking.weights import CANDIDATE, adapter, candidate_state, output_head, remove_candidate
 from bakemem.errors import BakeError
 from bakemem.template import ChatTemplate
-from bakemem.types import Memory, Probe, Prompt, Report, Stimulus, Turn
+from bakemem.types import Leak, Memory, Probe, Prompt, Report, Secret, Stimulus, Turn
 
 StageProgress = Callable[[str, int, int, float | None], None]
 """Called with the stage, how far it is, how far it goes, and in training the mean KL per answer token."""
@@ -56,6 +57,7 @@ class Baked:
     report: Report
     probes: tuple[Probe, ...]
     data_sha256: str
+    leaks: tuple[Leak, ...] = ()
 
     def save(self, folder: Path) -> None:
         """Write `adapter_model.safetensors` and `adapter_config.json`, as PEFT lays them out, and `probes.json`."""
@@ -69,13 +71,14 @@ class Baked:
 def bake(
     model: PreTrainedModel, template: ChatTemplate, memories: Sequence[Memory], shards: Sequence[Prompt],
     settings: Settings, *, start: str | None = None, fresh: frozenset[str] | None = None,
-    lock: AbstractContextManager[object] | None = None, progress: StageProgress | None = None,
+    secrets: Sequence[Secret] = (), lock: AbstractContextManager[object] | None = None,
+    progress: StageProgress | None = None,
 ) -> Baked:  # fmt: skip
     """Bake the prompts into a LoRA adapter of `model` and judge it; the model is left as it was.
 
     `shards` are prompts that the teacher reads one at a time and that hold all `memories` between them; `start` names
-    an attached adapter to go on from; `fresh` are the ids of new memories, the others are rehearsed. Raises BakeError
-    when there is nothing to bake.
+    an attached adapter to go on from; `fresh` are the ids of new memories, the others are rehearsed; a candidate
+    that tells one of the `secrets` is refused. Raises BakeError when there is nothing to bake.
     """
     if not memories or not shards:
         raise BakeError("There is nothing to bake: no memory is pending or baked. Remember something first.")
@@ -111,11 +114,23 @@ def bake(
         report = judge(questions, teacher, student, trained, settings.thresholds, lesson.unteachable)
         probes = tuple(Probe(q.turns, q.kind, q.memory_ids, expected, given)
                        for q, expected, given in zip(questions, teacher, student, strict=True))  # fmt: skip
+        leaked = leaks(model, template, secrets, [shard.text for shard in shards], adapter_name=CANDIDATE, lock=lock,
+                       max_new_tokens=settings.max_new_tokens, seed=seed)  # fmt: skip
+        if leaking(leaked):
+            told, asked = sum(leak.told for leak in leaked), sum(leak.asked for leak in leaked)
+            report = replace(
+                report,
+                accepted=False,
+                reasons=(
+                    *report.reasons,
+                    f"{told} of {asked} answers tell what was forgotten, more than one that never knew it",
+                ),
+            )
         tensors, adapter_config = candidate_state(model)
     finally:
         with lock:
             remove_candidate(model)
-    return Baked(tensors, adapter_config, report, probes, _data_hash(lesson.train))
+    return Baked(tensors, adapter_config, report, probes, _data_hash(lesson.train), tuple(leaked))
 
 
 @dataclass(frozen=True, slots=True)

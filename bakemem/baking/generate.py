@@ -23,13 +23,16 @@ FIRST_PASS = 16
 def generate(
     model: PreTrainedModel, template: ChatTemplate, conversations: Sequence[Sequence[Turn]], *,
     max_new_tokens: int = 64, temperature: float = 0.0, seed: int = 0, batch_tokens: int = 16_384,
-    progress: Progress | None = None,
+    progress: Progress | None = None, begun: Sequence[str] = (),
 ) -> list[list[int]]:  # fmt: skip
     """One answer a conversation, as token ids that end with the end-of-turn token unless cut at `max_new_tokens`.
 
     `batch_tokens` bounds prompt tokens plus room for answers in one batch; temperature 0 takes the likeliest token.
+    With `begun` each answer goes on from such a text, which is not in the ids.
     """
     prompts = [template.prompt_ids(turns) for turns in conversations]
+    if begun:
+        prompts = [[*ids, *template.ids(text)] for ids, text in zip(prompts, begun, strict=True)]
     answers: list[list[int]] = [[] for _ in prompts]
     waiting, room = list(range(len(prompts))), FIRST_PASS
 

@@ -52,8 +52,8 @@ def bake(ctx: click.Context, where: Place, from_base: bool) -> None:
 
 
 def run(memory: AgentMemory, *, from_base: bool = False, quiet: bool = False) -> Version:
-    """Bakes, and shows on standard error how far it is: live on a terminal, else a line a stage unless `quiet`."""
-    with _shown(quiet) as progress:
+    """Bakes, and shows how far it is."""
+    with shown(quiet) as progress:
         return memory.bake(from_base=from_base, progress=progress)
 
 
@@ -68,7 +68,8 @@ def print_baked(version: Version, live: str | None) -> None:
 
 
 @contextmanager
-def _shown(quiet: bool) -> Iterator[StageProgress]:
+def shown(quiet: bool) -> Iterator[StageProgress]:
+    """How far a bake is, on standard error: live on a terminal, else a line a stage unless `quiet`."""
     if not sys.stderr.isatty():
         yield _Lines(quiet)
         return

@@ -62,22 +62,23 @@ def count(n: int, noun: str) -> str:
 
 def print_json(value: object) -> None:
     """One JSON value on standard output; numbers that JSON lacks become null."""
-    plain = _plain(value)
-    text = json.dumps(plain, indent=2, ensure_ascii=False)
+    values = plain(value)
+    text = json.dumps(values, indent=2, ensure_ascii=False)
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
-        text = json.dumps(plain, indent=2)
+        text = json.dumps(values, indent=2)
     click.echo(text)
 
 
-def _plain(value: object) -> Any:
+def plain(value: object) -> Any:
+    """The value as JSON holds it."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, datetime):

@@ -6,13 +6,14 @@ Each public method that changes something is one transaction. Knows no model, no
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from typing import Literal
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from bakemem.errors import InputError, NotFoundError
 from bakemem.memory import records, schema
+from bakemem.memory.ledger import Ledger
 from bakemem.memory.memories import Memories, not_found
 from bakemem.memory.records import ReflogEntry
 from bakemem.types import Memory, Version
@@ -140,11 +141,14 @@ class Journal(Memories):
         with self.read() as connection:
             return self._tags(connection)
 
-    def destroyed(self, names: Collection[str], why: Literal["collected", "erased"]) -> None:
+    def destroyed(
+        self, names: Collection[str], why: Literal["collected", "erased"], receipt: Mapping[str, Any] | None = None
+    ) -> None:
         """Records that these versions' folders are to be destroyed: they never serve again, and a tombstone stays.
 
-        To be called before the folders go, so that none is missing that the journal still counts on; `tags` to them
-        go with them. Raises NotFoundError, and InputError for the live one.
+        To be called before the folders go, so that none is missing that the journal still counts on; tags to them
+        go with them, and a `receipt` is kept with it (see `Ledger`). Raises NotFoundError, and InputError for the live
+        one.
         """
         table = schema.versions
         with self.write() as connection:
@@ -159,6 +163,8 @@ class Journal(Memories):
                 for tag in [t for t, name in self._tags(connection).items() if name == version.name]:
                     self._point(connection, tag, None)
                 self._log(connection, "erase" if why == "erased" else "collect", version.name, None)
+            if receipt is not None:
+                Ledger.insert_receipt(connection, self.namespace, receipt)
 
     def tainted(self) -> list[Version]:
         """The versions that learned what was forgotten since and are not destroyed yet, oldest first."""

@@ -39,12 +39,12 @@ class Ledger:
             found = [Copy(records.time_of(row["at"]), row["what"], row["place"]) for row in rows.mappings()]
         return [copy for copy in found if since is None or copy.at >= since]
 
-    def keep_receipt(self, receipt: Mapping[str, Any]) -> None:
-        """Keeps the receipt of an erasure, which must hold no text of what was erased."""
-        row = {"namespace": self._database.namespace, "at": records.now().isoformat(),
+    @staticmethod
+    def insert_receipt(connection: sa.Connection, namespace: str, receipt: Mapping[str, Any]) -> None:
+        """Keeps the receipt of an erasure within the transaction that records it; it holds no text of what is gone."""
+        row = {"namespace": namespace, "at": records.now().isoformat(),
                "receipt": json.dumps(dict(receipt), ensure_ascii=False, default=str)}  # fmt: skip
-        with self._database.write() as connection:
-            connection.execute(schema.receipts.insert().values(row))
+        connection.execute(schema.receipts.insert().values(row))
 
     def receipts(self) -> list[dict[str, Any]]:
         """The receipts of all erasures, oldest first."""

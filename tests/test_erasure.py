@@ -1,0 +1,174 @@
+"""Forgetting reaches the weights: versions that learned it are destroyed, accounted for, and never come back."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from bakemem.agent_memory import AgentMemory
+from bakemem.erasure import secrets_of
+from bakemem.errors import BakeError, InputError
+from bakemem.memory import Ledger
+from bakemem.types import Leak
+from tests.tiny import OpenMemory
+
+DOG, TOWN = "The user's dog is called Bosuk.", "The user lives in Plinth."
+
+
+@pytest.fixture
+def baked(open_memory: OpenMemory) -> AgentMemory:
+    """A dog and a town in v1, and a dog, a town and a tea in v2, which is live."""
+    memory = open_memory()
+    memory.remember(DOG, kind="fact", key="user.dog")
+    memory.remember(TOWN, kind="fact", key="user.town")
+    memory.bake()
+    memory.remember("The user drinks Tarnish tea.", kind="fact", key="user.tea")
+    memory.bake()
+    return memory
+
+
+def traces(home: Path, text: str) -> list[str]:
+    """The files of the home that hold a text."""
+    return [str(p) for p in home.rglob("*") if p.is_file() and text.encode() in p.read_bytes()]
+
+
+def test_an_erasure_destroys_what_learned_it_after_a_bake_without_it(baked: AgentMemory, tmp_path: Path) -> None:
+    """The receipt names the versions, what was asked and what serves since; nothing of the text is left in the home."""
+    [dog] = [m for m in baked.memories() if m.key == "user.dog"]
+    baked.forget([dog.id])
+    assert baked.live is None
+    assert traces(tmp_path, "Bosuk")  # the old folders, which serve no more
+    receipt = baked.erase()
+    assert (receipt.memory_ids, receipt.live) == ((dog.id,), "v3")
+    assert [d.name for d in receipt.destroyed] == ["v1", "v2"]
+    assert all(d.bytes > 1_000 for d in receipt.destroyed)
+    assert sum(leak.asked for leak in receipt.leaks) > 50
+    assert {v.name: v.gone for v in baked.versions()} == {"v1": "erased", "v2": "erased", "v3": ""}
+    assert baked.versions()[2].parent is None
+    baked.close()
+    assert traces(tmp_path, "Bosuk") == []
+    assert not (tmp_path / "versions" / "v1").exists()
+
+
+def test_a_destroyed_version_is_a_clear_error_everywhere(baked: AgentMemory) -> None:
+    """It can be listed, and cannot serve, be asked or be named; the reflog keeps its tombstone."""
+    baked.tag("good", "v1")
+    baked.forget([m.id for m in baked.memories() if m.key == "user.dog"])
+    baked.erase()
+    for act in (baked.rollback, baked.verify, lambda v: baked.chat("Hello?", version=v)):
+        with pytest.raises(InputError):
+            act("v1")
+    assert baked.tags() == {}
+    assert [(e.action, e.old) for e in baked.reflog()][-2:] == [("erase", "v1"), ("erase", "v2")]
+
+
+def test_a_bake_after_forgetting_erases_too(baked: AgentMemory) -> None:
+    """One need not know the word erase."""
+    baked.forget([m.id for m in baked.memories() if m.key == "user.dog"])
+    assert baked.bake().name == "v3"
+    assert [v.gone for v in baked.versions()] == ["erased", "erased", ""]
+    [receipt] = Ledger(baked._journal).receipts()
+    assert receipt["destroyed"][0]["name"] == "v1"
+    assert "Bosuk" not in str(receipt)
+
+
+def test_a_refused_bake_destroys_nothing_and_serves_nothing_of_it(baked: AgentMemory, open_memory: OpenMemory) -> None:
+    """The erasure stays open, and goes on when it is asked for again."""
+    baked.forget([m.id for m in baked.memories() if m.key == "user.dog"])
+    baked.close()
+    strict = open_memory(min_agreement=1.0)
+    with pytest.raises(BakeError, match="The gate refused v3"):
+        strict.erase()
+    assert strict.live is None
+    assert len(secrets_of(strict._journal, strict._store)) == 1
+    strict.close()
+    again = open_memory()
+    assert [d.name for d in again.erase().destroyed] == ["v1", "v2"]
+
+
+def test_a_candidate_that_tells_it_is_refused(baked: AgentMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else the gate finds: the reason is in the report."""
+    baked.forget([m.id for m in baked.memories() if m.key == "user.dog"])
+    room = sys.modules["bakemem.baking.bake"]  # the package has a function of that name
+    monkeypatch.setattr(room, "leaks", lambda *args, **options: [Leak("direct", 60, 30, 0)])
+    with pytest.raises(BakeError, match="30 of 60 answers tell what was forgotten"):
+        baked.erase()
+    assert [v.gone for v in baked.versions()] == ["", "", ""]
+
+
+def test_without_a_bake_they_are_destroyed_at_once(baked: AgentMemory) -> None:
+    """The rest waits in the prompt, and the receipt says that nobody was asked."""
+    baked.forget([m.id for m in baked.memories() if m.key == "user.dog"])
+    receipt = baked.erase(bake=False)
+    assert (receipt.live, receipt.leaks, len(receipt.destroyed)) == (None, (), 2)
+    assert {m.key for m in baked.memories("pending")} == {"user.town", "user.tea"}
+
+
+def test_nothing_left_to_know_needs_no_bake(baked: AgentMemory) -> None:
+    """Everything forgotten: the base serves."""
+    baked.forget(everything=True)
+    receipt = baked.erase()
+    assert (receipt.live, len(receipt.memory_ids), len(receipt.destroyed)) == (None, 3, 2)
+
+
+def test_a_version_that_never_knew_it_goes_on_serving(baked: AgentMemory) -> None:
+    """Only those that learned it are destroyed; the live one is asked as it is."""
+    baked.rollback("v1")
+    [tea] = [m for m in baked.memories() if m.key == "user.tea"]
+    baked.forget([tea.id])
+    receipt = baked.erase()
+    assert (receipt.live, [d.name for d in receipt.destroyed]) == ("v1", ["v2"])
+    assert receipt.leaks
+
+
+def test_what_cannot_be_reached_is_listed(baked: AgentMemory) -> None:
+    """Copies that left the home after the memory was kept, and what nobody here can know."""
+    Ledger(baked._journal).note_copy("v1", "/elsewhere/v1.zip")
+    baked.forget([m.id for m in baked.memories() if m.key == "user.dog"])
+    receipt = baked.erase(bake=False)
+    assert [(copy.what, copy.place) for copy in receipt.copies] == [("v1", "/elsewhere/v1.zip")]
+    assert receipt.unknown
+
+
+def test_an_unreadable_version_is_destroyed_all_the_same(baked: AgentMemory, tmp_path: Path) -> None:
+    """Nothing can be asked about it, and it goes."""
+    (tmp_path / "versions" / "v1" / "manifest.json").write_text("{}")
+    (tmp_path / "versions" / "v2" / "manifest.json").unlink()
+    baked.forget([m.id for m in baked.memories() if m.key == "user.dog"])
+    assert secrets_of(baked._journal, baked._store) == []
+    baked.erase(bake=False)
+    assert not list((tmp_path / "versions").iterdir())
+
+
+def test_nothing_to_erase_is_said(baked: AgentMemory) -> None:
+    """No memory was forgotten that a version learned."""
+    with pytest.raises(InputError, match="nothing to erase"):
+        baked.erase()
+
+
+def test_a_version_can_be_verified_and_an_answer_explained(baked: AgentMemory) -> None:
+    """The same model gives the same answers again; each memory has its part in an answer."""
+    found = baked.verify()
+    assert (found.version, found.as_baked, found.changed) == ("v2", 1.0, ())
+    assert found.asked == len(baked._store.probes("v2")) > 20
+    blamed = baked.blame("What is my dog called?", answer="Bosuk.")
+    assert {b.memory.key for b in blamed} == {"user.dog", "user.town", "user.tea"}
+    assert [b.nats for b in blamed] == sorted((b.nats for b in blamed), reverse=True)
+    with pytest.raises(InputError, match="no answer to explain"):
+        baked.blame("What?", answer=" ")
+
+
+def test_the_version_that_turned_an_answer_is_found(baked: AgentMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Along the parents of the live one, with the base before them."""
+    asked: list[str | None] = []
+
+    def chat(question: str, *, version: str | None = None, temperature: float | None = None) -> str:
+        asked.append(version)
+        return "It is Bosuk." if version == "v2" else "No idea."
+
+    monkeypatch.setattr(baked, "chat", chat)
+    found = baked.bisect("What is my dog called?", bad="bosuk")
+    assert (found.first_wrong, found.last_right) == ("v2", "v1")
+    assert set(asked) <= {"base", "v1", "v2"}
