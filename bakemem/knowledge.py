@@ -48,7 +48,7 @@ NEAR = 0.8
 class Why:
     """A memory behind an answer: how near it is to the question, where the agent has it from, and where it is now.
 
-    `versions` are the accepted versions that were baked with it, oldest first; `live` says whether the one that serves
+    `versions` are those that were baked with it and can serve, oldest first; `live` says whether the one that serves
     is among them, else the memory is in the prompt.
     """
 
@@ -210,7 +210,8 @@ class Knowledge:
 
         Found by meaning, not by asking the model: it tells what could have been known.
         """
-        live, versions = self._journal.live(), [v for v in self._journal.versions() if v.status == "accepted"]
+        live, lost = self._journal.live(), {v.name for v in self._journal.tainted()}
+        versions = [v for v in self._journal.versions() if v.status == "accepted" and not v.gone and v.name not in lost]
 
         def holding(memory: Memory) -> tuple[str, ...]:
             return tuple(v.name for v in versions if memory.id in v.memory_ids)

@@ -37,6 +37,10 @@ class Versioned(Knowledge):
         """Every move of the live pointer, and every version that was destroyed, oldest first."""
         return self._journal.reflog()
 
+    def to_erase(self) -> list[Version]:
+        """The versions that learned what was forgotten since: none of them serves, and `erase` destroys them."""
+        return self._journal.tainted()
+
     def tag(self, tag: str, version: str = "live") -> Version:
         """Give a version a name of your own, which `gc` then keeps. Raises InputError, NotFoundError."""
         return self._journal.tag(tag, version)

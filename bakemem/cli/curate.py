@@ -11,12 +11,7 @@ from bakemem.cli.frame import Command, Place, place
 from bakemem.cli.gather import WAITS
 from bakemem.cli.text import count, noted, one_line, print_json, print_memories, shorten, when
 from bakemem.errors import InputError
-from bakemem.types import Memory
-
-GONE = (
-    "The text is gone from journal and index. Versions that learned it never serve again, but their folders stay; "
-    "`bakemem bake` makes a new one."
-)
+from bakemem.types import Memory, Version
 
 
 @click.command(cls=Command)
@@ -62,8 +57,8 @@ def reject(where: Place, ids: tuple[str, ...]) -> None:
     A tombstone without text stays. The beginning of an id is enough. All of the IDs, or none.
     """
     with where.memory(must_exist=True) as memory:
-        gone = memory.reject(ids)
-    _print_gone(where, gone)
+        gone, learned = memory.reject(ids), memory.to_erase()
+    _print_gone(where, gone, learned)
 
 
 @click.command(cls=Command)
@@ -79,8 +74,8 @@ def drop(where: Place, source: str, yes: bool) -> None:
     with where.memory(must_exist=True) as memory:
         n = len([m for m in memory.memories(source=source) if m.status != "forgotten"])
         _confirm(where, f"Erase {count(n, 'memory')} from {source}?", yes or n == 0)
-        gone = memory.forget(source=source)
-    _print_gone(where, gone)
+        gone, learned = memory.forget(source=source), memory.to_erase()
+    _print_gone(where, gone, learned)
 
 
 @click.command(cls=Command)
@@ -101,7 +96,8 @@ def forget(where: Place, ids: tuple[str, ...], conversation: str | None, everyth
         what = "everything" if everything else f"conversation {conversation}" if conversation else count(len(ids), "id")
         _confirm(where, f"Erase {what} for good?", yes or bool(ids and conversation is None and not everything))
         gone = memory.forget(ids, conversation=conversation, everything=everything)
-    _print_gone(where, gone)
+        learned = memory.to_erase()
+    _print_gone(where, gone, learned)
 
 
 @click.command(cls=Command)
@@ -181,10 +177,11 @@ def _print_kept(where: Place, kept: list[Memory]) -> None:
     click.echo(WAITS)
 
 
-def _print_gone(where: Place, gone: list[Memory]) -> None:
+def _print_gone(where: Place, gone: list[Memory], learned: list[Version]) -> None:
     if where.as_json:
         print_json(gone)
         return
     click.echo(f"Erased: {', '.join(m.id[:8] for m in gone) or 'nothing'}.")
-    if gone:
-        click.echo(GONE)
+    if learned:
+        names = ", ".join(v.name for v in learned)
+        click.echo(f"Learned by {names}: out of service. `bakemem erase` (or the next bake) destroys them.")

@@ -37,13 +37,17 @@ def erase(where: Place, no_bake: bool) -> None:
 @click.command(cls=Command)
 @place
 def receipts(where: Place) -> None:
-    """List what was erased from versions, and how that was checked."""
+    """List what was erased from versions.
+
+    Each receipt tells which versions were destroyed, what serves since, how often the new version and a model that
+    never knew it told what was erased, and what left the home before or cannot be known. It holds no text of it.
+    """
     from bakemem.memory import Ledger
 
     with where.journal() as journal:
         kept = Ledger(journal).receipts()
     if where.as_json:
-        print_json({"receipts": kept})
+        print_json(kept)
         return
     if not kept:
         click.echo("Nothing was erased from a version yet.", err=True)
