@@ -1,8 +1,18 @@
 """Adapters as immutable artefacts: stored whole or not at all, checked before use, compared."""
 
+from bakemem.versions.bundle import placed, read_bundle, write_bundle
 from bakemem.versions.check import check_adapter
 from bakemem.versions.diff import VersionDiff, diff
 from bakemem.versions.manifest import Manifest
 from bakemem.versions.store import VersionStore
 
-__all__ = ["Manifest", "VersionDiff", "VersionStore", "check_adapter", "diff"]
+__all__ = [
+    "Manifest",
+    "VersionDiff",
+    "VersionStore",
+    "check_adapter",
+    "diff",
+    "placed",
+    "read_bundle",
+    "write_bundle",
+]

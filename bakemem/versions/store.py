@@ -63,11 +63,11 @@ class VersionStore:
             hashes = {name: _copy(source / name, temporary / name) for name in files}
             complete = dataclasses.replace(manifest, files=hashes)
             _write(temporary / MANIFEST_FILE, complete.to_json().encode())
-            _fsync_folder(temporary)
+            fsync_folder(temporary)
             self._remove(target)
             os.rename(temporary, target)
-            _fsync_folder(self._root)
-            _fsync_folder(self._root.parent)
+            fsync_folder(self._root)
+            fsync_folder(self._root.parent)
         except OSError as error:
             with contextlib.suppress(OSError):
                 _destroy(temporary)
@@ -141,7 +141,7 @@ class VersionStore:
         elif folder.exists():
             grave = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}removed-", dir=self._root))
             os.rename(folder, grave / folder.name)
-            _fsync_folder(self._root)
+            fsync_folder(self._root)
             _destroy(grave)
 
     def _failed(self, name: str, error: OSError) -> HomeError:
@@ -162,7 +162,7 @@ def _destroy(folder: Path) -> None:
                 writer.flush()
                 os.fsync(writer.fileno())
     shutil.rmtree(folder)
-    _fsync_folder(folder.parent)
+    fsync_folder(folder.parent)
 
 
 def _copy(source: Path, target: Path) -> str:
@@ -184,7 +184,8 @@ def _write(target: Path, content: bytes) -> None:
         os.fsync(writer.fileno())
 
 
-def _fsync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
+    """Brings what was made, renamed or removed in a folder to the disk itself."""
     if os.name == "nt":  # Windows cannot sync a folder
         return
     handle = os.open(folder, os.O_RDONLY)
