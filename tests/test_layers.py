@@ -64,7 +64,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "safetensors.torch": MODEL_ROOMS,
     "sqlalchemy": frozenset(
         f"memory.{m}"
-        for m in ("database", "erase", "journal", "ledger", "memories", "migrations", "portable", "schema", "turns")
+        for m in "adopt database erase journal ledger memories migrations portable schema turns".split()
     ),
     "tokenizers": MODEL_ROOMS,
     "torch": MODEL_ROOMS,

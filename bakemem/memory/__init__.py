@@ -4,6 +4,7 @@ The meaning index is not here but in `bakemem.memory.index`, which loads Chroma:
 """
 
 from bakemem.memory.admit import READ, TEACHERS, Ruling, admit
+from bakemem.memory.adopt import adopt
 from bakemem.memory.consolidate import consolidate, shards
 from bakemem.memory.erase import forget
 from bakemem.memory.extract import Extractor, Generate, ModelExtractor, checked_drafts, unreadable
@@ -42,6 +43,7 @@ __all__ = [
     "Shadow",
     "TurnQueue",
     "admit",
+    "adopt",
     "checked_drafts",
     "clean_key",
     "clean_namespace",

@@ -42,27 +42,12 @@ class Journal(Memories):
         Raises InputError when its name, namespace or status does not fit, NotFoundError for an unknown memory or
         parent, TransitionError when an accepted version holds a quarantined or forgotten memory.
         """
-        if version.namespace != self.namespace or not re.fullmatch(r"v[1-9][0-9]*", version.name):
-            raise InputError(f"{version.name!r} of {version.namespace!r} cannot be kept in {self.namespace!r}.")
         if accepted != (version.status == "accepted"):
             raise InputError(f"Version {version.name} says {version.status}, but the gate says accepted={accepted}.")
         with self.write() as connection:
-            taken = {v.name for v in self._versions(connection)}
-            if version.name in taken:
-                raise InputError(f"Version {version.name} exists already: take the name from next_version_name().")
-            if version.parent is not None and version.parent not in taken:
-                raise NotFoundError(f"Version {version.name} names the parent {version.parent}, which does not exist.")
+            contained = self.add_version(connection, version)
             if accepted and version.parent is not None:
                 self._servable(connection, version.parent)  # else this one learned from it what was forgotten
-            contained = [self.one(connection, i) for i in version.memory_ids]
-            table = schema.versions
-            row = connection.execute(
-                table.insert().values(records.version_row(version, self._root)).returning(table.c.seq)
-            )
-            seq = row.scalar_one()
-            if contained:
-                places = [{"version": seq, "place": p, "memory_id": m.id} for p, m in enumerate(contained)]
-                connection.execute(schema.version_memories.insert(), places)
             if accepted:
                 self._move_live(connection, version.name, "bake")
                 fresh = [m for m in contained if m.status not in ("baked", "superseded")]
@@ -170,7 +155,7 @@ class Journal(Memories):
         """The versions that learned what was forgotten since and are not destroyed yet, oldest first."""
         with self.read() as connection:
             gone = self.select(connection, schema.memories.c.status == "forgotten")
-            learned = self._learned(connection, [m.id for m in gone])
+            learned = self.learned(connection, [m.id for m in gone])
             return [v for v in self._versions(connection) if v.name in learned and not v.gone]
 
     def reflog(self) -> list[ReflogEntry]:
@@ -182,10 +167,28 @@ class Journal(Memories):
 
     # Inside a transaction
 
+    def add_version(self, connection: sa.Connection, version: Version) -> list[Memory]:
+        """Writes a version and what it holds, and moves nothing; its memories. Raises InputError, NotFoundError."""
+        if version.namespace != self.namespace or not re.fullmatch(r"v[1-9][0-9]*", version.name):
+            raise InputError(f"{version.name!r} of {version.namespace!r} cannot be kept in {self.namespace!r}.")
+        taken = {v.name for v in self._versions(connection)}
+        if version.name in taken:
+            raise InputError(f"Version {version.name} exists already: take the name from next_version_name().")
+        if version.parent is not None and version.parent not in taken:
+            raise NotFoundError(f"Version {version.name} names the parent {version.parent}, which does not exist.")
+        contained = [self.one(connection, i) for i in version.memory_ids]
+        table = schema.versions
+        row = connection.execute(table.insert().values(records.version_row(version, self._root)).returning(table.c.seq))
+        seq = row.scalar_one()
+        if contained:
+            places = [{"version": seq, "place": p, "memory_id": m.id} for p, m in enumerate(contained)]
+            connection.execute(schema.version_memories.insert(), places)
+        return contained
+
     def unlearn(self, connection: sa.Connection, memory_ids: Collection[str]) -> None:
         """Takes the live version out of service if it knows one of these; what else it knew returns to the prompt."""
         live = self._live(connection)
-        if live is not None and live in self._learned(connection, memory_ids):
+        if live is not None and live in self.learned(connection, memory_ids):
             self._move_live(connection, None, "forget")
             self.move(connection, self._baked_without(connection, memory_ids), "pending", "base", "operator")
 
@@ -197,11 +200,11 @@ class Journal(Memories):
         gone = self.select(connection, schema.memories.c.status == "forgotten")
         if version.gone == "collected":
             raise InputError(f"Version {version.name} was collected by gc, its weights are destroyed: it never serves.")
-        if version.name in self._learned(connection, [m.id for m in gone]):
+        if version.name in self.learned(connection, [m.id for m in gone]):
             raise InputError(f"Version {version.name} learned what was forgotten since: it never serves again.")
         return version
 
-    def _learned(self, connection: sa.Connection, memory_ids: Collection[str]) -> set[str]:
+    def learned(self, connection: sa.Connection, memory_ids: Collection[str]) -> set[str]:
         """The versions that were baked with one of these memories, and those that went on from such a version."""
         learned: set[str] = set()
         for version in self._versions(connection):  # parents come first

@@ -1,13 +1,14 @@
 """Memories as JSON Lines and back, history included: for backups, moves and other people's tools.
 
-Knows the journal's tables. Versions stay behind: their weights are files of their own.
+Knows the journal's tables. Versions travel as files of their own, with their memories in this form: see `adopt.py`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, get_args
 
 import sqlalchemy as sa
@@ -16,16 +17,21 @@ from bakemem.errors import HomeCorruptError, InputError
 from bakemem.memory import records, schema
 from bakemem.memory.journal import Journal
 from bakemem.memory.keys import check_storable, clean_key, clean_text
+from bakemem.memory.records import Event
 from bakemem.types import Kind, Memory, Role, Status
 
 FORMAT = "bakemem-memory-1"
 ALIVE: frozenset[Status] = frozenset({"pending", "baked", "held"})
+_ID = re.compile(r"[0-9a-f]{8,64}")
+
+Exported = tuple[Memory, list[Event]]
+"""A memory with its history, as one line holds it."""
 
 
-def export(journal: Journal) -> Iterator[str]:
-    """One line a memory, oldest first: the memory, its provenance and its history. Tombstones are left out."""
+def export(journal: Journal, memory_ids: Collection[str] | None = None) -> Iterator[str]:
+    """One line a memory (all, or these), oldest first: the memory, its provenance and its history; no tombstones."""
     for memory in journal.memories():
-        if memory.status != "forgotten":
+        if memory.status != "forgotten" and (memory_ids is None or memory.id in memory_ids):
             row = records.memory_row(memory)
             del row["namespace"]
             history = [records.event_row(event) for event in journal.history(memory.id)]
@@ -38,28 +44,58 @@ def load(journal: Journal, lines: Iterable[str]) -> list[Memory]:
     What was baked or held elsewhere becomes pending, as no version here holds it. Raises InputError, which names the
     line, for anything that `export` would not have written.
     """
-    parsed = [_parse(line, n, journal.namespace) for n, line in enumerate(lines, start=1) if line.strip()]
-    if len({memory.id for memory, _ in parsed}) < len(parsed):
-        raise InputError("The same memory stands there twice. Nothing was taken in.")
+    parsed = parse(lines, journal.namespace)
     with journal.write() as connection:
-        every = connection.execute(sa.select(schema.memories.c.id, schema.memories.c.namespace))
-        owners = {row.id: row.namespace for row in every}
-        if foreign := [m.id for m, _ in parsed if owners.get(m.id, journal.namespace) != journal.namespace]:
-            raise InputError(f"Memory {foreign[0]} is in another namespace of this home. Nothing was taken in.")
-        new = [(memory, history) for memory, history in parsed if memory.id not in owners]
-        here = {m.id for m, _ in new} | {i for i, owner in owners.items() if owner == journal.namespace}
+        new = unknown(connection, journal, parsed)
         for memory, history in new:
             _check_rivals(connection, journal, memory)
-            alive = {"status": "pending" if memory.status in ALIVE else memory.status, "superseded_by": None}
-            connection.execute(schema.memories.insert().values({**records.memory_row(memory), **alive}))
-            rows = [{**records.event_row(e), "memory_id": memory.id, "namespace": journal.namespace} for e in history]
-            if rows:
-                connection.execute(schema.events.insert(), rows)
-        for memory, _ in new:  # now that all are there
-            if memory.superseded_by in here:
-                named = schema.memories.c.id == memory.id
-                connection.execute(schema.memories.update().where(named).values(superseded_by=memory.superseded_by))
+            status: Status = "pending" if memory.status in ALIVE else memory.status
+            insert(connection, dataclasses.replace(memory, status=status), history)
+        link(connection, journal, [memory for memory, _ in new])
         return [journal.one(connection, memory.id) for memory, _ in new]
+
+
+def parse(lines: Iterable[str], namespace: str) -> list[Exported]:
+    """The memories in exported lines, as of this namespace. Raises InputError, which names the line."""
+    parsed = [_parse(line, n, namespace) for n, line in enumerate(lines, start=1) if line.strip()]
+    if len({memory.id for memory, _ in parsed}) < len(parsed):
+        raise InputError("The same memory stands there twice. Nothing was taken in.")
+    return parsed
+
+
+# Inside a transaction
+
+
+def unknown(connection: sa.Connection, journal: Journal, parsed: Iterable[Exported]) -> list[Exported]:
+    """Those that are not here yet. Raises InputError for one that is in another namespace of this home."""
+    every = connection.execute(sa.select(schema.memories.c.id, schema.memories.c.namespace))
+    owners = {row.id: row.namespace for row in every}
+    new = []
+    for memory, history in parsed:
+        if owners.get(memory.id, journal.namespace) != journal.namespace:
+            raise InputError(f"Memory {memory.id} is in another namespace of this home. Nothing was taken in.")
+        if memory.id not in owners:
+            new.append((memory, history))
+    return new
+
+
+def insert(connection: sa.Connection, memory: Memory, history: Sequence[Event]) -> None:
+    """Writes a memory and its history; `link` says later what superseded it."""
+    row = {**records.memory_row(memory), "superseded_by": None}
+    connection.execute(schema.memories.insert().values(row))
+    rows = [{**records.event_row(e), "memory_id": memory.id, "namespace": memory.namespace} for e in history]
+    if rows:
+        connection.execute(schema.events.insert(), rows)
+
+
+def link(connection: sa.Connection, journal: Journal, inserted: Iterable[Memory]) -> None:
+    """Ties inserted memories to those that superseded them, where these are here: to be called when all are there."""
+    table = schema.memories
+    here = set(connection.scalars(sa.select(table.c.id).where(journal.here(table))))
+    for memory in inserted:
+        if memory.superseded_by in here:
+            named = table.c.id == memory.id
+            connection.execute(table.update().where(named).values(superseded_by=memory.superseded_by))
 
 
 def _check_rivals(connection: sa.Connection, journal: Journal, memory: Memory) -> None:
@@ -72,7 +108,7 @@ def _check_rivals(connection: sa.Connection, journal: Journal, memory: Memory) -
                 )
 
 
-def _parse(line: str, n: int, namespace: str) -> tuple[Memory, list[records.Event]]:
+def _parse(line: str, n: int, namespace: str) -> Exported:
     try:
         values: dict[str, Any] = json.loads(line)
         if values.pop("format") != FORMAT:
@@ -87,6 +123,10 @@ def _parse(line: str, n: int, namespace: str) -> tuple[Memory, list[records.Even
             raise ValueError("kind, status, key or text are not those of a memory")
         if memory.provenance.role not in get_args(Role):
             raise ValueError("nobody has that role")
+        if not _ID.fullmatch(memory.id):
+            raise ValueError("its id is not one that a memory has")
+        if None in (memory.created.tzinfo, memory.valid_from and memory.valid_from.tzinfo):
+            raise ValueError("its times have no zone")
         if set(values) != {f.name for f in dataclasses.fields(Memory)} - {"namespace", "provenance"} | {
             f.name for f in dataclasses.fields(memory.provenance)
         }:
