@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from os import PathLike
 from types import TracebackType
 
 from bakemem.asking import Bisected, Blame, Verified, bisect, judged, verify
@@ -117,6 +118,11 @@ class AgentMemory(Versioned):
             self._journal.set_live(version)
             if self._started:
                 self._attach_live()
+
+    def unpack(self, path: str | PathLike[str]) -> Version:
+        """As `Versioned.unpack`; raises BakeError while a bake runs, which takes the same name."""
+        with self._one_change():
+            return super().unpack(path)
 
     # ---- ask versions
 

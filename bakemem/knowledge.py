@@ -24,6 +24,7 @@ from bakemem.memory import (
     Gatherer,
     Index,
     Journal,
+    Ledger,
     Observed,
     Ruling,
     Shadow,
@@ -276,8 +277,9 @@ class Knowledge:
 
     # ---- move
 
-    def export(self) -> Iterator[str]:
-        """All memories with their history as JSON Lines, oldest first; tombstones are left out."""
+    def export(self, place: str = "a program") -> Iterator[str]:
+        """All memories with their history as JSON Lines, oldest first, without tombstones; `place` is noted down."""
+        Ledger(self._journal).note_copy("memories", place)
         return export(self._journal)
 
     def load(self, lines: Iterable[str]) -> list[Memory]:

@@ -5,7 +5,8 @@ The heavy libraries are imported here inside functions, so that reading a journa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,11 +60,28 @@ def open_memory(
 
 def read_journal(home: str | PathLike[str], namespace: str = "default") -> Journal:
     """The journal of a home, to read beside whoever writes. Raises HomeError when there is none."""
+    return _journal(Path(home).expanduser(), namespace, readonly=True)
+
+
+@contextmanager
+def own_journal(home: str | PathLike[str], namespace: str = "default") -> Iterator[Journal]:
+    """The journal of a home, owned for writing, without model and index. Raises HomeLockedError, HomeError."""
+    from bakemem.memory import HomeLock
+
+    folder = Path(home).expanduser()
+    with HomeLock(folder):
+        journal = _journal(folder, namespace, readonly=False)
+        try:
+            yield journal
+        finally:
+            journal.close()
+
+
+def _journal(folder: Path, namespace: str, *, readonly: bool) -> Journal:
     from bakemem.config import load_config
     from bakemem.memory import Journal
 
-    folder = Path(home).expanduser()
-    return Journal(load_config(folder).journal or folder / JOURNAL, namespace, readonly=True, root=folder)
+    return Journal(load_config(folder).journal or folder / JOURNAL, namespace, readonly=readonly, root=folder)
 
 
 def load_model(config: Config) -> Base:

@@ -5,13 +5,20 @@ Ties the journal's rows to the store's folders.
 
 from __future__ import annotations
 
+import dataclasses
+import tempfile
 from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
 
 from bakemem.config import Config
+from bakemem.errors import HomeCorruptError, InputError
 from bakemem.knowledge import Knowledge
-from bakemem.memory import Extractor, Index, Journal, ReflogEntry
+from bakemem.memory import Extractor, Index, Journal, Ledger, ReflogEntry, adopt, export
 from bakemem.types import Version
-from bakemem.versions import VersionDiff, VersionStore, diff
+from bakemem.versions import Manifest, VersionDiff, VersionStore, diff, placed, read_bundle, write_bundle
+
+_ORIGIN = "unpacked_from"
 
 
 class Versioned(Knowledge):
@@ -57,3 +64,62 @@ class Versioned(Knowledge):
         """What changed from one version to another; `base` is the empty one."""
         a, b = (None if name == "base" else self._journal.version(name) for name in (old, new))
         return diff(a, b, self._journal.memories())
+
+    def pack(self, version: str, path: str | PathLike[str], *, force: bool = False) -> Version:
+        """Write a version with its memories into one file, which `unpack` takes in elsewhere; the copy is noted down.
+
+        Raises NotFoundError, InputError when the file is there already (unless `force`), cannot be written, or when
+        the version was destroyed or learned what was forgotten, AdapterError and HomeCorruptError when it is damaged.
+        """
+        target = Path(path).absolute()
+        with self._keeping:
+            found = self._journal.version(version)
+            if found.gone:
+                raise InputError(f"Version {found.name} was destroyed ({found.gone}): there is nothing left to pack.")
+            if found.name in {v.name for v in self._journal.tainted()}:
+                raise InputError(f"Version {found.name} learned what was forgotten since: it must not leave this home.")
+            manifest = self._store.manifest(found.name)
+            if manifest.id != found.id:
+                raise HomeCorruptError(f"The folder of {found.name} holds another version, {manifest.id}: restore it.")
+            with placed(target, force=force) as file:
+                memories = export(self._journal, found.memory_ids)
+                write_bundle(file, self._store.folder(found.name), manifest, memories)
+                Ledger(self._journal).note_copy(found.name, str(target))  # before it is there: never a copy unknown
+        return found
+
+    def unpack(self, path: str | PathLike[str]) -> Version:
+        """Take in a version that `pack` wrote, under the next name; roll back to it to let it serve.
+
+        Its memories arrive held, with their history, or superseded where another memory has their key here. One that
+        is here already is returned. Whether it fits the base is seen when it is loaded. Raises InputError for a file
+        that is damaged, or that would bring back what was forgotten, and AdapterError; then nothing has changed.
+        """
+        with self._keeping, tempfile.TemporaryDirectory() as scratch:
+            packed, memories = read_bundle(Path(path), Path(scratch))
+            origin = str(packed.settings.get(_ORIGIN) or packed.id)
+            same = [v for v in self._journal.versions() if origin in (v.id, v.settings.get(_ORIGIN))]
+            tainted = {v.name for v in self._journal.tainted()}
+            if lost := [v.name for v in same if v.gone == "erased" or v.name in tainted]:
+                raise InputError(
+                    f"{path} is {lost[0]}, which learned what was forgotten here: it would bring that back. "
+                    "Nothing was taken in."
+                )
+            if here := [v for v in same if not v.gone]:
+                return here[0]
+            manifest = self._store.stage(Path(scratch), dataclasses.replace(
+                packed, name=self._journal.next_version_name(), namespace=self._journal.namespace,
+                parent=same[-1].parent if same else None, settings={**packed.settings, _ORIGIN: origin},
+            ))  # fmt: skip
+            return self._adopt(manifest, memories)
+
+    def _adopt(self, manifest: Manifest, memories: list[str]) -> Version:
+        version = manifest.version(self._store.folder(manifest.name))
+        try:
+            adopt(self._journal, version, memories)
+        except BaseException:
+            # Ctrl-C can land between the commit and here: what the journal names is never discarded.
+            if version.name not in {v.name for v in self._journal.versions()}:
+                self._store.destroy(version.name)
+            raise
+        self._shadow.follow(version.memory_ids)
+        return self._journal.version(version.name)
