@@ -11,7 +11,7 @@ import sys
 import click
 
 from bakemem import __version__
-from bakemem.cli.carry import export, load, reindex
+from bakemem.cli.carry import copies, export, load, pack, reindex, unpack
 from bakemem.cli.curate import approve, drop, edit, forget, past, quarantine, reject, why
 from bakemem.cli.erasing import erase, receipts
 from bakemem.cli.gather import memories, observe, recall, release, remember
@@ -75,6 +75,7 @@ def _print_anything() -> None:
 
 for _command in (
     chat, remember, observe, memories, bake, log, show, diff, rollback, release, recall, why, past, edit, forget,
-    erase, receipts, verify, bisect, blame, quarantine, approve, reject, drop, export, load, reindex, starter, demo,
+    erase, receipts, verify, bisect, blame, quarantine, approve, reject, drop, export, load, pack, unpack, copies,
+    reindex, starter, demo,
 ):  # fmt: skip
     main.add_command(_command)

@@ -1,4 +1,4 @@
-"""The commands that move memories and rebuild the index: export, import, reindex.
+"""The commands that carry memories and versions out and in, and rebuild the index: export, import, pack, unpack …
 
 Knows files and standard input; the format, others know.
 """
@@ -13,8 +13,8 @@ from pathlib import Path
 import click
 
 from bakemem.cli.frame import Command, Place, place, waiting
-from bakemem.cli.text import count, print_json
-from bakemem.errors import InputError
+from bakemem.cli.text import count, one_line, print_json, version_values, when
+from bakemem.errors import HomeError, InputError
 
 
 @click.command(cls=Command)
@@ -23,7 +23,8 @@ from bakemem.errors import InputError
 def export(where: Place, file: str) -> None:
     """Write all memories with their history as JSON Lines to FILE, or to standard output.
 
-    Tombstones and versions are left out. Works while another process writes.
+    Tombstones and versions are left out. It is noted down that a copy was made (see `bakemem copies`). Works while
+    another process writes; then a warning says that it could not be noted.
     """
     from bakemem.memory import export as exported
 
@@ -32,15 +33,33 @@ def export(where: Place, file: str) -> None:
     if file == "-":
         for line in lines:
             click.echo(line)
+        _note_copy(where, "standard output")
         return
     try:
         Path(file).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{file} cannot be written: {error.strerror or error}.") from error
+    noted = _note_copy(where, str(Path(file).absolute()))
     if where.as_json:
-        print_json({"file": file, "memories": len(lines)})
+        print_json({"file": file, "memories": len(lines), "noted": noted})
     else:
         click.echo(f"{count(len(lines), 'memory')} written to {file}.")
+
+
+def _note_copy(where: Place, file: str) -> bool:
+    """Whether it could be noted down that the memories were copied there; a warning says why not."""
+    from bakemem.memory import Ledger
+    from bakemem.opening import own_journal
+
+    try:
+        with own_journal(where.home, where.namespace) as journal:
+            Ledger(journal).note_copy("memories", file)
+    except (HomeError, InputError) as error:
+        click.echo(
+            f"bakemem: this copy is not noted down, so no erasure will name it. {one_line(str(error))}", err=True
+        )
+        return False
+    return True
 
 
 @click.command("import", cls=Command)
@@ -70,6 +89,72 @@ def _lines(file: str) -> Iterator[Iterable[str]]:
                 yield lines
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} cannot be read: {error}. Name a file that `bakemem export` wrote.") from error
+
+
+@click.command(cls=Command)
+@click.argument("version")
+@click.argument("file")
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+@place
+def pack(where: Place, version: str, file: str, force: bool) -> None:
+    """Write a version with its memories to FILE, for another home.
+
+    The file holds the text of these memories. It is noted down that a copy was made (see `bakemem copies`).
+    """
+    with where.memory(must_exist=True) as memory:
+        packed = memory.pack(version, file, force=force)
+    if where.as_json:
+        print_json({"version": packed.name, "file": file, "memories": len(packed.memory_ids)})
+    else:
+        click.echo(f"{packed.name} with {count(len(packed.memory_ids), 'memory')} written to {file}.")
+
+
+@click.command(cls=Command)
+@click.argument("file")
+@place
+def unpack(where: Place, file: str) -> None:
+    """Take in a version from a FILE that `bakemem pack` wrote.
+
+    It becomes the next version and does not serve before a `bakemem rollback` to it; until then its memories are held.
+    One whose key another memory has here is superseded by that one. A version serves only on the base that it was
+    baked on.
+    """
+    with where.memory() as memory:
+        known = {v.name for v in memory.versions()}
+        version, live, model = memory.unpack(file), memory.live, memory.config.model
+    new = version.name not in known
+    if where.as_json:
+        print_json({**version_values(version, live), "new": new})
+        return
+    held = count(len(version.memory_ids), "memory")
+    click.echo(f"{version.name} with {held} taken in." if new else f"It is here already: {version.name}.")
+    base = str(version.settings.get("model", version.adapter.base_fingerprint))
+    if base != model:
+        click.echo(f"It was baked on {one_line(base)} and serves on that base only; here the model is {model}.")
+    if version.status == "rejected":
+        click.echo("The gate refused it: it never serves.")
+    elif new:
+        click.echo(f"`bakemem rollback {version.name}` lets it serve.")
+
+
+@click.command(cls=Command)
+@place
+def copies(where: Place) -> None:
+    """List what was copied out of the home: when, what, and where to.
+
+    No erasure reaches such a copy.
+    """
+    from bakemem.memory import Ledger
+
+    with where.journal() as journal:
+        found = Ledger(journal).copies()
+    if where.as_json:
+        print_json(found)
+    elif found:
+        for copy in found:
+            click.echo(f"{when(copy.at)}  {copy.what:8}  {one_line(copy.place)}")
+    else:
+        click.echo("Nothing was copied out.", err=True)
 
 
 @click.command(cls=Command)
