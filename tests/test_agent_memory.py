@@ -229,3 +229,21 @@ def test_recall_finds_by_meaning(memory: AgentMemory) -> None:
     assert memory.recall("what is the dog called", k=1)[0].key == "user.dog"
     memory.remember("The user's boat is called Nusa.", key="user.boat")
     assert memory.recall("the boat", k=1)[0].key == "user.boat"
+
+
+def test_a_packed_version_answers_as_it_did(memory: AgentMemory, tmp_path: Path) -> None:
+    """Though its folder was destroyed meanwhile; none is taken in while a bake runs, which takes the same name."""
+    asked = [f"Question {i} about cats?" for i in range(3)]
+    memory.bake()
+    answers = [memory.chat(q) for q in asked]
+    memory.pack("live", tmp_path / "packed")
+    memory.rollback("base")
+    memory._journal.destroyed(["v1"], "collected")
+    memory._store.destroy("v1")
+    with memory._one_change(), pytest.raises(BakeError, match="running"):
+        memory.unpack(tmp_path / "packed")
+    version = memory.unpack(tmp_path / "packed")
+    memory.rollback(version.name)
+    assert (version.name, memory.live) == ("v2", "v2")
+    assert [memory.chat(q) for q in asked] == answers
+    assert set(statuses(memory).values()) == {"baked"}

@@ -63,8 +63,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "safetensors": frozenset({"versions"}) | MODEL_ROOMS,
     "safetensors.torch": MODEL_ROOMS,
     "sqlalchemy": frozenset(
-        f"memory.{m}"
-        for m in "adopt database erase journal ledger memories migrations portable schema turns".split()
+        f"memory.{m}" for m in "adopt database erase journal ledger memories migrations portable schema turns".split()
     ),
     "tokenizers": MODEL_ROOMS,
     "torch": MODEL_ROOMS,

@@ -142,7 +142,7 @@ def unpack(where: Place, file: str) -> None:
 def copies(where: Place) -> None:
     """List what was copied out of the home: when, what, and where to.
 
-    No erasure reaches such a copy.
+    An erasure cannot reach such a copy: whoever has it must delete it.
     """
     from bakemem.memory import Ledger
 

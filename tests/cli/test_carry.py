@@ -1,0 +1,110 @@
+"""The commands that carry versions and memories out and in: pack, unpack, copies, and what export notes down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bakemem.cli import main
+from bakemem.memory import HomeLock
+from tests.carrying import DOG, Home
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def filled(home: Path) -> Iterator[Home]:
+    """A home whose v1 holds a dog."""
+    made = Home(home)
+    made.remember(DOG, key="user.dog")
+    made.bake()
+    yield made
+    made._close()
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Run:
+    """Runs a command on another home."""
+
+    def call(*arguments: str) -> Result:
+        return CliRunner().invoke(main, [*arguments, "--home", str(tmp_path / "elsewhere")], catch_exceptions=False)
+
+    return call
+
+
+def test_a_version_goes_to_another_home(run: Run, elsewhere: Run, filled: Home, tmp_path: Path) -> None:
+    """It says how to let it serve; a second time it says that it is there."""
+    file = str(tmp_path / "dog.zip")
+    assert run("pack", "live", file).stdout == f"v1 with 1 memory written to {file}.\n"
+    came = elsewhere("unpack", file).stdout
+    assert came == "v1 with 1 memory taken in.\n`bakemem rollback v1` lets it serve.\n"
+    assert elsewhere("unpack", file).stdout == "It is here already: v1.\n"
+    assert "v1 is live; base was." in elsewhere("rollback", "v1").stdout
+    assert DOG in elsewhere("memories", "--status", "baked").stdout
+    assert DOG in elsewhere("show", "v1").stdout
+
+
+def test_json_answers(run: Run, elsewhere: Run, filled: Home, tmp_path: Path) -> None:
+    """One value each."""
+    file = str(tmp_path / "dog.zip")
+    assert json.loads(run("pack", "v1", file, "--json").stdout) == {"version": "v1", "file": file, "memories": 1}
+    for new in (True, False):
+        came = json.loads(elsewhere("unpack", file, "--json").stdout)
+        assert (came["name"], came["live"], came["new"]) == ("v1", False, new)
+    assert [c["what"] for c in json.loads(run("copies", "--json").stdout)] == ["v1"]
+    assert json.loads(elsewhere("copies", "--json").stdout) == []
+
+
+def test_another_base_and_a_refused_version_are_told(
+    run: Run, elsewhere: Run, filled: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are taken in all the same."""
+    file = str(tmp_path / "dog.zip")
+    filled.remember("The user has a cat.")
+    filled.bake(accepted=False)
+    run("pack", "v2", file)
+    monkeypatch.setenv("BAKEMEM_MODEL", "other")
+    told = elsewhere("unpack", file).stdout
+    assert "baked on starter and serves on that base only; here the model is other." in told
+    assert "refused it: it never serves" in told
+    assert "rollback" not in told
+
+
+def test_a_file_is_not_replaced_and_a_bad_one_not_taken_in(run: Run, filled: Home, tmp_path: Path) -> None:
+    """Unless forced; the error is one line."""
+    file = tmp_path / "dog.zip"
+    file.write_text("mine")
+    assert "there already" in run("pack", "v1", str(file)).stderr
+    assert "cannot be unpacked" in run("unpack", str(file)).stderr
+    assert file.read_text() == "mine"
+    assert run("pack", "v1", str(file), "--force").exit_code == 0
+    assert run("unpack", str(file)).stdout == "It is here already: v1.\n"
+    assert run("pack", "v9", str(file), "--force").exit_code == 1
+
+
+def test_copies_lists_what_left_the_home(run: Run, filled: Home, tmp_path: Path) -> None:
+    """Versions and memories, with the file, or standard output."""
+    assert run("copies").stdout == ""
+    run("pack", "v1", str(tmp_path / "dog.zip"))
+    run("export", str(tmp_path / "all.jsonl"))
+    run("export")
+    assert [line.split(maxsplit=3)[2:] for line in run("copies").stdout.splitlines()] == [
+        ["v1", str(tmp_path / "dog.zip")], ["memories", str(tmp_path / "all.jsonl")], ["memories", "standard output"],
+    ]  # fmt: skip
+
+
+def test_an_export_beside_a_writer_warns_that_it_is_not_noted(run: Run, filled: Home, tmp_path: Path) -> None:
+    """The memories are written all the same, and nothing but they stands on standard output."""
+    with HomeLock(filled.home):
+        piped, told = run("export"), run("export", str(tmp_path / "all.jsonl"), "--json")
+    assert piped.exit_code == told.exit_code == 0
+    assert "not noted down" in piped.stderr
+    assert "in use for writing by process" in piped.stderr
+    assert piped.stdout == (tmp_path / "all.jsonl").read_text(encoding="utf-8")
+    assert json.loads(told.stdout)["noted"] is False
+    assert run("copies").stdout == ""
+    assert json.loads(run("export", str(tmp_path / "all.jsonl"), "--json").stdout)["noted"] is True
