@@ -38,8 +38,8 @@ def test_help_lists_the_commands_in_the_order_of_use() -> None:
     names = [line.split()[0] for line in alone.output.partition("Commands:\n")[2].splitlines()]
     assert names == [
         *("chat", "remember", "observe", "memories", "bake", "log", "show", "diff", "rollback", "release", "recall"),
-        *("why", "history", "edit", "forget", "quarantine", "approve", "reject", "drop", "export", "import", "pack"),
-        *("unpack", "copies", "reindex", "starter", "demo"),
+        *("why", "history", "edit", "forget", "erase", "receipts", "verify", "bisect", "blame", "quarantine"),
+        *("approve", "reject", "drop", "export", "import", "pack", "unpack", "copies", "reindex", "starter", "demo"),
     ]
 
 
