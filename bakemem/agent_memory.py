@@ -154,7 +154,9 @@ class AgentMemory(Versioned):
 
     def _attach(self, version: Version) -> None:
         folder = self._store.folder(version.name)
-        check_adapter(folder, base_fingerprint=self._serving.base.fingerprint)
+        base = self._serving.base
+        check_adapter(folder, base_fingerprint=base.fingerprint, base_name=base.name, version_id=version.id,
+                      dtype=str(base.model.dtype).removeprefix("torch."))  # fmt: skip
         self._serving.attach(version.id, folder)
 
     def _attach_live(self) -> None:
