@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from types import TracebackType
 
 from bakemem.baking import StageProgress, generate
 from bakemem.config import Config
 from bakemem.cycle import run_cycle
-from bakemem.errors import BakeError
 from bakemem.memory import Extractor, HomeLock, Index, Journal, ModelExtractor, Observed, consolidate
 from bakemem.prompts import system_text
 from bakemem.serving import Base, Sampling, ServingModel, stream
@@ -37,7 +35,7 @@ class AgentMemory(Versioned):
         super().__init__(config, journal, store, open_index=open_index, redact=redact,
                          make_extractor=lambda: extractor or self._model_extractor())  # fmt: skip
         self._lock, self._load_base = lock, load_base
-        self._baking, self._loading = threading.Lock(), threading.RLock()
+        self._loading = threading.RLock()
 
     # ---- bake, compare, roll back
 
@@ -52,16 +50,6 @@ class AgentMemory(Versioned):
             self._attach_live()
             return run_cycle(self._journal, self._store, self._serving, self.config, from_base=from_base,
                              progress=progress)  # fmt: skip
-
-    @contextmanager
-    def _one_change(self) -> Iterator[None]:
-        """What moves the live pointer does so one at a time."""
-        if not self._baking.acquire(blocking=False):
-            raise BakeError("A bake is running on this memory; wait for it.")
-        try:
-            yield
-        finally:
-            self._baking.release()
 
     def rollback(self, version: str) -> None:
         """Serve another version, or `base`; memories that only the left one holds become held. Destroys nothing.

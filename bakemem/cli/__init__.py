@@ -18,6 +18,7 @@ from bakemem.cli.history import diff, log, rollback, show
 from bakemem.cli.oven import bake
 from bakemem.cli.talk import chat
 from bakemem.cli.trying import demo, starter
+from bakemem.cli.upkeep import check, gc
 
 __all__ = ["main"]
 
@@ -73,6 +74,6 @@ def _print_anything() -> None:
 
 for _command in (
     chat, remember, observe, memories, bake, log, show, diff, rollback, release, recall, why, past, edit, forget,
-    quarantine, approve, reject, drop, export, load, reindex, starter, demo,
+    quarantine, approve, reject, drop, export, load, reindex, gc, check, starter, demo,
 ):  # fmt: skip
     main.add_command(_command)

@@ -2,7 +2,8 @@
 
 from bakemem.versions.check import check_adapter
 from bakemem.versions.diff import VersionDiff, diff
+from bakemem.versions.keep import kept
 from bakemem.versions.manifest import Manifest
 from bakemem.versions.store import VersionStore
 
-__all__ = ["Manifest", "VersionDiff", "VersionStore", "check_adapter", "diff"]
+__all__ = ["Manifest", "VersionDiff", "VersionStore", "check_adapter", "diff", "kept"]

@@ -39,6 +39,7 @@ def test_help_lists_the_commands_in_the_order_of_use() -> None:
     assert names == [
         *("chat", "remember", "observe", "memories", "bake", "log", "show", "diff", "rollback", "release", "recall"),
         *("why", "history", "edit", "forget", "quarantine", "approve", "reject", "drop", "export", "import", "reindex"),
+        *("gc", "check"),
         *("starter", "demo"),
     ]
 
