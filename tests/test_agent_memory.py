@@ -255,3 +255,21 @@ def test_recall_finds_by_meaning(memory: AgentMemory) -> None:
     assert memory.recall("what is the dog called", k=1)[0].key == "user.dog"
     memory.remember("The user's boat is called Nusa.", key="user.boat")
     assert memory.recall("the boat", k=1)[0].key == "user.boat"
+
+
+def test_a_home_is_sound_through_bakes_rollbacks_and_gc(memory: AgentMemory) -> None:
+    """Real adapters and probes pass the check, and what gc took does not serve while the rest does."""
+    memory.bake()
+    memory.remember("The user lives in Tarn.", key="user.town")
+    memory.bake()
+    memory.bake(from_base=True)
+    assert memory.check() == []
+    reply = memory.chat("Question 1 about cats?")
+    assert [v.name for v in memory.gc(0, dry_run=False)] == ["v1"]
+    assert memory.check() == []
+    with pytest.raises(InputError, match="collected"):
+        memory.chat("Hello?", version="v1")
+    memory.rollback("v2")
+    memory.rollback("v3")
+    assert memory.chat("Question 1 about cats?") == reply
+    assert memory.check() == []

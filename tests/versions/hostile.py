@@ -199,9 +199,7 @@ CASES: dict[str, Case] = {
         "with a key twice inside": b'{"rank_pattern": {"a": 1, "a": 2}}', "with NaN": b'{"lora_alpha": NaN}',
         "with Infinity": b'{"lora_alpha": Infinity}', "with a number of 5000 digits": b'{"r": ' + b"9" * 5_000 + b"}",
     }.items()},
-    "configuration is a list": raw_config("not a JSON object", b"[]"),
-    "configuration is null": raw_config("not a JSON object", b"null"),
-    "configuration is a text": raw_config("not a JSON object", b'"LORA"'),
+    **{f"configuration is {text}": raw_config("not a JSON object", text.encode()) for text in ("[]", "null", "1")},
     **{f"configuration nests {n} deep": raw_config("auto_mapping|JSON", deep(n)) for n in (300, 900, 980, 990)},
     **{f"configuration lacks {key}": lacking(key) for key in ("peft_type", "r", "lora_alpha", "target_modules")},
     # What the configuration says
@@ -286,9 +284,8 @@ CASES: dict[str, Case] = {
     "manifest has another id": edited(DISTRUST, '"id": "', '"id": "0'),
     "manifest has a wrong hash": resealed("another hash", files={WEIGHTS: "0" * 64, CONFIG_FILE: "0" * 64}),
     "manifest lists nothing": resealed("another hash", files={}),
-    "manifest lists a file elsewhere": resealed(NO_PART, files={"../../journal.db": "0" * 64}),
-    "manifest lists an absolute file": resealed(NO_PART, files={"/etc/passwd": "0" * 64}),
-    "manifest lists a NUL": resealed(NO_PART, files={"a\0b": "0" * 64}),
+    **{f"manifest lists {name!r}": resealed(NO_PART, files={name: "0" * 64})
+       for name in ("../../journal.db", "/etc/passwd", "a\0b", "run.py")},
     "manifest is sealed anew": resealed("which the journal names", seed=1),
     "another version's folder": Case("which the journal names", after=another_version),
     "another version's weights": Case("another hash", after=another_weights),
