@@ -31,4 +31,4 @@ def kept(
         if alone:
             reasons[version.name] = f"alone holds held memories: {', '.join(sorted(i[:8] for i in alone))}"
             missing -= alone
-    return reasons
+    return {v.name: reasons[v.name] for v in there if v.name in reasons}

@@ -33,7 +33,7 @@ def test_the_newest_and_the_pinned_stay_with_the_reason() -> None:
         "v1": "live", "v3": "among the newest 2", "v4": "tagged good",
     }  # fmt: skip
     assert kept(versions, newest=0, pinned={"v2": "live"}, held=()) == {"v2": "live"}
-    assert list(kept(versions, newest=9, pinned={}, held=())) == ["v1", "v2", "v3", "v4"]
+    assert list(kept(versions, newest=9, pinned={"v3": "live"}, held=())) == ["v1", "v2", "v3", "v4"]
 
 
 def test_what_alone_holds_a_held_memory_stays() -> None:
