@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import cached_property
-from os import PathLike
 from types import TracebackType
 
 from bakemem.asking import Bisected, Blame, Verified, bisect, judged, verify
@@ -42,7 +40,7 @@ class AgentMemory(Versioned):
         super().__init__(config, journal, store, open_index=open_index, redact=redact,
                          make_extractor=lambda: extractor or self._model_extractor())  # fmt: skip
         self._lock, self._load_base = lock, load_base
-        self._baking, self._loading = threading.Lock(), threading.RLock()
+        self._loading = threading.RLock()
 
     # ---- bake, compare, roll back
 
@@ -97,16 +95,6 @@ class AgentMemory(Versioned):
                            adapter_name=self._serving.live, seed=self.config.seed,
                            max_new_tokens=min(64, self.config.max_new_tokens)))  # fmt: skip
 
-    @contextmanager
-    def _one_change(self) -> Iterator[None]:
-        """What moves the live pointer does so one at a time."""
-        if not self._baking.acquire(blocking=False):
-            raise BakeError("A bake is running on this memory; wait for it.")
-        try:
-            yield
-        finally:
-            self._baking.release()
-
     def rollback(self, version: str) -> None:
         """Serve another version, or `base`; memories that only the left one holds become held. Destroys nothing.
 
@@ -118,11 +106,6 @@ class AgentMemory(Versioned):
             self._journal.set_live(version)
             if self._started:
                 self._attach_live()
-
-    def unpack(self, path: str | PathLike[str]) -> Version:
-        """As `Versioned.unpack`; raises BakeError while a bake runs, which takes the same name."""
-        with self._one_change():
-            return super().unpack(path)
 
     # ---- ask versions
 
@@ -253,7 +236,9 @@ class AgentMemory(Versioned):
 
     def _attach(self, version: Version) -> None:
         folder = self._store.folder(version.name)
-        check_adapter(folder, base_fingerprint=self._serving.base.fingerprint)
+        base = self._serving.base
+        check_adapter(folder, base_fingerprint=base.fingerprint, base_name=base.name, version_id=version.id,
+                      dtype=str(base.model.dtype).removeprefix("torch."))  # fmt: skip
         self._serving.attach(version.id, folder)
 
     def _attach_live(self) -> None:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
 from bakemem.config import Config
-from bakemem.errors import HomeCorruptError, InputError
+from bakemem.errors import BakeError, HomeCorruptError, InputError
 from bakemem.knowledge import Knowledge
 from bakemem.memory import Extractor, Index, Journal, Ledger, ReflogEntry, adopt, export
 from bakemem.types import Version
+from bakemem.upkeep import Problem, check, spared
 from bakemem.versions import Manifest, VersionDiff, VersionStore, diff, placed, read_bundle, write_bundle
 
 _ORIGIN = "unpacked_from"
@@ -30,6 +33,17 @@ class Versioned(Knowledge):
     ) -> None:  # fmt: skip
         super().__init__(config, journal, open_index=open_index, make_extractor=make_extractor, redact=redact)
         self._store = store
+        self._changing = threading.Lock()
+
+    @contextmanager
+    def _one_change(self) -> Iterator[None]:
+        """What moves the live pointer or destroys folders does so one at a time."""
+        if not self._changing.acquire(blocking=False):
+            raise BakeError("A bake is running on this memory; wait for it.")
+        try:
+            yield
+        finally:
+            self._changing.release()
 
     @property
     def live(self) -> str | None:
@@ -92,9 +106,10 @@ class Versioned(Knowledge):
 
         Its memories arrive held, with their history, or superseded where another memory has their key here. One that
         is here already is returned. Whether it fits the base is seen when it is loaded. Raises InputError for a file
-        that is damaged, or that would bring back what was forgotten, and AdapterError; then nothing has changed.
+        that is damaged, or that would bring back what was forgotten, AdapterError, and BakeError while a bake runs;
+        then nothing has changed.
         """
-        with self._keeping, tempfile.TemporaryDirectory() as scratch:
+        with self._one_change(), self._keeping, tempfile.TemporaryDirectory() as scratch:
             packed, memories = read_bundle(Path(path), Path(scratch))
             origin = str(packed.settings.get(_ORIGIN) or packed.id)
             same = [v for v in self._journal.versions() if origin in (v.id, v.settings.get(_ORIGIN))]
@@ -123,3 +138,34 @@ class Versioned(Knowledge):
             raise
         self._shadow.follow(version.memory_ids)
         return self._journal.version(version.name)
+
+    def gc(self, keep: int = 5, *, dry_run: bool = True) -> list[Version]:
+        """Destroy the adapters of old versions; their rows stay. What is, or with `dry_run` would be, destroyed.
+
+        Kept are what is live, what the gate refused last, what has a tag, what a rollback of the last move leads to,
+        the newest `keep`, and the newest that holds a held memory. Memories stay as they are.
+        Raises InputError for a negative `keep`, BakeError while a bake runs, HomeError when a folder cannot be removed.
+        """
+        if dry_run:
+            return self._collectable(keep)
+        with self._one_change():
+            doomed = [version.name for version in self._collectable(keep)]
+            self._journal.destroyed(doomed, "collected")  # first: a crash from here on is finished when it is opened
+            for name in doomed:
+                self._store.destroy(name)
+        return [self._journal.version(name) for name in doomed]
+
+    def _collectable(self, keep: int) -> list[Version]:
+        state = self._journal.state()
+        stay = {*spared(state, keep), *(v.name for v in self._journal.tainted())}  # those are for `erase`
+        return [v for v in state.versions if not v.gone and v.name not in stay]
+
+    def check(self, *, repair: bool = False) -> list[Problem]:
+        """What is wrong in this home, as far as it can be seen without a model; nothing is the best answer.
+
+        With `repair` what a crash left is removed, and nothing else. Raises BakeError for that while a bake runs.
+        """
+        if not repair:
+            return check(self._journal, self._store)
+        with self._one_change():
+            return check(self._journal, self._store, repair=True)

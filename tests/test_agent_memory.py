@@ -247,3 +247,21 @@ def test_a_packed_version_answers_as_it_did(memory: AgentMemory, tmp_path: Path)
     assert (version.name, memory.live) == ("v2", "v2")
     assert [memory.chat(q) for q in asked] == answers
     assert set(statuses(memory).values()) == {"baked"}
+
+
+def test_a_home_is_sound_through_bakes_rollbacks_and_gc(memory: AgentMemory) -> None:
+    """Real adapters and probes pass the check, and what gc took does not serve while the rest does."""
+    memory.bake()
+    memory.remember("The user lives in Tarn.", key="user.town")
+    memory.bake()
+    memory.bake(from_base=True)
+    assert memory.check() == []
+    reply = memory.chat("Question 1 about cats?")
+    assert [v.name for v in memory.gc(0, dry_run=False)] == ["v1"]
+    assert memory.check() == []
+    with pytest.raises(InputError, match="collected"):
+        memory.chat("Hello?", version="v1")
+    memory.rollback("v2")
+    memory.rollback("v3")
+    assert memory.chat("Question 1 about cats?") == reply
+    assert memory.check() == []

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = {
     "base": {"config", "errors", "everyday", "names", "prompts", "template", "types"},
     "stages": {"baking", "memory", "serving", "starter", "versions"},
-    "flow": {"agent_memory", "asking", "cycle", "erasure", "knowledge", "schedule", "versioned"},
+    "flow": {"agent_memory", "asking", "cycle", "erasure", "knowledge", "schedule", "upkeep", "versioned"},
     "wiring": {"opening"},
     "edges": {"__main__", "agents", "cli", "demo", "web"},
     "root": {""},  # bakemem/__init__.py
@@ -63,7 +63,8 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "safetensors": frozenset({"versions"}) | MODEL_ROOMS,
     "safetensors.torch": MODEL_ROOMS,
     "sqlalchemy": frozenset(
-        f"memory.{m}" for m in "adopt database erase journal ledger memories migrations portable schema turns".split()
+        f"memory.{m}"
+        for m in "adopt database erase integrity journal ledger memories migrations portable schema turns".split()
     ),
     "tokenizers": MODEL_ROOMS,
     "torch": MODEL_ROOMS,

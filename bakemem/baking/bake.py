@@ -55,8 +55,8 @@ class Baked:
     tensors: dict[str, Tensor]
     adapter_config: dict[str, object]
     report: Report
-    probes: tuple[Probe, ...]
     data_sha256: str
+    probes: tuple[Probe, ...] = ()
     leaks: tuple[Leak, ...] = ()
 
     def save(self, folder: Path) -> None:
@@ -130,7 +130,7 @@ def bake(
     finally:
         with lock:
             remove_candidate(model)
-    return Baked(tensors, adapter_config, report, probes, _data_hash(lesson.train), tuple(leaked))
+    return Baked(tensors, adapter_config, report, _data_hash(lesson.train), probes, tuple(leaked))
 
 
 @dataclass(frozen=True, slots=True)

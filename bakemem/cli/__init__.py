@@ -20,6 +20,7 @@ from bakemem.cli.inquire import bisect, blame, verify
 from bakemem.cli.oven import bake
 from bakemem.cli.talk import chat
 from bakemem.cli.trying import demo, starter
+from bakemem.cli.upkeep import check, gc
 
 __all__ = ["main"]
 
@@ -76,6 +77,6 @@ def _print_anything() -> None:
 for _command in (
     chat, remember, observe, memories, bake, log, show, diff, rollback, release, recall, why, past, edit, forget,
     erase, receipts, verify, bisect, blame, quarantine, approve, reject, drop, export, load, pack, unpack, copies,
-    reindex, starter, demo,
+    reindex, gc, check, starter, demo,
 ):  # fmt: skip
     main.add_command(_command)

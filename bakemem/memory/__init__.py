@@ -9,13 +9,14 @@ from bakemem.memory.consolidate import consolidate, shards
 from bakemem.memory.erase import forget
 from bakemem.memory.extract import Extractor, Generate, ModelExtractor, checked_drafts, unreadable
 from bakemem.memory.gather import Gatherer
+from bakemem.memory.integrity import faults, namespaces
 from bakemem.memory.journal import Journal
 from bakemem.memory.keys import clean_key, clean_namespace, clean_text, infer_kind, slug_key
 from bakemem.memory.ledger import Ledger
 from bakemem.memory.lock import HomeLock
 from bakemem.memory.portable import export, load
 from bakemem.memory.recall import Index
-from bakemem.memory.records import Copy, Event, ReflogEntry
+from bakemem.memory.records import Copy, Event, ReflogEntry, State
 from bakemem.memory.retract import meant, retraction
 from bakemem.memory.shadow import INDEXED, Shadow
 from bakemem.memory.transitions import LIVE, TRANSITIONS
@@ -41,6 +42,7 @@ __all__ = [
     "ReflogEntry",
     "Ruling",
     "Shadow",
+    "State",
     "TurnQueue",
     "admit",
     "adopt",
@@ -50,10 +52,12 @@ __all__ = [
     "clean_text",
     "consolidate",
     "export",
+    "faults",
     "forget",
     "infer_kind",
     "load",
     "meant",
+    "namespaces",
     "retraction",
     "shards",
     "slug_key",

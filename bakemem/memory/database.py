@@ -43,6 +43,11 @@ class Database:
             self._engine = schema.open_engine(place, readonly)
             self._writer = self._engine.execution_options(writes=True)
 
+    @property
+    def root(self) -> Path:
+        """The home, which paths in the journal are relative to."""
+        return self._root
+
     def close(self) -> None:
         """Closes the database."""
         if self._traces:

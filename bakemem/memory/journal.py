@@ -15,7 +15,7 @@ from bakemem.errors import InputError, NotFoundError
 from bakemem.memory import records, schema
 from bakemem.memory.ledger import Ledger
 from bakemem.memory.memories import Memories, not_found
-from bakemem.memory.records import ReflogEntry
+from bakemem.memory.records import ReflogEntry, State
 from bakemem.types import Memory, Version
 
 _LIVE, _CANDIDATE = "live", "candidate"
@@ -164,6 +164,18 @@ class Journal(Memories):
         with self.read() as connection:
             rows = connection.execute(sa.select(log).where(self.here(log)).order_by(log.c.seq))
             return [records.reflog_of(row) for row in rows.mappings()]
+
+    def state(self) -> State:
+        """All of this namespace as it was at one moment, whatever a writer does meanwhile."""
+        pointers = schema.pointers
+        with self.read() as connection:
+            rows = connection.execute(sa.select(pointers).where(self.here(pointers))).mappings()
+            named = {row["name"]: row["version"] for row in rows}
+            log = connection.execute(sa.select(schema.reflog).where(self.here(schema.reflog)).order_by(sa.text("seq")))
+            moves = [records.reflog_of(row) for row in log.mappings()]
+            memories, versions = self.select(connection), self._versions(connection)
+            gone = self.learned(connection, [m.id for m in memories if m.status == "forgotten"])
+        return State(memories, versions, named, moves, frozenset(gone))
 
     # Inside a transaction
 

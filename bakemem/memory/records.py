@@ -41,6 +41,19 @@ class ReflogEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class State:
+    """A namespace at one moment: `pointers` are `live`, `candidate` and the tags; `tainted` are the names of the
+    versions that learned what was forgotten since.
+    """
+
+    memories: Sequence[Memory]
+    versions: Sequence[Version]
+    pointers: Mapping[str, str]
+    reflog: Sequence[ReflogEntry]
+    tainted: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Copy:
     """A copy of memories or of a version that left the home: when, what, and where to."""
 

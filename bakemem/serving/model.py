@@ -128,7 +128,8 @@ class ServingModel:
             config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         except (OSError, SafetensorError, ValueError) as error:
             raise AdapterError(f"The adapter in {folder} cannot be read: {error}. Run `bakemem log`.") from error
-        kept = {k: config[k] for k in ("r", "lora_alpha", "target_modules", "fan_in_fan_out", "bias", "task_type")}
+        named = {"r", "lora_alpha", "target_modules", "fan_in_fan_out", "bias", "task_type"}
+        kept = {k: value for k, value in config.items() if k in named}
         with self.base.lock:
             model = self.base.model
             with warnings.catch_warnings():

@@ -3,6 +3,7 @@
 from bakemem.versions.bundle import placed, read_bundle, write_bundle
 from bakemem.versions.check import check_adapter
 from bakemem.versions.diff import VersionDiff, diff
+from bakemem.versions.keep import kept
 from bakemem.versions.manifest import Manifest
 from bakemem.versions.store import VersionStore
 
@@ -12,6 +13,7 @@ __all__ = [
     "VersionStore",
     "check_adapter",
     "diff",
+    "kept",
     "placed",
     "read_bundle",
     "write_bundle",

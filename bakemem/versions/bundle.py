@@ -22,16 +22,13 @@ from typing import Any, BinaryIO, get_args
 
 from bakemem.errors import AdapterError, HomeCorruptError, InputError
 from bakemem.types import Report, Role
-from bakemem.versions.check import MAX_BYTES, MAX_CONFIG_BYTES, check_adapter
+from bakemem.versions.check import MAX_BYTES, check_adapter
 from bakemem.versions.manifest import Manifest, manifest_of
 from bakemem.versions.probes import probes_of
 from bakemem.versions.store import ADAPTER_FILES, MANIFEST_FILE, PROBES_FILE, fsync_folder
 
 MEMORIES_FILE = "memories.jsonl"
-LIMITS: Mapping[str, int] = {
-    "adapter_config.json": MAX_CONFIG_BYTES, "adapter_model.safetensors": MAX_BYTES, MANIFEST_FILE: 4 << 20,
-    PROBES_FILE: 16 << 20, MEMORIES_FILE: 64 << 20,
-}  # fmt: skip
+LIMITS: Mapping[str, int] = {**MAX_BYTES, MEMORIES_FILE: 64 << 20}
 """The files of a bundle, each with the most bytes that it may have; all but the probes must be there."""
 
 _PIECE = 1 << 20

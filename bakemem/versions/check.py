@@ -6,8 +6,8 @@ Knows file formats and PEFT's configuration keys; loads no model and runs nothin
 from __future__ import annotations
 
 import hashlib
-import json
 import re
+import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,26 +16,33 @@ from safetensors import SafetensorError, safe_open
 
 from bakemem.errors import AdapterError, HomeCorruptError
 from bakemem.versions.finite import first_not_finite
-from bakemem.versions.manifest import manifest_of
+from bakemem.versions.manifest import Manifest, manifest_of
+from bakemem.versions.plain_json import plain_json
 from bakemem.versions.store import ADAPTER_FILES, MANIFEST_FILE, PROBES_FILE
 
 MAX_RANK = 256
 MAX_ALPHA = 4_096
-MAX_BYTES = 4 << 30
-MAX_CONFIG_BYTES = 1 << 16
+MAX_BYTES = {
+    "adapter_model.safetensors": 4 << 30, "adapter_config.json": 1 << 16, PROBES_FILE: 1 << 28, MANIFEST_FILE: 1 << 26,
+}  # fmt: skip
+"""How long each file of an adapter may be; a file that is not named here is no part of one."""
 
-_TENSOR = re.compile(r"(?P<module>[A-Za-z0-9_.]+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
-_MODULE = re.compile(r"[A-Za-z0-9_.]{1,200}")
+_NAME = r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*"
+_TENSOR = re.compile(rf"(?P<module>{_NAME})\.lora_(?P<side>[AB])(?:\.default)?\.weight")
+_MODULE = re.compile(_NAME)
 _DTYPES = ("F32", "BF16", "F16")
 
 
 def check_adapter(
-    folder: Path, *, expected_shapes: Mapping[str, tuple[int, ...]] | None = None, base_fingerprint: str | None = None
-) -> None:
+    folder: Path, *, expected_shapes: Mapping[str, tuple[int, ...]] | None = None, base_fingerprint: str | None = None,
+    base_name: str = "that is loaded", dtype: str | None = None, version_id: str | None = None,
+) -> None:  # fmt: skip
     """Raises AdapterError, with what is wrong, unless the adapter in `folder` is plain, whole, finite and fits.
 
-    `expected_shapes` (tensor name to shape) must be met exactly when given. The manifest's hashes and base are
-    checked when there is a manifest; a fresh bake has none yet.
+    `expected_shapes` (tensor name to shape) must be met exactly when given. The manifest's hashes are checked when
+    there is a manifest, and with them the base it was baked on (`base_fingerprint`; `base_name` is for the message) and
+    the number type of that base (`dtype`, such as `bfloat16`). A fresh bake has no manifest yet; with `version_id`,
+    which is the version's id in the journal, there must be one, and it must be that version's.
     """
     _check_files(folder)
     rank, targets = _check_config(folder / "adapter_config.json")
@@ -43,23 +50,39 @@ def check_adapter(
     if expected_shapes is not None:
         _check_shapes(folder, shapes, expected_shapes)
     if (folder / MANIFEST_FILE).exists():
-        _check_manifest(folder, base_fingerprint)
+        manifest = _check_manifest(folder)
+        if version_id not in (None, manifest.id):
+            raise AdapterError(
+                f"{folder} holds version {manifest.name} with the id {manifest.id}, not {version_id}, which the "
+                "journal names: put the folder back from a backup, or roll back to another version."
+            )
+        _check_base(manifest, base_fingerprint, base_name, dtype)
+    elif version_id is not None:
+        raise AdapterError(
+            f"{folder} has no {MANIFEST_FILE}: nothing vouches for its weights. Put the folder back from a backup, or "
+            "roll back to another version."
+        )
 
 
 def _check_files(folder: Path) -> None:
     if folder.is_symlink() or not folder.is_dir():
         raise AdapterError(f"{folder} is not a folder with an adapter.")
-    found = {entry.name: entry for entry in folder.iterdir()}
-    for name in ADAPTER_FILES:
-        if name not in found:
-            raise AdapterError(f"{folder} has no {name}: the adapter is incomplete. Bake again or use another version.")
-    for name, entry in found.items():
-        if name not in (*ADAPTER_FILES, PROBES_FILE, MANIFEST_FILE):
-            raise AdapterError(f"{folder} holds {name!r}, which is no part of an adapter: remove it.")
-        if entry.is_symlink() or not entry.is_file():
-            raise AdapterError(f"{entry} is a link or no plain file: adapters are plain files only.")
-    if found["adapter_model.safetensors"].stat().st_size > MAX_BYTES:
-        raise AdapterError(f"The weights in {folder} are larger than {MAX_BYTES >> 30} GiB: this is no LoRA adapter.")
+    try:
+        found = {entry.name: entry for entry in folder.iterdir()}
+        for name in ADAPTER_FILES:
+            if name not in found:
+                raise AdapterError(
+                    f"{folder} has no {name}: the adapter is incomplete. Bake again or use another version."
+                )
+        for name, entry in found.items():
+            if name not in MAX_BYTES:
+                raise AdapterError(f"{folder} holds {name!r}, which is no part of an adapter: remove it.")
+            if entry.is_symlink() or not entry.is_file():
+                raise AdapterError(f"{entry} is a link or no plain file: adapters are plain files only.")
+            if entry.stat().st_size > MAX_BYTES[name]:
+                raise AdapterError(f"{entry} is larger than {MAX_BYTES[name]} bytes: this is no LoRA adapter.")
+    except OSError as error:
+        raise AdapterError(f"{folder} cannot be read ({error}): mend its permissions, or roll back.") from error
 
 
 def _is_rank(value: Any) -> bool:
@@ -75,8 +98,10 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_targets(value: Any) -> bool:
-    plain = isinstance(value, list) and 0 < len(value) <= 200
-    return plain and all(isinstance(name, str) and _MODULE.fullmatch(name) for name in value)
+    if not isinstance(value, list) or not 0 < len(value) <= 200:
+        return False
+    plain = all(isinstance(name, str) and len(name) <= 200 and _MODULE.fullmatch(name) for name in value)
+    return plain and len(set(value)) == len(value)
 
 
 def _is_share(value: Any) -> bool:
@@ -109,9 +134,7 @@ _CONFIG: dict[str, Callable[[Any], bool]] = {
 
 def _check_config(path: Path) -> tuple[int, list[str]]:
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise AdapterError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes: this is no adapter's configuration.")
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = plain_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise AdapterError(f"{path} cannot be read as JSON ({error}): bake again or use another version.") from error
     if not isinstance(config, dict):
@@ -120,7 +143,7 @@ def _check_config(path: Path) -> tuple[int, list[str]]:
         if key not in _CONFIG:
             raise AdapterError(f"{path} sets {key!r}, which is not on the list of known keys: the adapter is refused.")
         if not _CONFIG[key](value):
-            raise AdapterError(f"{path} sets {key} to {str(value)[:80]!r}, which is not allowed.")
+            raise AdapterError(f"{path} sets {key} to {reprlib.repr(value)}, which is not allowed.")
     for key in ("peft_type", "r", "lora_alpha", "target_modules"):
         if key not in config:
             raise AdapterError(f"{path} does not set {key}: it is not a LoRA adapter.")
@@ -141,18 +164,28 @@ def _check_tensors(path: Path, rank: int, targets: list[str]) -> dict[str, tuple
     sides: dict[str, set[str]] = {}
     for name, shape in shapes.items():
         match = _TENSOR.fullmatch(name)
-        if match is None or not any(("." + match["module"]).endswith("." + target) for target in targets):
+        if match is None or not any(_is_part(match["module"], target) for target in targets):
             raise AdapterError(f"{path} holds {name!r}, which is no LoRA weight of its target modules.")
         if len(shape) != 2 or 0 in shape or shape[0 if match["side"] == "A" else 1] != rank:
             raise AdapterError(f"{path}: {name} has shape {shape}, which does not fit rank {rank}.")
-        sides.setdefault(match["module"], set()).add(match["side"])
+        found = sides.setdefault(match["module"], set())
+        if match["side"] in found:
+            raise AdapterError(f"{path} holds lora_{match['side']} of {match['module']} twice.")
+        found.add(match["side"])
     lonely = next((module for module, found in sides.items() if len(found) != 2), None)
     if lonely is not None or not sides:
         raise AdapterError(f"{path} lacks {'all weights' if lonely is None else f'half of the pair of {lonely}'}.")
+    idle = next((t for t in targets if not any(_is_part(module, t) for module in sides)), None)
+    if idle is not None:
+        raise AdapterError(f"{path} has no weights for {idle}, which {path.with_name('adapter_config.json')} targets.")
     bad = first_not_finite(path)
     if bad is not None:
         raise AdapterError(f"{path}: {bad} holds NaN or infinite values. The bake diverged: bake again, or roll back.")
     return shapes
+
+
+def _is_part(module: str, target: str) -> bool:
+    return f".{module}".endswith(f".{target}")
 
 
 def _check_shapes(folder: Path, shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:
@@ -162,11 +195,13 @@ def _check_shapes(folder: Path, shapes: Mapping[str, tuple[int, ...]], expected:
             raise AdapterError(f"The adapter in {folder} does not fit this base: {name} is {has}, not {needs}.")
 
 
-def _check_manifest(folder: Path, base_fingerprint: str | None) -> None:
+def _check_manifest(folder: Path) -> Manifest:
     try:
         manifest = manifest_of((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
     except (HomeCorruptError, OSError, UnicodeDecodeError) as error:
         raise AdapterError(f"The manifest in {folder} cannot be trusted: {error}") from error
+    if strange := set(manifest.files) - set(MAX_BYTES):
+        raise AdapterError(f"The manifest in {folder} names {min(strange)!r}, which is no part of an adapter.")
     for name in {*ADAPTER_FILES, *manifest.files, *(entry.name for entry in folder.iterdir())} - {MANIFEST_FILE}:
         digest = None
         if (folder / name).is_file():
@@ -176,8 +211,19 @@ def _check_manifest(folder: Path, base_fingerprint: str | None) -> None:
             raise AdapterError(
                 f"{folder / name} is not the file that was baked (another hash): roll back, or bake again."
             )
-    if base_fingerprint is not None and manifest.base_fingerprint != base_fingerprint:
+    return manifest
+
+
+def _check_base(manifest: Manifest, fingerprint: str | None, name: str, dtype: str | None) -> None:
+    baked_on, number_type = manifest.settings.get("model", "unknown"), manifest.settings.get("dtype")
+    if fingerprint is not None and manifest.base_fingerprint != fingerprint:
         raise AdapterError(
-            f"Version {manifest.name} was baked on base {manifest.base_fingerprint}, but the base that is loaded is "
-            f"{base_fingerprint}: load the first one, or bake the memories on the second."
+            f"Version {manifest.name} was baked on the base {baked_on} (fingerprint {manifest.base_fingerprint}), "
+            f"but the base {name} has the fingerprint {fingerprint}: load the first one, or bake the memories "
+            "on the second."
+        )
+    if dtype is not None and number_type not in (None, dtype):
+        raise AdapterError(
+            f"Version {manifest.name} was baked on the base {baked_on} in {number_type}, but the base {name} is loaded "
+            f'in {dtype}, which answers otherwise: set dtype = "{number_type}", or bake the memories again.'
         )

@@ -16,6 +16,7 @@ from typing import Any
 
 from bakemem.errors import HomeCorruptError
 from bakemem.types import Adapter, Prompt, Report, Version
+from bakemem.versions.plain_json import plain_json
 
 FORMAT = 1
 
@@ -69,7 +70,7 @@ class Manifest:
 def manifest_of(text: str) -> Manifest:
     """The manifest in its JSON. Raises HomeCorruptError when it is damaged or was changed by hand."""
     try:
-        values = json.loads(text)
+        values = plain_json(text, finite=False)  # a bake that diverged has such scores
         known = {f.name for f in dataclasses.fields(Report)}
         scores = {k: v for k, v in values["report"].items() if k in known}
         report: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in scores.items()}
@@ -78,10 +79,10 @@ def manifest_of(text: str) -> Manifest:
             created=datetime.fromisoformat(values["created"]),
             prompt=Prompt(values["prompt"], tuple(values["memory_ids"])),
             base_fingerprint=values["base_fingerprint"], report=Report(**report), seed=values["seed"],
-            data_sha256=values["data_sha256"], settings=values["settings"], files=values["files"],
+            data_sha256=values["data_sha256"], settings=dict(values["settings"]), files=dict(values["files"]),
         )  # fmt: skip
         intact = manifest.id == values["id"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise HomeCorruptError(f"A version's manifest is damaged ({error!r}): roll back to another version.") from error
     if not intact:
         raise HomeCorruptError(

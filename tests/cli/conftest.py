@@ -16,6 +16,7 @@ from bakemem.cli import main
 from bakemem.memory import Journal, consolidate
 from bakemem.types import Draft, Kind, Memory, Provenance, Report, Turn
 from bakemem.versions import Manifest, VersionStore
+from tests.adapters import write_adapter
 
 Run = Callable[..., Result]
 
@@ -68,11 +69,7 @@ class Keeper:
             prompt=consolidate(self.journal.memories(["pending", "baked"])), base_fingerprint="base-1", report=report,
             seed=0, data_sha256="0" * 64, settings={"model": "starter", "rank": 16},
         )  # fmt: skip
-        source = self.home / "source"
-        source.mkdir(exist_ok=True)
-        for file in ("adapter_config.json", "adapter_model.safetensors"):
-            (source / file).write_bytes(b"{}")
-        manifest = self.store.stage(source, manifest)
+        manifest = self.store.stage(write_adapter(self.home / "source"), manifest)
         self.journal.commit_version(manifest.version(self.store.folder(name)), accepted=accepted)
         return name
 

@@ -39,7 +39,8 @@ def test_help_lists_the_commands_in_the_order_of_use() -> None:
     assert names == [
         *("chat", "remember", "observe", "memories", "bake", "log", "show", "diff", "rollback", "release", "recall"),
         *("why", "history", "edit", "forget", "erase", "receipts", "verify", "bisect", "blame", "quarantine"),
-        *("approve", "reject", "drop", "export", "import", "pack", "unpack", "copies", "reindex", "starter", "demo"),
+        *("approve", "reject", "drop", "export", "import", "pack", "unpack", "copies", "reindex", "gc", "check"),
+        *("starter", "demo"),
     ]
 
 
@@ -58,7 +59,9 @@ def test_version_is_the_packages() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("log",), ("show", "v1"), ("diff", "base", "v1"), ("memories",)], ids=lambda a: a[0]
+    "arguments",
+    [("log",), ("show", "v1"), ("diff", "base", "v1"), ("memories",), ("gc",), ("check",)],
+    ids=lambda a: a[0],
 )
 def test_reading_loads_no_model_library(baked: Any, arguments: tuple[str, ...]) -> None:
     """A log must not wait for torch."""
@@ -71,7 +74,7 @@ def test_reading_loads_no_model_library(baked: Any, arguments: tuple[str, ...]) 
         [sys.executable, "-c", code, *arguments, "--home", str(baked.home)],
         capture_output=True, encoding="utf-8", check=True,
     )  # fmt: skip
-    assert DOG in run.stdout or arguments[0] == "log"
+    assert DOG in run.stdout or arguments[0] in ("log", "gc", "check")
     assert "bakemem" in run.stderr.split()
     assert not HEAVY.intersection(run.stderr.split())
 

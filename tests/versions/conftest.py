@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from bakemem.types import Prompt, Report
 from bakemem.versions import Manifest
-
-CONFIG = {
-    "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"],
-    "bias": "none", "lora_dropout": 0.0, "inference_mode": True, "rank_pattern": {}, "alpha_pattern": {},
-    "auto_mapping": None, "base_model_name_or_path": "starter", "megatron_core": "megatron.core",
-    "init_lora_weights": True,
-}  # fmt: skip
-SHAPES = {
-    "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": (2, 8),
-    "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight": (8, 2),
-}
+from tests.adapters import CONFIG, SHAPES, write_adapter, write_weights
 
 
 @pytest.fixture
@@ -37,31 +25,16 @@ def config() -> dict[str, object]:
     return dict(CONFIG)
 
 
-@pytest.fixture
-def write_weights() -> Callable[..., None]:
+@pytest.fixture(name="write_weights")
+def weights_writer() -> Callable[..., None]:
     """Writes a safetensors file of the given shapes; `bits` are the bits of every number."""
-
-    def write(path: Path, shapes: dict[str, tuple[int, ...]], dtype: str = "BF16", bits: int = 0x3F80) -> None:
-        kind = np.dtype({"F32": "<u4", "I32": "<u4", "F64": "<u8"}.get(dtype, "<u2"))
-        header, data = {}, b""
-        for name, shape in shapes.items():
-            numbers = np.full(shape, bits, dtype=kind).tobytes()
-            header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(numbers)]}
-            data += numbers
-        text = json.dumps(header, separators=(",", ":")).encode()
-        path.write_bytes(len(text).to_bytes(8, "little") + text + data)
-
-    return write
+    return write_weights
 
 
 @pytest.fixture
-def adapter(tmp_path: Path, write_weights: Callable[..., None]) -> Path:
-    """A folder as a bake leaves it, with a file that is no part of the adapter."""
-    folder = tmp_path / "baked"
-    folder.mkdir()
-    write_weights(folder / "adapter_model.safetensors", SHAPES)
-    (folder / "adapter_config.json").write_text(json.dumps(CONFIG))
-    return folder
+def adapter(tmp_path: Path) -> Path:
+    """A folder as a bake leaves it."""
+    return write_adapter(tmp_path / "baked")
 
 
 @pytest.fixture
