@@ -1,7 +1,8 @@
 """The main cycle, on one screen: consolidate → stimulate → rollout → bake → gate → commit → swap.
 
 Nothing outside changes before the journal's one transaction in `_commit`: an error or Ctrl-C anywhere leaves the old
-version live and every memory pending. Knows the stages by their public names only.
+version live and every memory pending, and the next call goes on with the bake that was stopped. Knows the stages by
+their public names only.
 """
 
 from __future__ import annotations
@@ -39,11 +40,12 @@ def run_cycle(
     baked = bake(
         base.model, base.template, memories, shards(memories, base.template.count, base.shard_tokens(config)),
         settings_of(config, base, memories), start=start, fresh=fresh if start else None,
-        lock=base.lock, progress=progress,
+        lock=base.lock, progress=progress, checkpoint=store.scratch(), fingerprint=base.fingerprint,
     )  # fmt: skip
     version = _commit(journal, store, serving, config, baked, prompt, live)
     if version.report.accepted:
         serving.swap(version.id)
+    store.destroy_scratch()
     return version
 
 
