@@ -6,6 +6,7 @@ Knows no command. Heavy libraries are imported when a memory is opened, never be
 from __future__ import annotations
 
 import functools
+import gc
 import math
 import os
 import signal
@@ -92,6 +93,7 @@ class Command(click.Command):
         except BakememError as error:
             _fail(ctx, type(error).__name__, one_line(str(error)), FAILED)
         except (KeyboardInterrupt, Terminated) as stop:
+            gc.freeze()  # or Python walks once more over all that torch made, for a second or two, before it ends
             click.echo(err=True)
             message = f"Stopped. Nothing was lost: {_what_is_live(ctx)}."
             _fail(ctx, *(("Terminated", message, TERMINATED) if isinstance(stop, Terminated)
