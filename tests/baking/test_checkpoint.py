@@ -168,7 +168,7 @@ def test_a_stop_within_a_step_falls_back_to_the_end_of_one_before(
     oven: Oven, whole: Baked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: type, name: str,
     left: int,
 ) -> None:  # fmt: skip
-    """Before the optimizer's step the last one is saved; where the weights may be half changed, an earlier one stays."""
+    """Before the optimizer's step the last one is saved; while weights may be half changed, an earlier one stays."""
     real, calls = getattr(owner, name), 0
 
     def stop(*given: Any, **options: Any) -> Any:
