@@ -206,11 +206,11 @@ def test_a_stopped_bake_begins_anew_when_something_was_told_meanwhile(memory: Ag
 
 
 def test_forgetting_destroys_what_a_bake_has_left(memory: AgentMemory, tmp_path: Path) -> None:
-    """Its questions and answers go first: even a forget that then fails leaves nothing of them."""
+    """Its questions and answers are overwritten, and the folder is gone."""
     with pytest.raises(KeyboardInterrupt):
         memory.bake(progress=Stop(5))
     [kept] = (tmp_path / "versions").glob(".bake/*.json")
-    assert "Bosuk" in kept.read_text()
+    assert memory.memories()[0].id in kept.read_text()
     os.link(kept, tmp_path / "block")  # what stays readable where only the name is removed
     memory.forget([memory.memories()[0].id])
     assert list((tmp_path / "versions").iterdir()) == []

@@ -83,8 +83,7 @@ class Checkpoint:
         if name in self._values:
             return read(self._values[name])
         made = make()
-        self._values[name] = json.loads(json.dumps(made, default=asdict))
-        self._write()
+        self._write({name: json.loads(json.dumps(made, default=asdict))})
         return made
 
     def resume(self) -> TrainingState | None:
@@ -102,21 +101,22 @@ class Checkpoint:
         started = time.monotonic()
         content = save({name: tensor.contiguous().cpu() for name, tensor in state.tensors.items()})
         file = {"file": f"step-{state.step}.safetensors", "sha256": hashlib.sha256(content).hexdigest()}
-        self._values["training"] = {"step": state.step, "kl": state.kl, "packer": state.packer, **file}
-        self._write(file["file"], content)
+        training = {"step": state.step, "kl": state.kl, "packer": state.packer, **file}
+        self._write({"training": training}, file["file"], content)
         if before:
             self._remove(before["file"])
         self._saved = time.monotonic()
         self._pause = max(EVERY, (self._saved - started) / SHARE)
 
-    def _write(self, name: str = "", content: bytes = b"") -> None:
+    def _write(self, new: Mapping[str, Any], name: str = "", content: bytes = b"") -> None:
         if self._folder is None:
             return
-        self._values |= {"key": self._key, "seconds": self.seconds}
+        values = {**self._values, "key": self._key, "seconds": self.seconds, **new}
         try:
             if name:
                 write_whole(self._folder / name, content)
-            write_whole(self._folder / CHECKPOINT_FILE, _sealed(self._values))
+            write_whole(self._folder / CHECKPOINT_FILE, _sealed(values))
+            self._values = values  # not before: a save that Ctrl-C hits is done again
         except OSError as error:
             # Also where what is baked was forgotten meanwhile: then the folder is gone, and nothing may come back.
             _LOG.warning("The bake is not saved any more (%s): if it is stopped, it begins anew.", error)

@@ -299,6 +299,35 @@ def test_a_full_disk_keeps_the_checkpoint_before_and_does_not_stop_the_bake(
     assert names(tmp_path) == [CHECKPOINT_FILE, "step-1.safetensors"]
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_save_that_is_stopped_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+    """Ctrl-C while tensors or JSON are written leaves the earlier step whole, and the last word is the later one."""
+    first = TrainingState(1, 0.5, {}, {"parameter/a": torch.ones(3)})
+    checkpoint, second = Checkpoint(tmp_path, "key"), replace(first, step=2)
+    checkpoint.save(first)
+    real, calls = os.replace, 0
+
+    def stop(*given: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == n:
+            raise KeyboardInterrupt
+        real(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", stop)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.save(second)
+    left = Checkpoint(shutil.copytree(tmp_path, tmp_path.with_name(f"{tmp_path.name}-killed")), "key").resume()
+    assert left is not None
+    assert left.step == 1
+    checkpoint.save(second)
+    found = Checkpoint(tmp_path, "key").resume()
+    assert found is not None
+    assert found.step == 2
+    assert names(tmp_path) == [CHECKPOINT_FILE, "step-2.safetensors"]
+
+
 def test_what_was_destroyed_during_a_bake_does_not_come_back(oven: Oven, tmp_path: Path) -> None:
     """The folder is removed (a memory was forgotten): the bake runs on, and writes nothing of it down again."""
     folder = tmp_path / "inner"
