@@ -47,8 +47,8 @@ class AgentMemory(Versioned):
     def bake(self, *, from_base: bool = False, progress: StageProgress | None = None) -> Version:
         """Bake what is pending, with what is baked, into a new version; it serves at once if the gate accepts it.
 
-        What was observed before is read first. If versions learned what was forgotten since, the gate asks for that
-        too, and they are destroyed when it accepts.
+        What was observed before is read first. A bake that was stopped goes on where it was, if nothing has changed. If
+        versions learned what was forgotten since, the gate asks for that too, and they are destroyed when it accepts.
         Raises BakeError when nothing is new or a bake is running; whatever is raised, the old version stays live.
         """
         with self._one_change():
@@ -254,6 +254,7 @@ class AgentMemory(Versioned):
         self, memory_ids: Sequence[str] = (), *, conversation: str | None = None, source: str | None = None,
         everything: bool = False, heard: Observed | None = None,
     ) -> list[Memory]:  # fmt: skip
+        self._store.destroy_scratch()  # before the journal forgets: an unfinished bake holds its text
         try:
             return super()._forget(memory_ids, conversation=conversation, source=source, everything=everything,
                                    heard=heard)  # fmt: skip

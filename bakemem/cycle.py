@@ -1,7 +1,8 @@
 """The main cycle, on one screen: consolidate → stimulate → rollout → bake → gate → commit → swap.
 
 Nothing outside changes before the journal's one transaction in `_commit`: an error or Ctrl-C anywhere leaves the old
-version live and every memory pending. Knows the stages by their public names only.
+version live and every memory pending, and the next call goes on with the bake that was stopped. Knows the stages by
+their public names only.
 """
 
 from __future__ import annotations
@@ -40,11 +41,12 @@ def run_cycle(
     baked = bake(
         base.model, base.template, memories, shards(memories, base.template.count, base.shard_tokens(config)),
         settings_of(config, base, memories), start=start, fresh=fresh if start else None,
-        secrets=secrets, lock=base.lock, progress=progress,
+        secrets=secrets, lock=base.lock, progress=progress, checkpoint=store.scratch(), fingerprint=base.fingerprint,
     )  # fmt: skip
     version = _commit(journal, store, serving, config, baked, prompt, live)
     if version.report.accepted:
         serving.swap(version.id)
+    store.destroy_scratch()
     return version, baked.leaks
 
 
@@ -81,7 +83,10 @@ def _commit(
     manifest = Manifest(
         name=name, namespace=journal.namespace, parent=parent, created=datetime.now(UTC), prompt=prompt,
         base_fingerprint=serving.base.fingerprint, report=baked.report, seed=config.seed,
-        data_sha256=baked.data_sha256, settings={"model": config.model, "rank": config.rank, "alpha": config.alpha},
+        data_sha256=baked.data_sha256, settings={
+            "model": config.model, "rank": config.rank, "alpha": config.alpha,
+            "dtype": str(serving.base.model.dtype).removeprefix("torch."),
+        },
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         baked.save(Path(scratch))

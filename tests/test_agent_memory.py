@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -101,13 +102,14 @@ def test_what_was_baked_serves_after_a_restart(memory: AgentMemory, open_memory:
     assert [again.chat(q) for q in asked] == before
 
 
-def test_a_refused_bake_is_kept_as_rejected_and_changes_nothing(open_memory: OpenMemory) -> None:
+def test_a_refused_bake_is_kept_as_rejected_and_changes_nothing(open_memory: OpenMemory, tmp_path: Path) -> None:
     """Its memories stay in the prompt, it never serves, and its name is not used again."""
     memory = open_memory(min_agreement=1.0, min_abstention=1.0, max_drift=0.0, steps=1)
     memory.remember("The user's dog is called Bosuk.", key="user.dog")
     version = memory.bake()
     assert version.status == "rejected"
     assert version.report.reasons
+    assert [p.name for p in (tmp_path / "versions").iterdir()] == ["v1"]
     assert memory.live is None
     assert statuses(memory) == {"user.dog": "pending"}
     with pytest.raises(InputError, match="rejected"):
@@ -122,7 +124,7 @@ def test_a_refused_bake_is_kept_as_rejected_and_changes_nothing(open_memory: Ope
 def test_an_interrupted_bake_leaves_everything_as_it_was(
     memory: AgentMemory, tiny_base: Base, tmp_path: Path, stage: str, error: type[BaseException]
 ) -> None:
-    """Ctrl-C or an error at any stage: the old version is live, memories are pending, no folder and no adapter stay."""
+    """Ctrl-C or an error at any stage: the old version is live, memories are pending, no version or adapter stays."""
     memory.bake()
     memory.remember("The user lives in Tarn.", key="user.town")
     reply = memory.chat("Question 1 about cats?")
@@ -135,10 +137,70 @@ def test_an_interrupted_bake_leaves_everything_as_it_was(
         memory.bake(progress=interrupt)
     assert memory.live == "v1"
     assert statuses(memory)["user.town"] == "pending"
-    assert sorted(p.name for p in (tmp_path / "versions").iterdir()) == ["v1"]
+    assert sorted(p.name for p in (tmp_path / "versions").iterdir()) == [".bake", "v1"]
     assert "candidate" not in tiny_base.model.peft_config
     assert memory.chat("Question 1 about cats?") == reply
     assert memory.bake().name == "v2"
+    assert sorted(p.name for p in (tmp_path / "versions").iterdir()) == ["v1", "v2"]
+
+
+class Stop:
+    """Stops a bake after a step, and counts the steps that it is told."""
+
+    def __init__(self, at: int) -> None:
+        self.steps: list[int] = []
+        self._at = at
+
+    def __call__(self, stage: str, done: int, total: int, kl: float | None) -> None:
+        """One word of progress."""
+        if stage == "bake":
+            self.steps.append(done)
+            if done == self._at:
+                raise KeyboardInterrupt
+
+
+def test_a_stopped_bake_goes_on_in_another_process(memory: AgentMemory, open_memory: OpenMemory) -> None:
+    """Closed and opened again, it starts at the step where it was; a cold bake of the same memories is the same one."""
+    with pytest.raises(KeyboardInterrupt):
+        memory.bake(progress=Stop(5))
+    memory.close()
+    again, stop = open_memory(), Stop(0)
+    assert again.bake(from_base=True, progress=stop).name == "v1"
+    assert stop.steps == list(range(5, 13))
+
+
+def test_a_stopped_bake_begins_anew_when_something_was_told_meanwhile(memory: AgentMemory) -> None:
+    """What is baked is always what is pending now."""
+    with pytest.raises(KeyboardInterrupt):
+        memory.bake(progress=Stop(5))
+    memory.remember("The user lives in Tarn.", key="user.town")
+    stop = Stop(0)
+    assert len(memory.bake(progress=stop).memory_ids) == 3
+    assert stop.steps[0] == 1
+
+
+def test_forgetting_destroys_what_a_bake_has_left(memory: AgentMemory, tmp_path: Path) -> None:
+    """Its questions and answers are overwritten, and the folder is gone."""
+    with pytest.raises(KeyboardInterrupt):
+        memory.bake(progress=Stop(5))
+    [kept] = (tmp_path / "versions").glob(".bake/*.json")
+    assert memory.memories()[0].id in kept.read_text()
+    os.link(kept, tmp_path / "block")  # what stays readable where only the name is removed
+    memory.forget([memory.memories()[0].id])
+    assert list((tmp_path / "versions").iterdir()) == []
+    assert set((tmp_path / "block").read_bytes()) == {0}
+
+
+def test_forgetting_during_a_bake_leaves_nothing_of_it(memory: AgentMemory, tmp_path: Path) -> None:
+    """The bake that runs cannot write what was forgotten down again, and is not committed."""
+
+    def forget(stage: str, done: int, total: int, kl: float | None) -> None:
+        if (stage, done) == ("bake", 3):
+            memory.forget([memory.memories()[0].id])
+
+    with pytest.raises(BakeError, match="was forgotten during the bake"):
+        memory.bake(progress=forget)
+    assert list((tmp_path / "versions").iterdir()) == []
 
 
 def test_a_failed_commit_leaves_the_old_version_live(memory: AgentMemory, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LAYERS = {
-    "base": {"config", "errors", "everyday", "names", "prompts", "template", "types"},
+    "base": {"config", "disk", "errors", "everyday", "names", "prompts", "template", "types"},
     "stages": {"baking", "memory", "serving", "starter", "versions"},
     "flow": {"agent_memory", "asking", "cycle", "erasure", "knowledge", "schedule", "upkeep", "versioned"},
     "wiring": {"opening"},

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from bakemem.agent_memory import AgentMemory
 from bakemem.baking.rollout import Taught
+from bakemem.serving import Base, wrap_base
 
 TINY: dict[str, Any] = {
     "vocab_size": 2048, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -33,3 +35,23 @@ LENIENT: dict[str, Any] = {"min_agreement": 0.0, "min_abstention": 0.0, "max_dri
 """Settings with which a random model's bake is short and accepted."""
 
 OpenMemory = Callable[..., AgentMemory]
+
+
+def byte_base() -> Base:
+    """A random Llama of two layers that reads bytes: nothing is loaded."""
+    vocabulary = {"<end>": 0, **{c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()), start=1)}}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.add_special_tokens(["<end>"])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(vocabulary), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, max_position_embeddings=1024, initializer_range=0.3,
+    )  # fmt: skip
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>")
+    wrapped.chat_template = (
+        "{% for m in messages %}{{ m['role'] + ':' + m['content'] + '<end>' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
+    )
+    return wrap_base("tiny", LlamaForCausalLM(config).eval().requires_grad_(False), wrapped)

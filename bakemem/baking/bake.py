@@ -8,16 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from bakemem.baking.checkpoint import Checkpoint, key_of, stimulus_of, trajectory_of
 from bakemem.baking.gate import ABOUT, Thresholds, Trained, judge
 from bakemem.baking.generate import generate
 from bakemem.baking.leak import leaking, leaks
@@ -28,7 +30,7 @@ from bakemem.baking.train import Recipe, mean_kl, train
 from bakemem.baking.weights import CANDIDATE, adapter, candidate_state, output_head, remove_candidate
 from bakemem.errors import BakeError
 from bakemem.template import ChatTemplate
-from bakemem.types import Leak, Memory, Probe, Prompt, Report, Secret, Stimulus, Turn
+from bakemem.types import Leak, Memory, Probe, Prompt, Report, Secret, Stimulus, Trajectory, Turn
 
 StageProgress = Callable[[str, int, int, float | None], None]
 """Called with the stage, how far it is, how far it goes, and in training the mean KL per answer token."""
@@ -72,19 +74,25 @@ def bake(
     model: PreTrainedModel, template: ChatTemplate, memories: Sequence[Memory], shards: Sequence[Prompt],
     settings: Settings, *, start: str | None = None, fresh: frozenset[str] | None = None,
     secrets: Sequence[Secret] = (), lock: AbstractContextManager[object] | None = None,
-    progress: StageProgress | None = None,
+    progress: StageProgress | None = None, checkpoint: Path | None = None, fingerprint: str = "",
 ) -> Baked:  # fmt: skip
     """Bake the prompts into a LoRA adapter of `model` and judge it; the model is left as it was.
 
     `shards` are prompts that the teacher reads one at a time and that hold all `memories` between them; `start` names
-    an attached adapter to go on from; `fresh` are the ids of new memories, the others are rehearsed; a candidate
-    that tells one of the `secrets` is refused. Raises BakeError when there is nothing to bake.
+    an attached adapter to go on from; `fresh` are the ids of new memories, the others are rehearsed; a candidate that
+    tells one of the `secrets` is refused. In the folder `checkpoint` the bake keeps how far it is, and goes on from
+    there when the same bake was stopped before, on a model of the same `fingerprint`; whoever calls removes the folder.
+    Raises BakeError when there is nothing to bake.
     """
     if not memories or not shards:
         raise BakeError("There is nothing to bake: no memory is pending or baked. Remember something first.")
     lock = lock or threading.RLock()
     tell = progress or (lambda stage, done, total, kl: None)
-    started, seed = time.monotonic(), settings.recipe.seed
+    seed = settings.recipe.seed
+    kept = Checkpoint(checkpoint, key_of(
+        [(m.id, m.kind, m.text) for m in memories], shards, settings, start, fresh and sorted(fresh), fingerprint,
+        template.text([Turn("user", "x"), Turn("assistant", "x"), Turn("user", "x")]),
+    ))  # fmt: skip
 
     def answer(conversations: Sequence[Sequence[Turn]], temperature: float) -> list[str]:
         with lock, adapter(model, None):
@@ -93,23 +101,27 @@ def bake(
                             progress=lambda n, total: tell("stimulate", n, total, None))  # fmt: skip
         return [template.decode(ids) for ids in made]
 
-    stimuli = stimulate(
+    stimuli = kept.once("stimuli", _stimuli_of, lambda: stimulate(
         memories, answer, fresh=fresh, per_memory=settings.per_memory, rehearsal_share=settings.rehearsal_share,
         shards=[shard.memory_ids for shard in shards], seed=seed,
-    )  # fmt: skip
+    ))  # fmt: skip
+    if kept.found("stimuli"):
+        n = len(stimuli.train) + len(stimuli.held_out)
+        tell("stimulate", n, n, None)
     try:
         with lock:
             head = output_head(model)
-        lesson = _teach(model, template, stimuli, shards, settings, lock, tell)
-        kl_before = mean_kl(model, template, lesson.held_out, head, adapter_name=start, lock=lock)
-        train(model, template, lesson.train, head, settings.recipe, start=start, lock=lock,
+        lesson = _teach(model, template, stimuli, shards, settings, lock, tell, kept)
+        kl_before = kept.once("kl_before", float, lambda: mean_kl(
+            model, template, lesson.held_out, head, adapter_name=start, lock=lock))  # fmt: skip
+        train(model, template, lesson.train, head, settings.recipe, start=start, lock=lock, checkpoint=kept,
               progress=lambda step, steps, kl: tell("bake", step, steps, kl))  # fmt: skip
         kl_after = mean_kl(model, template, lesson.held_out, head, adapter_name=CANDIDATE, lock=lock)
         questions = [t.trajectory.stimulus for t in lesson.held_out]
         student = answers(model, template, [s.turns for s in questions], adapter_name=CANDIDATE, lock=lock,
                           max_new_tokens=settings.max_new_tokens)  # fmt: skip
         tell("gate", len(student), len(student), None)
-        trained = Trained(kl_before, kl_after, settings.recipe.steps, time.monotonic() - started)
+        trained = Trained(kl_before, kl_after, settings.recipe.steps, kept.seconds)
         teacher = [t.trajectory.answer for t in lesson.held_out]
         report = judge(questions, teacher, student, trained, settings.thresholds, lesson.unteachable)
         probes = tuple(Probe(q.turns, q.kind, q.memory_ids, expected, given)
@@ -133,6 +145,14 @@ def bake(
     return Baked(tensors, adapter_config, report, _data_hash(lesson.train), probes, tuple(leaked))
 
 
+def _stimuli_of(values: Mapping[str, Any]) -> Stimuli:
+    return Stimuli(tuple(map(stimulus_of, values["train"])), tuple(map(stimulus_of, values["held_out"])))
+
+
+def _trajectories_of(values: Sequence[Mapping[str, Any]]) -> list[Trajectory]:
+    return [trajectory_of(value) for value in values]
+
+
 @dataclass(frozen=True, slots=True)
 class _Lesson:
     train: list[Taught]
@@ -142,7 +162,7 @@ class _Lesson:
 
 def _teach(
     model: PreTrainedModel, template: ChatTemplate, stimuli: Stimuli, shards: Sequence[Prompt], settings: Settings,
-    lock: AbstractContextManager[object], tell: StageProgress,
+    lock: AbstractContextManager[object], tell: StageProgress, kept: Checkpoint,
 ) -> _Lesson:  # fmt: skip
     """The teacher's answers and states: sampled for training, the likeliest for the gate."""
     taught: dict[str, list[Taught]] = {}
@@ -150,11 +170,16 @@ def _teach(
         ("train", stimuli.train, settings.rollout_temperature), ("held_out", stimuli.held_out, 0.0)
     ):  # fmt: skip
         prompts = [_shard_for(s, shards, i) for i, s in enumerate(part)]
-        trajectories = rollout(model, template, part, prompts, max_new_tokens=settings.max_new_tokens,
-                               temperature=temperature, seed=settings.recipe.seed, lock=lock,
-                               progress=lambda n, total: tell("rollout", n, total, None))  # fmt: skip
+        ask = partial(rollout, model, template, part, prompts, max_new_tokens=settings.max_new_tokens,
+                      temperature=temperature, seed=settings.recipe.seed, lock=lock,
+                      progress=lambda n, total: tell("rollout", n, total, None))  # fmt: skip
+        trajectories = kept.once(name, _trajectories_of, ask)
+        if kept.found(name):
+            tell("rollout", len(part), len(part), None)
         taught[name] = teach(model, template, trajectories, prompts, lock=lock)
-    return _Lesson(taught["train"], taught["held_out"], _unteachable(model, template, stimuli, shards, settings, lock))
+    unteachable = kept.once("unteachable", list[str],
+                            lambda: _unteachable(model, template, stimuli, shards, settings, lock))  # fmt: skip
+    return _Lesson(taught["train"], taught["held_out"], unteachable)
 
 
 def _shard_for(stimulus: Stimulus, shards: Sequence[Prompt], i: int) -> str:

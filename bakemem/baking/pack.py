@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,12 +88,28 @@ class Packer:
                  seed: int) -> None:  # fmt: skip
         self._template, self._max_turns, self._max_tokens = template, max_turns, max_tokens
         self._rng = random.Random(f"pack:{seed}")
-        self._groups: dict[str, list[Taught]] = {}
-        for item in taught:
+        # A trajectory is known by its place among all, which another process counts alike.
+        self._taught, self._places = list(taught), {id(item): i for i, item in enumerate(taught)}
+        self._groups: dict[str, list[int]] = {}
+        for i, item in enumerate(taught):
             first = item.trajectory.stimulus.turns[0]
-            self._groups.setdefault(first.content if first.role == "system" else "", []).append(item)
-        self._queues: dict[str, list[Taught]] = {caller: [] for caller in self._groups}
+            self._groups.setdefault(first.content if first.role == "system" else "", []).append(i)
+        self._queues: dict[str, list[int]] = {caller: [] for caller in self._groups}
         self._kl: dict[int, float] = {}
+
+    def state(self) -> dict[str, Any]:
+        """What decides the batches to come, as JSON values; whatever the packer does later does not change it."""
+        version, numbers, gauss = self._rng.getstate()
+        queues = {caller: list(queue) for caller, queue in self._queues.items()}
+        kl = [[i, value] for i, value in self._kl.items()]  # in this order: a sum of floats depends on it
+        return {"random": [version, list(numbers), gauss], "queues": queues, "kl": kl}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on as the packer of the same trajectories did whose `state` this was."""
+        version, numbers, gauss = state["random"]
+        self._rng.setstate((version, tuple(numbers), gauss))
+        self._queues = {caller: list(queue) for caller, queue in state["queues"].items()}
+        self._kl = dict(state["kl"])
 
     def batch(self, n_trajectories: int) -> list[Dialogue]:
         """Dialogues that hold about `n_trajectories` trajectories."""
@@ -109,7 +126,7 @@ class Packer:
         caller = self._rng.choices(list(self._groups), [len(g) for g in self._groups.values()])[0]
         drawn = [self._draw(caller) for _ in range(min(n_turns, len(self._groups[caller])))]
         # An answer that stands in the dialogue twice would teach copying.
-        once = list({id(item): item for item in drawn}.values())
+        once = [self._taught[i] for i in dict.fromkeys(drawn)]
         dialogue = pack(self._template, once, self._max_tokens)
         return stretched(dialogue, self._max_tokens, self._rng) if self._rng.random() < STRETCH else dialogue
 
@@ -117,13 +134,13 @@ class Packer:
         """Remember how well the student answered: `kl_N` are the divergences at all the dialogues' positions."""
         items = [item for dialogue in dialogues for item in dialogue.items]
         for item, kl in zip(items, kl_N.cpu().split([len(item.hidden_N_K_H) for item in items]), strict=True):
-            self._kl[id(item)] = float(kl.sum())
+            self._kl[self._places[id(item)]] = float(kl.sum())
 
-    def _draw(self, caller: str) -> Taught:
+    def _draw(self, caller: str) -> int:
         queue = self._queues[caller]
         while not queue:
             group = self._groups[caller]
             mean = sum(self._kl.values()) / max(1, len(self._kl))
-            kept = [t for t in group if self._rng.random() < max(SELDOM, self._kl.get(id(t), mean) / (mean or 1.0))]
+            kept = [i for i in group if self._rng.random() < max(SELDOM, self._kl.get(i, mean) / (mean or 1.0))]
             queue += self._rng.sample(kept, len(kept))
         return queue.pop()

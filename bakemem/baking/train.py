@@ -6,14 +6,15 @@ Knows no memories and no versions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from bakemem.baking.checkpoint import Checkpoint, TrainingState
 from bakemem.baking.divergence import Head, prompt_mark, state_gap, tiled_kl
 from bakemem.baking.pack import Dialogue, Packer, pack
 from bakemem.baking.rollout import Taught
@@ -28,6 +29,7 @@ B_RATE = 4.0
 """How many times faster LoRA's B, which starts at zero, learns than its A: the idea of LoRA+ (arXiv 2402.12354)."""
 BETAS = (0.9, 0.95)
 """AdamW's; its usual second one, 0.999, scales all of a short run by the large gradients of its beginning."""
+_PARAMETER = "parameter"  # beside the names of AdamW's own slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,44 +57,93 @@ def default_learning_rate(hidden_size: int) -> float:
 
 def train(
     model: PreTrainedModel, template: ChatTemplate, taught: Sequence[Taught], head: Head, recipe: Recipe, *,
-    start: str | None, lock: AbstractContextManager[object], progress: StepProgress | None = None,
+    start: str | None, lock: AbstractContextManager[object], checkpoint: Checkpoint | None = None,
+    progress: StepProgress | None = None,
 ) -> None:  # fmt: skip
     """Train a fresh LoRA named `candidate` on `model`, started from the attached adapter `start` if one is named.
 
-    The lock is held during a step and free between steps, so that the same model can serve meanwhile.
+    The lock is held during a step and free between steps, so that the same model can serve meanwhile. With a
+    `checkpoint` the training goes on from it, and is saved there from time to time, at its end and when it is stopped.
     """
+    checkpoint, progress = checkpoint or Checkpoint(), progress or (lambda step, steps, kl: None)
     with lock:
-        parameters = add_candidate(model, recipe.rank, recipe.alpha, recipe.seed, start)
-    rates = {"lora_A": recipe.learning_rate, "lora_B": B_RATE * recipe.learning_rate}
-    groups = [{"params": [p for n, p in parameters.items() if part in n], "lr": rate} for part, rate in rates.items()]
-    optimizer = torch.optim.AdamW(groups, betas=BETAS, weight_decay=0.0, fused=True)
-    warmup = max(1, recipe.steps // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1.0, (step + 1) / warmup) * (1 - step / recipe.steps)
-    )
+        learner = Learner(add_candidate(model, recipe.rank, recipe.alpha, recipe.seed, start), recipe)
     packer = Packer(template, taught, max_turns=recipe.max_dialogue_turns,
                     max_tokens=min(recipe.max_sequence_tokens, context_of(model)), seed=recipe.seed)  # fmt: skip
+    done, first = checkpoint.resume(), 0
+    if done is not None:
+        learner.restore(done.tensors)
+        packer.restore(done.packer)
+        first = done.step
+        progress(first, recipe.steps, done.kl)
     mark_K = _mark(model, template, taught, lock)
-    for step in range(recipe.steps):
-        dialogues = packer.batch(recipe.trajectories_per_step)
-        n_tokens = sum(len(d.positions) for d in dialogues)
-        total = 0.0
-        with lock, adapter(model, CANDIDATE):
-            for parameter in parameters.values():
-                parameter.requires_grad_(True)
-            for batch in micro_batches(dialogues):
-                student_N_K_H, teacher_N_K_H = _states(model, template, batch)
-                kl_N = tiled_kl(student_N_K_H[:, -1], teacher_N_K_H[:, -1], head)
-                gap_N = state_gap(student_N_K_H, teacher_N_K_H, mark_K)
-                ((kl_N + recipe.state_weight * gap_N).sum() / n_tokens).backward()
-                total += kl_N.sum().item() / n_tokens
-                packer.note(batch, kl_N.detach())
-            torch.nn.utils.clip_grad_norm_(list(parameters.values()), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-        schedule.step()
-        if progress:
-            progress(step + 1, recipe.steps, total)
+    try:
+        for step in range(first, recipe.steps):
+            dialogues = packer.batch(recipe.trajectories_per_step)
+            n_tokens = sum(len(d.positions) for d in dialogues)
+            total = 0.0
+            with lock, adapter(model, CANDIDATE):
+                learner.begin(step)
+                for batch in micro_batches(dialogues):
+                    student_N_K_H, teacher_N_K_H = _states(model, template, batch)
+                    kl_N = tiled_kl(student_N_K_H[:, -1], teacher_N_K_H[:, -1], head)
+                    gap_N = state_gap(student_N_K_H, teacher_N_K_H, mark_K)
+                    ((kl_N + recipe.state_weight * gap_N).sum() / n_tokens).backward()
+                    total += kl_N.sum().item() / n_tokens
+                    packer.note(batch, kl_N.detach())
+                done = None  # from here on the parameters are neither the old nor the new ones
+                learner.step()
+            done = TrainingState(step + 1, total, packer.state(), learner.tensors())
+            if checkpoint.due or done.step == recipe.steps:
+                checkpoint.save(done)
+            progress(done.step, recipe.steps, total)
+    except (KeyboardInterrupt, SystemExit):
+        if done is not None:
+            checkpoint.save(done)
+        raise
+
+
+class Learner:
+    """The candidate's parameters by name with their AdamW; its rates rise for a twentieth of the steps, then fall."""
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], recipe: Recipe) -> None:
+        self._parameters, self._steps = parameters, recipe.steps
+        self._rates = {"lora_A": recipe.learning_rate, "lora_B": B_RATE * recipe.learning_rate}
+        groups = [{"params": [p for n, p in parameters.items() if part in n], "lr": rate}
+                  for part, rate in self._rates.items()]  # fmt: skip
+        self._optimizer = torch.optim.AdamW(groups, betas=BETAS, weight_decay=0.0, fused=True)
+
+    def begin(self, step: int) -> None:
+        """Make ready for the gradients of a step, counted from 0."""
+        warmup = max(1, self._steps // 20)
+        share = min(1.0, (step + 1) / warmup) * (1 - step / self._steps)
+        for group, rate in zip(self._optimizer.param_groups, self._rates.values(), strict=True):
+            group["lr"] = rate * share
+        for parameter in self._parameters.values():
+            parameter.requires_grad_(True)
+
+    def step(self) -> None:
+        """Follow the gradients, whose norm is at most 1, and clear them."""
+        torch.nn.utils.clip_grad_norm_(list(self._parameters.values()), 1.0)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a step changes, by name: not copies, so the next step changes them."""
+        state = self._optimizer.state
+        moments = {f"{slot}/{n}": t for n, p in self._parameters.items() for slot, t in state[p].items()}
+        return {**{f"{_PARAMETER}/{n}": p.detach() for n, p in self._parameters.items()}, **moments}
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on as the learner of the same parameters did whose `tensors` these were."""
+        for name, tensor in tensors.items():
+            slot, _, of = name.partition("/")
+            parameter = self._parameters[of]
+            if slot == _PARAMETER:
+                parameter.copy_(tensor)
+            else:
+                self._optimizer.state[parameter][slot] = tensor.to(parameter.device, copy=True)
 
 
 def micro_batches(dialogues: Sequence[Dialogue]) -> list[list[Dialogue]]:

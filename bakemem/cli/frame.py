@@ -6,13 +6,17 @@ Knows no command. Heavy libraries are imported when a memory is opened, never be
 from __future__ import annotations
 
 import functools
+import gc
 import math
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     from bakemem.memory import Journal
 
 HOME = "./memory"
-FAILED, REFUSED, INTERRUPTED = 1, 3, 130
+FAILED, REFUSED, INTERRUPTED, TERMINATED = 1, 3, 130, 143
 MAX_INPUT = 16 << 20
 
 AnyFunction = Callable[..., Any]
@@ -74,18 +78,44 @@ class Place:
             yield memory
 
 
+class Terminated(SystemExit):
+    """A SIGTERM: no mere Ctrl-C, which a conversation outlives."""
+
+
 class Command(click.Command):
     """A command whose errors are one clear line, or one JSON object, and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command; exits with 1 for an error of ours and with 130 for Ctrl-C."""
+        """Runs the command; exits with 1 for an error of ours, with 130 for Ctrl-C and with 143 for SIGTERM."""
         try:
-            return super().invoke(ctx)
+            with _terminable():
+                return super().invoke(ctx)
         except BakememError as error:
             _fail(ctx, type(error).__name__, one_line(str(error)), FAILED)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Terminated) as stop:
+            gc.freeze()  # or Python walks once more over all that torch made, for a second or two, before it ends
             click.echo(err=True)
-            _fail(ctx, "Interrupted", f"Stopped. Nothing was lost: {_what_is_live(ctx)}.", INTERRUPTED)
+            message = f"Stopped. Nothing was lost: {_what_is_live(ctx)}."
+            _fail(ctx, *(("Terminated", message, TERMINATED) if isinstance(stop, Terminated)
+                         else ("Interrupted", message, INTERRUPTED)))  # fmt: skip
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Inside, SIGTERM raises Terminated, as Ctrl-C raises KeyboardInterrupt; only the main thread gets signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # some send it twice, and the second would hit the tidying up
+        raise Terminated(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _fail(ctx: click.Context, kind: str, message: str, code: int) -> None:
@@ -102,12 +132,17 @@ def _what_is_live(ctx: click.Context) -> str:
     if home is None or namespace is None:
         return "no memory was touched"
     try:
+        from bakemem.versions import VersionStore
+
         with Place(Path(home), namespace, False).journal() as journal:
             live, n = journal.live(), len(journal.memories("pending"))
     except BakememError:
         return "no version was touched"
     waits = f"{count(n, 'memory')} {'waits' if n == 1 else 'wait'}"
-    return f"{live or 'base'} is live, and {waits} in the prompt"
+    said = f"{live or 'base'} is live, and {waits} in the prompt"
+    if ctx.command.name == "bake" and VersionStore(Path(home), namespace).unfinished():
+        said += "; `bakemem bake` goes on where it stopped"
+    return said
 
 
 def place(function: AnyFunction) -> AnyFunction:

@@ -20,12 +20,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, get_args
 
+from bakemem.disk import fsync_folder
 from bakemem.errors import AdapterError, HomeCorruptError, InputError
 from bakemem.types import Report, Role
 from bakemem.versions.check import MAX_BYTES, check_adapter
 from bakemem.versions.manifest import Manifest, manifest_of
 from bakemem.versions.probes import probes_of
-from bakemem.versions.store import ADAPTER_FILES, MANIFEST_FILE, PROBES_FILE, fsync_folder
+from bakemem.versions.store import ADAPTER_FILES, MANIFEST_FILE, PROBES_FILE
 
 MEMORIES_FILE = "memories.jsonl"
 LIMITS: Mapping[str, int] = {**MAX_BYTES, MEMORIES_FILE: 64 << 20}

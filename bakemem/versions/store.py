@@ -10,11 +10,11 @@ import dataclasses
 import hashlib
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
+from bakemem.disk import destroy, fsync_folder
 from bakemem.errors import AdapterError, HomeCorruptError, HomeError, InputError
 from bakemem.types import Probe
 from bakemem.versions.manifest import Manifest, manifest_of
@@ -26,6 +26,7 @@ MANIFEST_FILE = "manifest.json"
 
 _NAME = re.compile(r"v[1-9][0-9]*")
 _TEMPORARY = ".tmp-"
+_SCRATCH = ".bake"
 
 
 class VersionStore:
@@ -70,7 +71,7 @@ class VersionStore:
             fsync_folder(self._root.parent)
         except OSError as error:
             with contextlib.suppress(OSError):
-                _destroy(temporary)
+                destroy(temporary)
             raise self._failed(manifest.name, error) from error
         return complete
 
@@ -134,35 +135,49 @@ class VersionStore:
         except OSError as error:
             raise HomeError(f"Version {name} cannot be removed from {self._root} ({error}).") from error
 
+    def scratch(self) -> Path:
+        """The private folder of a bake that is not finished, made if it is missing; no sweep touches it.
+
+        It holds questions and answers in plain text. Raises HomeError.
+        """
+        folder = self._root / _SCRATCH
+        try:
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise HomeError(f"A bake has no room in {folder} ({error}): free space or mend permissions.") from error
+        return folder
+
+    def unfinished(self) -> bool:
+        """Whether a bake that was stopped has left something in `scratch` to go on from."""
+        folder = self._root / _SCRATCH
+        return folder.is_dir() and any(folder.iterdir())
+
+    def destroy_scratch(self) -> None:
+        """Overwrites and removes the scratch folder; none is no error. A bake that still runs cannot write there again.
+
+        Raises HomeError.
+        """
+        try:
+            self._remove(self._root / _SCRATCH)
+        except OSError as error:
+            raise HomeError(f"What a bake left in {self._root / _SCRATCH} cannot be removed ({error}).") from error
+
     def _remove(self, folder: Path) -> None:
         # Out of the way first: a half-removed folder must never bear a version's name.
         if folder.name.startswith(_TEMPORARY):
-            _destroy(folder)
+            destroy(folder)
         elif folder.exists():
             grave = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}removed-", dir=self._root))
             os.rename(folder, grave / folder.name)
             fsync_folder(self._root)
-            _destroy(grave)
+            destroy(grave)
 
     def _failed(self, name: str, error: OSError) -> HomeError:
         return HomeError(
             f"Version {name} could not be written to {self._root} ({error}): free space or mend permissions and bake "
             "again. The live version has not changed."
         )
-
-
-def _destroy(folder: Path) -> None:
-    """Overwrites all plain files in a folder, then removes it."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.is_symlink():
-            with path.open("r+b") as writer:
-                left = path.stat().st_size
-                while left > 0:
-                    left -= writer.write(bytes(min(left, 1 << 20)))
-                writer.flush()
-                os.fsync(writer.fileno())
-    shutil.rmtree(folder)
-    fsync_folder(folder.parent)
 
 
 def _copy(source: Path, target: Path) -> str:
@@ -182,14 +197,3 @@ def _write(target: Path, content: bytes) -> None:
         writer.write(content)
         writer.flush()
         os.fsync(writer.fileno())
-
-
-def fsync_folder(folder: Path) -> None:
-    """Brings what was made, renamed or removed in a folder to the disk itself."""
-    if os.name == "nt":  # Windows cannot sync a folder
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

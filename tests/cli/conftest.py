@@ -95,28 +95,9 @@ def baked(keeper: Keeper) -> Keeper:
 @pytest.fixture(scope="session")
 def tiny_base() -> Any:
     """A random Llama of two layers that reads bytes."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from tests.tiny import byte_base
 
-    from bakemem.serving import wrap_base
-
-    vocabulary = {"<end>": 0, **{c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()), start=1)}}
-    tokenizer = Tokenizer(models.BPE(vocabulary, []))
-    tokenizer.add_special_tokens(["<end>"])
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(vocabulary), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, max_position_embeddings=1024, initializer_range=0.3,
-    )  # fmt: skip
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>")
-    wrapped.chat_template = (
-        "{% for m in messages %}{{ m['role'] + ':' + m['content'] + '<end>' }}{% endfor %}"
-        "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
-    )
-    return wrap_base("tiny", LlamaForCausalLM(config).eval().requires_grad_(False), wrapped)
+    return byte_base()
 
 
 class ModelRoom:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -177,3 +178,16 @@ def test_python_dash_m_is_the_command(home: Path) -> None:
     from bakemem.cli import main
 
     assert bakemem.__main__.main is main
+
+
+def test_a_conversation_does_not_outlive_a_sigterm(run: Run, replies: Replies, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C only stops what goes on; SIGTERM ends the command wherever it waits."""
+
+    def read(prompt: str) -> str:
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("the signal was swallowed")
+
+    monkeypatch.setattr("builtins.input", read)
+    result = run("chat")
+    assert result.exit_code == 143
+    assert "Nothing was lost" in result.stderr

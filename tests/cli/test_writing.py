@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -169,19 +171,54 @@ def test_a_refused_bake_exits_with_three(run: Run, baked: Any, model: Any, monke
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_ctrl_c_says_that_nothing_is_lost(
-    run: Run, baked: Any, model: Any, monkeypatch: pytest.MonkeyPatch, as_json: bool
-) -> None:
-    """The exit code is 130, and the journal is asked which version is live."""
+@pytest.mark.parametrize(("number", "code", "kind"), [
+    (signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated"),
+])  # fmt: skip
+def test_a_signal_says_that_nothing_is_lost(
+    run: Run, baked: Any, model: Any, monkeypatch: pytest.MonkeyPatch, as_json: bool, number: signal.Signals,
+    code: int, kind: str,
+) -> None:  # fmt: skip
+    """Ctrl-C and SIGTERM have their exit codes, the journal is asked which version is live, and handlers come back."""
 
     def interrupted(self: AgentMemory, **options: object) -> Any:
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
+    handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(AgentMemory, "bake", interrupted)
     result = run("bake", *["--json"] * as_json)
-    assert result.exit_code == 130
+    assert result.exit_code == code
     message = json.loads(result.stdout)["error"]["message"] if as_json else result.stderr
-    assert "Nothing was lost: v2 is live, and 1 memory waits in the prompt." in message
+    assert message.strip().endswith("Nothing was lost: v2 is live, and 1 memory waits in the prompt.")
+    if as_json:
+        assert json.loads(result.stdout)["error"]["type"] == kind
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
+
+
+def test_a_second_sigterm_does_not_hit_the_tidying_up(
+    run: Run, baked: Any, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some send it twice: what follows the first one is done to its end."""
+    tidied = []
+
+    def interrupted(self: AgentMemory, **options: object) -> Any:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            tidied.append(True)
+
+    monkeypatch.setattr(AgentMemory, "bake", interrupted)
+    assert run("bake").exit_code == 143
+    assert tidied
+
+
+def test_a_command_in_another_thread_leaves_signals_alone(run: Run, baked: Any) -> None:
+    """Python lets only the main thread set a handler: a command runs without one elsewhere."""
+    results: list[Result] = []
+    thread = threading.Thread(target=lambda: results.append(run("rollback", "v1")))
+    thread.start()
+    thread.join()
+    assert results[0].exit_code == 0
 
 
 def test_bars_add_up_what_is_counted_in_rounds() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bakemem.errors import AdapterError, HomeCorruptError, InputError
+from bakemem.errors import AdapterError, HomeCorruptError, HomeError, InputError
 from bakemem.versions import Manifest, VersionStore, check_adapter
 
 MakeManifest = Callable[..., Manifest]
@@ -150,3 +150,41 @@ def test_a_changed_manifest_is_noticed(
     path.write_text(spoil(path.read_text()))
     with pytest.raises(HomeCorruptError):
         store.manifest("v1")
+
+
+@pytest.mark.parametrize("namespace", ["default", "A user"])
+def test_the_scratch_folder_is_private_and_outlives_a_sweep(tmp_path: Path, namespace: str) -> None:
+    """Only its owner can read it, each namespace has its own, and it is no orphan."""
+    store = VersionStore(tmp_path, namespace)
+    assert not store.unfinished()
+    folder = store.scratch()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert not store.unfinished()
+    (folder / "checkpoint.json").write_text("{}")
+    assert store.sweep([]) == []
+    assert store.scratch() == folder
+    assert store.unfinished()
+    other = VersionStore(tmp_path, "another")
+    other.destroy_scratch()  # there is none
+    assert not other.unfinished()
+    assert (folder / "checkpoint.json").exists()
+
+
+def test_the_scratch_folder_is_overwritten_before_it_is_removed(tmp_path: Path) -> None:
+    """Whoever still holds the file reads zeros, and nothing is left in the store."""
+    store = VersionStore(tmp_path)
+    (store.scratch() / "inner").mkdir()
+    for name in ("checkpoint.json", "inner/more"):
+        (store.scratch() / name).write_text("The user's dog is called Bosuk.")
+    with (store.scratch() / "checkpoint.json").open("rb") as held:
+        store.destroy_scratch()
+        assert held.read() == bytes(31)
+    assert list((tmp_path / "versions").iterdir()) == []
+
+
+def test_a_scratch_folder_without_room_is_a_home_error(tmp_path: Path) -> None:
+    """A file in its place cannot be used, and the message says where."""
+    (tmp_path / "versions").mkdir()
+    (tmp_path / "versions" / ".bake").write_text("")
+    with pytest.raises(HomeError, match="no room in .*bake"):
+        VersionStore(tmp_path).scratch()
