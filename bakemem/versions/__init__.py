@@ -1,8 +1,9 @@
 """Adapters as immutable artefacts: stored whole or not at all, checked before use, compared."""
 
+from bakemem.versions.change import LayerChange
 from bakemem.versions.check import check_adapter
-from bakemem.versions.diff import VersionDiff, diff
+from bakemem.versions.diff import AnswerChange, VersionDiff, diff
 from bakemem.versions.manifest import Manifest
 from bakemem.versions.store import VersionStore
 
-__all__ = ["Manifest", "VersionDiff", "VersionStore", "check_adapter", "diff"]
+__all__ = ["AnswerChange", "LayerChange", "Manifest", "VersionDiff", "VersionStore", "check_adapter", "diff"]
