@@ -12,10 +12,12 @@ import click
 
 from bakemem import __version__
 from bakemem.cli.carry import export, load, reindex
+from bakemem.cli.compare import diff
 from bakemem.cli.curate import approve, drop, edit, forget, past, quarantine, reject, why
 from bakemem.cli.gather import memories, observe, recall, release, remember
-from bakemem.cli.history import diff, log, rollback, show
+from bakemem.cli.history import log, rollback, show
 from bakemem.cli.oven import bake
+from bakemem.cli.pointers import reflog, tag
 from bakemem.cli.talk import chat
 from bakemem.cli.trying import demo, starter
 
@@ -72,7 +74,7 @@ def _print_anything() -> None:
 
 
 for _command in (
-    chat, remember, observe, memories, bake, log, show, diff, rollback, release, recall, why, past, edit, forget,
-    quarantine, approve, reject, drop, export, load, reindex, starter, demo,
+    chat, remember, observe, memories, bake, log, show, diff, rollback, reflog, tag, release, recall, why, past, edit,
+    forget, quarantine, approve, reject, drop, export, load, reindex, starter, demo,
 ):  # fmt: skip
     main.add_command(_command)

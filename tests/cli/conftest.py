@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,10 @@ class Keeper:
         key = key or f"key{len(self.journal.memories())}"
         return self.journal.add(Draft(kind, key, text), Provenance(turn=text))
 
-    def bake(self, accepted: bool = True, unteachable: tuple[str, ...] = ()) -> str:
-        """Commits a version of all that is pending or baked; its name."""
+    def bake(
+        self, accepted: bool = True, unteachable: tuple[str, ...] = (), files: Mapping[str, bytes] | None = None
+    ) -> str:
+        """Commits a version of all that is pending or baked, with these files or empty ones; its name."""
         name, live = self.journal.next_version_name(), self.journal.live()
         reasons = () if accepted else ("agreement with the prompted model is 50%, below 90%",)
         report = Report(4.0, 0.05, 0.98 if accepted else 0.5, 0.97, 1.0, 0.01, 60, 14.5, accepted, reasons, unteachable)
@@ -70,8 +72,9 @@ class Keeper:
         )  # fmt: skip
         source = self.home / "source"
         source.mkdir(exist_ok=True)
-        for file in ("adapter_config.json", "adapter_model.safetensors"):
-            (source / file).write_bytes(b"{}")
+        empty = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"{}"}
+        for file, content in {**empty, "probes.json": b"[]", **(files or {})}.items():
+            (source / file).write_bytes(content)
         manifest = self.store.stage(source, manifest)
         self.journal.commit_version(manifest.version(self.store.folder(name)), accepted=accepted)
         return name
