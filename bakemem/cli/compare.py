@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from bakemem.versions import AnswerChange, LayerChange, VersionDiff
 
 MOST_ANSWERS, MOST_LAYERS = 10, 5
+LEAST_MOVE = 5e-4  # of a score: less is not seen in what is printed
+ROUNDING = 1e-12  # of a layer's update: a smaller change is none
 
 
 @click.command(cls=Command)
@@ -57,7 +59,8 @@ def print_diff(changes: VersionDiff) -> None:
     click.echo(f"{changes.old or 'base'} → {changes.new or 'base'}")
     _print_memories(changes)
     for name, delta in changes.scores.items():
-        click.echo(f"  {name:10}  {_delta(name, delta)}")
+        if abs(delta) >= LEAST_MOVE:
+            click.echo(f"  {name:10}  {_delta(name, delta)}")
     _print_answers(changes.answers)
     _print_layers(changes.layers)
     for problem in changes.problems:
@@ -88,8 +91,11 @@ def _print_answers(answers: Sequence[AnswerChange]) -> None:
 
 
 def _print_layers(layers: Sequence[LayerChange]) -> None:
-    most = sorted(layers, key=lambda layer: -layer.change)[:MOST_LAYERS]
+    changed = [layer for layer in layers if layer.change > ROUNDING * max(layer.old, layer.new)]
+    most = sorted(changed, key=lambda layer: -layer.change)[:MOST_LAYERS]
     if not most:
+        if layers:
+            click.echo("  the same weights")
         return
     click.echo(f"\nlayers that changed most (of {len(layers)}): norm of the change; of the update, old → new")
     width = max(len(layer.module) for layer in most)

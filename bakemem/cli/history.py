@@ -170,7 +170,7 @@ def print_log(
             click.echo(f"{lane.body:{width}}    {line}")
         if lane.join:
             click.echo(lane.join)
-    click.echo(f"{drawn[-1].head:{width}}  " + _marked(BASE, "live" if live is None else "").rstrip())
+    click.echo(f"{drawn[-1].head:{width}}  " + (_marked(BASE, "live") if live is None else BASE))
 
 
 def _story(version: Version, changed: tuple[list[Memory], list[Memory]], indent: int) -> Iterator[str]:

@@ -38,17 +38,22 @@ def draw_layers(changes: VersionDiff, file: Path) -> None:
     panels = _by_kind(changes.layers)
     columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(1.4 + 2.4 * columns, 1.2 + 1.9 * rows), layout="constrained")
+    figure = Figure(figsize=(max(5.5, 1.4 + 2.4 * columns), 1.2 + 1.9 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, (kind, layers) in zip(grid, panels.items(), strict=False):
         _bars(axes, kind, layers)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
-    figure.suptitle(f"{changes.old or 'base'} → {changes.new or 'base'}: how much each layer's update changed")
-    figure.supxlabel("layer, from input to output")
-    figure.supylabel("Frobenius norm")
-    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower right", ncols=2, frameon=False)
+    for axes in grid[max(0, len(panels) - columns) : len(panels)]:  # the lowest that is seen of each column
+        axes.tick_params(labelbottom=True)
+        axes.set_xlabel("layer, from input to output", fontsize=8)
+    figure.suptitle(
+        f"{changes.old or 'base'} → {changes.new or 'base'}: how much each layer's update changed", fontsize=11
+    )
+    figure.supylabel("Frobenius norm", fontsize=9)
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower right", ncols=2, frameon=False,
+                  fontsize=9)  # fmt: skip
     try:
         figure.savefig(file, dpi=150)
     except (OSError, ValueError) as error:
@@ -57,7 +62,7 @@ def draw_layers(changes: VersionDiff, file: Path) -> None:
 
 def _bars(axes: Axes, kind: str, layers: Sequence[tuple[int, LayerChange]]) -> None:
     places = [place for place, _ in layers]
-    axes.bar(places, [max(c.old, c.new) for _, c in layers], 0.85, color=UPDATE, label="the update itself")
+    axes.bar(places, [max(c.old, c.new) for _, c in layers], 0.85, color=UPDATE, label="the update, the larger of both")
     axes.bar(places, [c.change for _, c in layers], 0.5, color=CHANGE, label="its change")
     axes.set_title(kind, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
