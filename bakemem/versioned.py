@@ -75,9 +75,12 @@ class Versioned(Knowledge):
         return self._journal.tags()
 
     def diff(self, old: str, new: str) -> VersionDiff:
-        """What changed from one version to another; `base` is the empty one."""
-        a, b = (None if name == "base" else self._journal.version(name) for name in (old, new))
-        return diff(a, b, self._journal.memories())
+        """What changed from one version to another, `base` being the empty one: memories, scores, answers and weights.
+
+        Names may be tags or beginnings of ids. What cannot be read is left out, and `problems` says why.
+        Raises NotFoundError.
+        """
+        return compare(self._journal, self._store, old, new)
 
     def pack(self, version: str, path: str | PathLike[str], *, force: bool = False) -> Version:
         """Write a version with its memories into one file, which `unpack` takes in elsewhere; the copy is noted down.
@@ -169,3 +172,9 @@ class Versioned(Knowledge):
             return check(self._journal, self._store)
         with self._one_change():
             return check(self._journal, self._store, repair=True)
+
+
+def compare(journal: Journal, store: VersionStore, old: str, new: str) -> VersionDiff:
+    """As `Versioned.diff`, for whoever reads beside the owner of the home."""
+    a, b = (None if name == "base" else journal.version(name) for name in (old, new))
+    return diff(a, b, journal.memories(), store, tainted={v.name for v in journal.tainted()})

@@ -12,12 +12,14 @@ import click
 
 from bakemem import __version__
 from bakemem.cli.carry import copies, export, load, pack, reindex, unpack
+from bakemem.cli.compare import diff
 from bakemem.cli.curate import approve, drop, edit, forget, past, quarantine, reject, why
 from bakemem.cli.erasing import erase, receipts
 from bakemem.cli.gather import memories, observe, recall, release, remember
-from bakemem.cli.history import diff, log, rollback, show
+from bakemem.cli.history import log, rollback, show
 from bakemem.cli.inquire import bisect, blame, verify
 from bakemem.cli.oven import bake
+from bakemem.cli.pointers import reflog, tag
 from bakemem.cli.talk import chat
 from bakemem.cli.trying import demo, starter
 from bakemem.cli.upkeep import check, gc
@@ -75,8 +77,8 @@ def _print_anything() -> None:
 
 
 for _command in (
-    chat, remember, observe, memories, bake, log, show, diff, rollback, release, recall, why, past, edit, forget,
-    erase, receipts, verify, bisect, blame, quarantine, approve, reject, drop, export, load, pack, unpack, copies,
+    chat, remember, observe, memories, bake, log, show, diff, verify, rollback, reflog, tag, release, recall, why,
+    bisect, blame, past, edit, forget, erase, receipts, quarantine, approve, reject, drop, export, load, pack, unpack, copies,
     reindex, gc, check, starter, demo,
 ):  # fmt: skip
     main.add_command(_command)

@@ -1,16 +1,17 @@
-"""The commands about versions: log, show, diff, rollback.
+"""The commands about versions: log, show, rollback.
 
 All but rollback only read: they need no model, and work while another process writes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bakemem.cli.frame import Command, Place, place
+from bakemem.cli.graph import lanes
 from bakemem.cli.text import (
     SCORES,
     clean,
@@ -28,36 +29,38 @@ from bakemem.types import Memory, Version
 
 if TYPE_CHECKING:
     from bakemem.agent_memory import AgentMemory
-    from bakemem.memory import ReflogEntry
-    from bakemem.versions import VersionDiff
 
+BASE = "base"
 MOST_LISTED = 6
+COLOURS = {
+    "live": "green",
+    "rejected": "red",
+    "tainted": "yellow",
+    "collected": "bright_black",
+    "erased": "bright_black",
+}
+TAINTED = "learned what was forgotten since: run `bakemem erase`."
 
 
 @click.command(cls=Command)
-@click.option("--reflog", is_flag=True, help="The moves of the live pointer instead.")
 @place
-def log(where: Place, reflog: bool) -> None:
+def log(where: Place) -> None:
     """List the versions, newest first.
 
-    Shows what each added to its parent, and what it scored. The version that serves is marked live; one that the
-    gate refused is marked rejected and never serves. With --reflog: every bake and rollback that moved the live
-    pointer, newest first.
+    Shows at the left which came from which, and what each added to its parent and scored. The version that serves is
+    marked live; one that the gate refused is marked rejected, one whose files are destroyed collected (by gc) or
+    erased, and one that learned what was forgotten since tainted: these never serve. Tags stand in brackets.
     """
     with where.journal() as journal:
-        live = journal.live()
-        if reflog:
-            moves = journal.reflog()[::-1]
-            print_json({"live": live, "reflog": moves}) if where.as_json else print_reflog(moves)
-            return
+        live, tags, tainted = journal.live(), journal.tags(), {v.name for v in journal.tainted()}
         versions, memories = journal.versions(), journal.memories()
     if where.as_json:
         changes = changes_of(versions, memories)
-        listed = [{**version_values(v, live), "added": changes[v.name][0], "removed": changes[v.name][1]}
+        listed = [{**_values(v, live, tags, tainted), "added": changes[v.name][0], "removed": changes[v.name][1]}
                   for v in reversed(versions)]  # fmt: skip
         print_json({"live": live, "versions": listed})
     else:
-        print_log(versions, memories, live)
+        print_log(versions, memories, live, tags, tainted)
 
 
 @click.command(cls=Command)
@@ -66,23 +69,27 @@ def log(where: Place, reflog: bool) -> None:
 def show(where: Place, version: str) -> None:
     """Show all about one version.
 
-    That is its report, settings, memories and the prompt that it was baked from. VERSION is a name such as v2, the
-    beginning of an id, or live.
+    That is its report, settings, memories and the prompt that it was baked from. VERSION is a name such as v2, a tag,
+    the beginning of an id, or live. Of a version whose files are destroyed only what the journal holds is left; the
+    prompt of one that learned what was forgotten since is not shown.
     """
     from bakemem.versions import VersionStore
 
     with where.journal() as journal:
         found, live, memories = journal.version(version), journal.live(), journal.memories()
+        tags, tainted = journal.tags(), {v.name for v in journal.tainted()}
     contained = _in_order(found.memory_ids, memories)
-    prompt, problem = None, None
-    try:
-        prompt = VersionStore(where.home.expanduser(), where.namespace).manifest(found.name).prompt.text
-    except HomeCorruptError as error:
-        problem = one_line(str(error))
+    prompt, problem = None, _unreadable(found, tainted)
+    if problem is None:
+        try:
+            prompt = VersionStore(where.home.expanduser(), where.namespace).manifest(found.name).prompt.text
+        except HomeCorruptError as error:
+            problem = one_line(str(error))
     if where.as_json:
-        print_json({**version_values(found, live), "prompt": prompt, "memories": contained, "problem": problem})
+        values = _values(found, live, tags, tainted)
+        print_json({**values, "prompt": prompt, "memories": contained, "problem": problem})
         return
-    click.echo(_headline(found, live))
+    click.echo(_headline(found, live, tags, tainted))
     click.echo("\n".join(report_lines(found.report, memories)))
     settings = {**found.settings, "base": found.adapter.base_fingerprint, "prompt_sha256": found.prompt_sha256,
                 "id": found.id, "folder": found.adapter.folder}  # fmt: skip
@@ -97,31 +104,13 @@ def show(where: Place, version: str) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("old")
-@click.argument("new")
-@place
-def diff(where: Place, old: str, new: str) -> None:
-    """Show what changed between two versions.
-
-    Lists the memories that NEW has and OLD lacks (+), or the other way round (-), and by how much the scores moved.
-    `base` is the model without any memory: `bakemem diff base v1` lists all that v1 holds.
-    """
-    from bakemem.versions import diff as compare
-
-    with where.journal() as journal:
-        a, b = (None if name == "base" else journal.version(name) for name in (old, new))
-        changes = compare(a, b, journal.memories())
-    print_json(changes) if where.as_json else print_diff(changes)
-
-
-@click.command(cls=Command)
 @click.argument("version")
 @place
 def rollback(where: Place, version: str) -> None:
     """Let another version serve, or base.
 
-    VERSION is a name such as v1, the beginning of an id, or base for none. Nothing is destroyed, and a rollback to
-    a newer version undoes it. Memories that only the version left behind knows become held: out of the prompt and
+    VERSION is a name such as v1, a tag, the beginning of an id, or base for none. Nothing is destroyed, and a rollback
+    to a newer version undoes it. Memories that only the version left behind knows become held: out of the prompt and
     the answers until `bakemem release` or a rollback brings them back.
     """
     with where.memory(must_exist=True) as memory:
@@ -154,8 +143,9 @@ def print_rollback(was: str | None, live: str | None, held: Sequence[Memory]) ->
 def changes_of(
     versions: Sequence[Version], memories: Sequence[Memory]
 ) -> Mapping[str, tuple[list[Memory], list[Memory]]]:
-    """What each version added to its parent, and what it left out."""
+    """What each version added to its parent, and what it left out; what is forgotten is in neither."""
     held: dict[str | None, set[str]] = {v.name: set(v.memory_ids) for v in versions}
+    memories = [m for m in memories if m.status != "forgotten"]
     changes = {}
     for v in versions:
         mine, parent = held[v.name], held.get(v.parent, set())
@@ -163,59 +153,75 @@ def changes_of(
     return changes
 
 
-def print_log(versions: Sequence[Version], memories: Sequence[Memory], live: str | None) -> None:
-    """The versions, newest first."""
+def print_log(
+    versions: Sequence[Version], memories: Sequence[Memory], live: str | None, tags: Mapping[str, str],
+    tainted: Collection[str] = (),
+) -> None:  # fmt: skip
+    """The versions, newest first, with the lanes of their parents at the left, down to the base."""
     if not versions:
         click.echo("There is no version yet: `bakemem bake` makes one.", err=True)
         return
-    if live is None:
-        click.echo("The base is live; no version serves.")
     changes = changes_of(versions, memories)
-    for v in reversed(versions):
-        click.echo(_headline(v, live))
-        scores = "  ".join(f"{name} {getattr(v.report, name):.1%}" for name in SCORES)
-        click.echo(f"    {scores}  KL {v.report.kl_before:.3f} → {v.report.kl_after:.3f} nats")
-        for reason in v.report.reasons:
-            click.echo(click.style(f"    refused: {one_line(reason)}", fg="red"))
-        for sign, changed, colour in zip("+-", changes[v.name], ("green", "yellow"), strict=True):
-            for m in changed[:MOST_LISTED]:
-                click.echo(click.style(f"    {sign} {shorten(m.text, 6)}", fg=colour))
-            if len(changed) > MOST_LISTED:
-                click.echo(f"    {sign} {len(changed) - MOST_LISTED} more: bakemem show {v.name}")
+    drawn = lanes([*((v.name, v.parent or BASE) for v in reversed(versions)), (BASE, BASE)])
+    width = max(len(row) for lane in drawn for row in (lane.head, lane.join))
+    for v, lane in zip(reversed(versions), drawn, strict=False):
+        click.echo(f"{lane.head:{width}}  {_headline(v, live, tags, tainted)}")
+        for line in _story(v, changes[v.name], width + 8):
+            click.echo(f"{lane.body:{width}}    {line}")
+        if lane.join:
+            click.echo(lane.join)
+    click.echo(f"{drawn[-1].head:{width}}  " + (_marked(BASE, "live") if live is None else BASE))
 
 
-def _headline(version: Version, live: str | None) -> str:
-    mark = "live" if version.name == live else "rejected" if version.status == "rejected" else ""
-    colour = {"live": "green", "rejected": "red"}.get(mark)
-    head = click.style(f"{version.name:4} {mark:8}", fg=colour, bold=True)
-    held = count(len(version.memory_ids), "memory")
-    return f"{head}  {when(version.created)}  parent {version.parent or 'base'}  {held}"
+def _story(version: Version, changed: tuple[list[Memory], list[Memory]], indent: int) -> Iterator[str]:
+    report = version.report
+    scores = "  ".join(
+        f"{name} {'–' if (value := getattr(report, name)) is None else f'{value:.1%}'}" for name in SCORES
+    )
+    yield f"{scores}  KL {report.kl_before:.3f} → {report.kl_after:.3f} nats"
+    for reason in report.reasons:
+        yield click.style(f"refused: {one_line(reason)}", fg="red")
+    for sign, some, colour in zip("+-", changed, ("green", "yellow"), strict=True):
+        for m in some[:MOST_LISTED]:
+            yield click.style(f"{sign} {shorten(m.text, indent)}", fg=colour)
+        if len(some) > MOST_LISTED:
+            yield f"{sign} {len(some) - MOST_LISTED} more: bakemem show {version.name}"
 
 
-def print_reflog(moves: Sequence[ReflogEntry]) -> None:
-    """The moves of the live pointer."""
-    if not moves:
-        click.echo("The live pointer never moved: the base serves.", err=True)
-    for move in moves:
-        click.echo(f"{when(move.at)}  {move.action:8}  {move.old or 'base'} → {move.new or 'base'}")
+def _headline(version: Version, live: str | None, tags: Mapping[str, str], tainted: Collection[str]) -> str:
+    parts = [_marked(version.name, _mark(version, live, tainted)), when(version.created),
+             f"parent {version.parent or BASE}", count(len(version.memory_ids), "memory")]  # fmt: skip
+    own = _tags_of(version, tags)
+    return "  ".join([*parts, *([click.style(f"[{', '.join(own)}]", fg="cyan")] if own else [])])
 
 
-def print_diff(changes: VersionDiff) -> None:
-    """The memories that came and went, and by how much the scores moved."""
-    click.echo(f"{changes.old or 'base'} → {changes.new or 'base'}")
-    for sign, changed, colour in (("+", changes.added, "green"), ("-", changes.removed, "yellow")):
-        for m in changed:
-            click.echo(click.style(f"  {sign} {m.id[:8]}  {shorten(m.text, 14)}", fg=colour))
-    if not (changes.added or changes.removed):
-        click.echo("  the same memories")
-    for name, delta in changes.scores.items():
-        click.echo(f"  {name:10}  {_delta(name, delta)}")
+def _mark(version: Version, live: str | None, tainted: Collection[str]) -> str:
+    if version.name == live:
+        return "live"
+    if version.gone or version.name in tainted:
+        return version.gone or "tainted"
+    return "rejected" if version.status == "rejected" else ""
 
 
-def _delta(name: str, delta: float) -> str:
-    if name in SCORES:
-        return f"{delta * 100:+.1f} points"
-    return f"{delta:+.1f} s" if name == "seconds" else f"{delta:+.3f} nats"
+def _marked(name: str, mark: str) -> str:
+    return click.style(f"{name:4} {mark:9}", fg=COLOURS.get(mark), bold=True)
+
+
+def _tags_of(version: Version, tags: Mapping[str, str]) -> list[str]:
+    return [tag for tag, name in tags.items() if name == version.name]
+
+
+def _values(version: Version, live: str | None, tags: Mapping[str, str], tainted: Collection[str]) -> dict[str, Any]:
+    more = {"tags": _tags_of(version, tags), "gone": version.gone, "tainted": version.name in tainted}
+    return {**version_values(version, live), **more}
+
+
+def _unreadable(version: Version, tainted: Collection[str]) -> str | None:
+    """Why the prompt must not or cannot be shown, known before its file is opened."""
+    if version.gone:
+        why = "it had learned what was forgotten" if version.gone == "erased" else "gc collected them"
+        return f"The files of {version.name} are destroyed: {why}."
+    return f"{version.name} {TAINTED}" if version.name in tainted else None
 
 
 def _in_order(memory_ids: Sequence[str], memories: Sequence[Memory]) -> list[Memory]:

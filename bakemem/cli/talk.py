@@ -189,7 +189,8 @@ class Conversation:
         print_memories(self.memory.memories())
 
     def _versions(self, rest: str) -> None:
-        history.print_log(self.memory.versions(), self.memory.memories(), self.memory.live)
+        memory = self.memory
+        history.print_log(memory.versions(), memory.memories(), memory.live, memory.tags())
 
     def _rollback(self, rest: str) -> None:
         if rest:

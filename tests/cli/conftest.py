@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -59,8 +59,10 @@ class Keeper:
         key = key or f"key{len(self.journal.memories())}"
         return self.journal.add(Draft(kind, key, text), Provenance(turn=text))
 
-    def bake(self, accepted: bool = True, unteachable: tuple[str, ...] = ()) -> str:
-        """Commits a version of all that is pending or baked; its name."""
+    def bake(
+        self, accepted: bool = True, unteachable: tuple[str, ...] = (), files: Mapping[str, bytes] | None = None
+    ) -> str:
+        """Commits a version of all that is pending or baked, with these files or empty ones; its name."""
         name, live = self.journal.next_version_name(), self.journal.live()
         reasons = () if accepted else ("agreement with the prompted model is 50%, below 90%",)
         report = Report(4.0, 0.05, 0.98 if accepted else 0.5, 0.97, 1.0, 0.01, 60, 14.5, accepted, reasons, unteachable)
@@ -69,7 +71,10 @@ class Keeper:
             prompt=consolidate(self.journal.memories(["pending", "baked"])), base_fingerprint="base-1", report=report,
             seed=0, data_sha256="0" * 64, settings={"model": "starter", "rank": 16},
         )  # fmt: skip
-        manifest = self.store.stage(write_adapter(self.home / "source"), manifest)
+        source = write_adapter(self.home / "source")
+        for file, content in {"probes.json": b"[]", **(files or {})}.items():
+            (source / file).write_bytes(content)
+        manifest = self.store.stage(source, manifest)
         self.journal.commit_version(manifest.version(self.store.folder(name)), accepted=accepted)
         return name
 

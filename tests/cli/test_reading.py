@@ -1,4 +1,4 @@
-"""The commands that only read: memories, log, show, diff, starter."""
+"""The commands that only read: memories, log, show, starter."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 import bakemem
 from bakemem.cli import main
+from bakemem.memory import forget
 
 Run = Callable[..., Result]
 
@@ -37,10 +38,10 @@ def test_help_lists_the_commands_in_the_order_of_use() -> None:
     assert alone.output == asked.output
     names = [line.split()[0] for line in alone.output.partition("Commands:\n")[2].splitlines()]
     assert names == [
-        *("chat", "remember", "observe", "memories", "bake", "log", "show", "diff", "rollback", "release", "recall"),
-        *("why", "history", "edit", "forget", "erase", "receipts", "verify", "bisect", "blame", "quarantine"),
-        *("approve", "reject", "drop", "export", "import", "pack", "unpack", "copies", "reindex", "gc", "check"),
-        *("starter", "demo"),
+        *("chat", "remember", "observe", "memories", "bake", "log", "show", "diff", "verify", "rollback", "reflog"),
+        *("tag", "release", "recall", "why", "bisect", "blame", "history", "edit", "forget", "erase", "receipts"),
+        *("quarantine", "approve", "reject", "drop", "export", "import", "pack", "unpack", "copies", "reindex"),
+        *("gc", "check", "starter", "demo"),
     ]
 
 
@@ -60,7 +61,7 @@ def test_version_is_the_packages() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("log",), ("show", "v1"), ("diff", "base", "v1"), ("memories",), ("gc",), ("check",)],
+    [("log",), ("show", "v1"), ("diff", "base", "v1"), ("memories",), ("reflog",), ("tag",), ("gc",), ("check",)],
     ids=lambda a: a[0],
 )
 def test_reading_loads_no_model_library(baked: Any, arguments: tuple[str, ...]) -> None:
@@ -74,7 +75,7 @@ def test_reading_loads_no_model_library(baked: Any, arguments: tuple[str, ...]) 
         [sys.executable, "-c", code, *arguments, "--home", str(baked.home)],
         capture_output=True, encoding="utf-8", check=True,
     )  # fmt: skip
-    assert DOG in run.stdout or arguments[0] in ("log", "gc", "check")
+    assert DOG in run.stdout or arguments[0] in ("log", "reflog", "tag", "gc", "check")
     assert "bakemem" in run.stderr.split()
     assert not HEAVY.intersection(run.stderr.split())
 
@@ -144,12 +145,54 @@ def test_namespaces_are_apart(run: Run, baked: Any) -> None:
 def test_log_tells_the_story(run: Run, baked: Any) -> None:
     """Newest first: what is live, what was rejected and why, the parents, and what each version added."""
     lines = run("log").stdout.splitlines()
-    heads = [line.split() for line in lines if not line.startswith(" ")]
-    assert [(h[0], h[1]) for h in heads] == [("v3", "rejected"), ("v2", "live"), ("v1", heads[2][1])]
-    assert [h[h.index("parent") + 1] for h in heads] == ["v2", "v1", "base"]
-    assert [line.strip() for line in lines if line.strip().startswith("+")] == [f"+ {t}" for t in (TOWN, CASE, DOG)]
+    heads = [line.split()[1:] for line in lines if line.startswith("*")]
+    assert [(h[0], h[1]) for h in heads[:3]] == [("v3", "rejected"), ("v2", "live"), ("v1", heads[2][1])]
+    assert [h[h.index("parent") + 1] for h in heads[:3]] == ["v2", "v1", "base"]
+    assert heads[3:] == [["base"]]
+    added = [line.partition("+ ")[2] for line in lines if "+ " in line]
+    assert added == [TOWN, CASE, DOG]
     assert any("refused: agreement with the prompted model is 50%" in line for line in lines)
     assert any("KL 4.000 → 0.050 nats" in line for line in lines)
+
+
+def test_log_draws_the_branches(run: Run, baked: Any) -> None:
+    """After a rollback, the next version stands in a lane of its own that runs into the one it came from."""
+    baked.journal.set_live("v1")
+    baked.bake()
+    baked.journal.set_live("base")
+    lines = run("log").stdout.splitlines()
+    assert [line[:7].rstrip() for line in lines if "*" in line or "/" in line] == [
+        "*    v4", "| *  v3", "| *  v2", "|/", "*    v1", "*    ba",
+    ]  # fmt: skip
+    assert lines[-1].split() == ["*", "base", "live"]
+    assert all(line.startswith(("| ", "*", "|/")) for line in lines)
+
+
+@pytest.mark.parametrize("how", ["collected", "erased"])
+def test_log_marks_what_is_destroyed_and_what_has_a_tag(run: Run, baked: Any, how: str) -> None:
+    """A destroyed version stays in the log under the word that says how; tags stand behind the version."""
+    baked.journal.tag("good", "v2")
+    baked.journal.tag("best", "v2")
+    baked.journal.destroyed(["v1"], how)
+    heads = [line for line in run("log").stdout.splitlines() if line.startswith("*")]
+    assert heads[1].split()[2] == "live"
+    assert heads[1].endswith("[best, good]")
+    assert heads[2].split()[1:3] == ["v1", how]
+    newest, middle, oldest = json.loads(run("log", "--json").stdout)["versions"]
+    assert (newest["gone"], oldest["gone"]) == ("", how)
+    assert (middle["tags"], oldest["tags"]) == (["best", "good"], [])
+
+
+def test_log_says_no_more_of_what_is_forgotten(run: Run, baked: Any) -> None:
+    """The memory is listed nowhere, and the versions that learned it are marked until they are erased."""
+    dog = baked.journal.memories()[0]
+    forget(baked.journal, [dog.id])
+    output = run("log").stdout
+    assert DOG not in output
+    assert not any(line.rstrip().endswith("+") for line in output.splitlines())
+    marks = {line.split()[1]: line.split()[2] for line in output.splitlines() if line.startswith("*")}
+    assert marks == {"v3": "tainted", "v2": "tainted", "v1": "tainted", "base": "live"}
+    assert json.loads(run("log", "--json").stdout)["versions"][0]["tainted"] is True
 
 
 def test_log_as_json(run: Run, baked: Any) -> None:
@@ -172,14 +215,6 @@ def test_log_shortens_a_long_list(run: Run, keeper: Any) -> None:
     assert "Fact 5." in output
     assert "Fact 6." not in output
     assert "14 more: bakemem show v1" in output
-
-
-def test_reflog_shows_the_moves(run: Run, baked: Any) -> None:
-    """Every move of the live pointer, newest first."""
-    baked.journal.set_live("base")
-    moves = [" ".join(line.split()[2:]) for line in run("log", "--reflog").stdout.splitlines()]
-    assert moves == ["rollback v2 → base", "bake v1 → v2", "bake base → v1"]
-    assert json.loads(run("log", "--reflog", "--json").stdout)["reflog"][0]["old"] == "v2"
 
 
 def test_show_has_everything(run: Run, baked: Any) -> None:
@@ -209,22 +244,43 @@ def test_show_survives_a_damaged_manifest(run: Run, baked: Any) -> None:
     assert "cannot be read" in result.stdout
 
 
+@pytest.mark.parametrize("how", ["collected", "erased"])
+def test_show_of_a_destroyed_version(run: Run, baked: Any, how: str) -> None:
+    """The journal's report remains; the prompt's place says what became of the files, also while they are there."""
+    baked.journal.destroyed(["v1"], how)
+    output = run("show", "v1").stdout
+    assert output.split()[:2] == ["v1", how]
+    assert "98.0%" in output
+    assert "The files of v1 are destroyed" in output
+    assert f"- {DOG}" not in output
+    answer = json.loads(run("show", "v1", "--json").stdout)
+    assert (answer["prompt"], answer["gone"], answer["tainted"]) == (None, how, False)
+
+
+def test_show_keeps_a_forgotten_memory_to_itself(run: Run, baked: Any) -> None:
+    """The prompt of a version that learned it is not printed though it is on the disk; the way out is named."""
+    dog = baked.journal.memories()[0]
+    forget(baked.journal, [dog.id])
+    assert DOG in (baked.home / "versions" / "v2" / "manifest.json").read_text(encoding="utf-8")
+    for arguments in (("show", "v2"), ("show", "v2", "--json")):
+        output = run(*arguments).stdout
+        assert DOG not in output
+        assert "v2 learned what was forgotten since: run `bakemem erase`" in output
+    assert json.loads(output)["tainted"] is True
+
+
+def test_show_knows_tags(run: Run, baked: Any) -> None:
+    """A version is found by its tag, which stands in the headline."""
+    baked.journal.tag("good", "v1")
+    assert run("show", "good").stdout.splitlines()[0].endswith("[good]")
+    assert json.loads(run("show", "good", "--json").stdout)["tags"] == ["good"]
+
+
 def test_an_unknown_version_names_the_closest(run: Run, baked: Any) -> None:
     """A misspelt name is answered with those that exist."""
     result = run("show", "v22")
     assert result.exit_code == 1
     assert "v2" in result.stderr
-
-
-def test_diff_lists_what_came_and_went(run: Run, baked: Any) -> None:
-    """In both directions, with the scores' differences."""
-    forth, back = run("diff", "v1", "v3").stdout, run("diff", "v3", "v1").stdout
-    for text in (CASE, TOWN):
-        assert any(line.strip().startswith("+") and text in line for line in forth.splitlines())
-        assert any(line.strip().startswith("-") and text in line for line in back.splitlines())
-    assert "-48.0 points" in forth
-    answer = json.loads(run("diff", "base", "v1", "--json").stdout)
-    assert ([m["text"] for m in answer["added"]], answer["removed"], answer["old"]) == ([DOG], [], None)
 
 
 @pytest.mark.parametrize("there", [True, False])
