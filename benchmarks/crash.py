@@ -42,9 +42,10 @@ PAGE = Path(__file__).parent.parent / "docs" / "versions.md"
 BEGIN, END = "<!-- crash -->", "<!-- end of crash -->"
 SETTINGS: dict[str, Any] = {
     "min_agreement": 0.0, "min_abstention": 0.0, "max_drift": 1.0, "min_each": 0.0, "steps": 2, "rank": 2, "alpha": 4,
-    "questions_per_memory": 1, "max_new_tokens": 4, "max_sequence_tokens": 128, "max_dialogue_turns": 4,
+    "questions_per_memory": 1, "max_new_tokens": 2, "learning_rate": 0.1, "max_sequence_tokens": 128,
+    "max_dialogue_turns": 4,
 }  # fmt: skip
-ASKED, SLOTS, LONGEST, STAGE = "What do you know?", 3, 2.0, 32
+ASKED, SLOTS, LONGEST, STAGE = "What do you know?", 3, 4.0, 32
 WORK = ("remember", "observe", "chat", "bake", "roll back", "forget")
 
 
@@ -124,7 +125,7 @@ class Session:
             version = self._memory.bake()
             assert version.report.accepted, version.report.reasons
             self._stage("chat")
-            self._book.note("answers", version.id, self._memory.chat(ASKED, version=version.name))
+            self._book.note("answers", version.id, self._memory.chat(ASKED, version=version.name, max_new_tokens=16))
 
     def _roll_back(self) -> None:
         tainted = {v.name for v in self._memory._journal.tainted()}
@@ -174,7 +175,9 @@ def checked(home: Path, book: Book) -> dict[str, list[str]]:
         indexed = memory._shadow._index.ids()
         wrong["back"] += [i for i in book.forgotten if found[i].status != "forgotten" or found[i].text or i in indexed]
         live = next((v for v in memory.versions() if v.name == memory.live), None)
-        if live and (answer := memory.chat(ASKED, version=live.name)) != book.answers.get(live.id, answer):
+        if live and (answer := memory.chat(ASKED, version=live.name, max_new_tokens=16)) != book.answers.get(
+            live.id, answer
+        ):
             wrong["wrong"].append(f"{live.name}: {answer!r}, and it was {book.answers[live.id]!r}")
         elif live:
             book.note("answers", live.id, answer)
@@ -228,11 +231,11 @@ def killed(home: Path, at: Path, seed: int, shared: mmap.mmap) -> str:
         memory = bakemem.opening.open_memory(home, extractor=Slots({}), **SETTINGS)
         Session(memory, Book(at), random.Random(seed), stage).work()
 
-    rng, last = random.Random(-seed - 1), time.monotonic() + 2 * LONGEST
+    rng, last = random.Random(-seed - 1), time.monotonic() + LONGEST
     shared[:STAGE] = b"open".ljust(STAGE)
     child = forked(session)
     if seed % 2:
-        aim = rng.choice([*WORK, "commit of a bake", "open"]).encode().ljust(STAGE)
+        aim = rng.choice([*WORK, "commit of a bake", "commit of a bake", "open"]).encode().ljust(STAGE)
         while shared[:STAGE] != aim and time.monotonic() < last:
             time.sleep(0.0002)
     time.sleep(rng.uniform(0, 0.02 if seed % 2 else LONGEST))
@@ -258,11 +261,13 @@ def measure(kills: int, folder: Path) -> dict[str, Any]:
     book = Book(at)
     return {**figures, "hits": dict(hits.most_common()), "acknowledged": len(book.kept) + len(book.observed),
             "forgotten": len(book.forgotten), "answers": len(book.answers),
+            "different answers": len(set(book.answers.values())),
             "seconds": round(time.monotonic() - started)}  # fmt: skip
 
 
 def table(figures: dict[str, Any]) -> str:
     """Figures as Markdown."""
+    served = f"{figures['answers']}, {figures['different answers']}, {len(figures['wrong'])}"
     hits = ", ".join(f"{name} {n}" for name, n in figures["hits"].items())
     return f"""| what | figure |
 |---|---|
@@ -270,7 +275,7 @@ def table(figures: dict[str, Any]) -> str:
 | what they hit | {hits} |
 | acknowledged memories, of them lost | {figures["acknowledged"]}, {len(figures["lost"])} |
 | forgotten memories, of them back | {figures["forgotten"]}, {len(figures["back"])} |
-| versions that served, of them with another answer later | {figures["answers"]}, {len(figures["wrong"])} |
+| versions, different answers among them, with another answer later | {served} |
 | homes that were not clean afterwards | {len(figures["unclean"])} |
 | seconds | {figures["seconds"]} |"""
 
