@@ -5,6 +5,7 @@ The heavy libraries are imported here inside functions, so that reading a journa
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from bakemem.config import Config
     from bakemem.memory import Extractor, Index, Journal
     from bakemem.serving import Base
+    from bakemem.versions import VersionStore
 
 JOURNAL, INDEX = "journal.db", "index"
 
@@ -47,7 +49,7 @@ def open_memory(
     try:
         journal = Journal(settings.journal or folder / JOURNAL, namespace, root=folder)
         store = VersionStore(folder, namespace)
-        store.sweep([v.name for v in journal.versions() if not v.gone])
+        _sweep(journal, store)
     except BaseException:
         lock.release()
         raise
@@ -92,6 +94,24 @@ def load_model(config: Config) -> Base:
     where = str(STARTER) if config.model == "starter" else config.model
     return load_base(where, device=config.device, dtype=config.dtype, trust_remote_code=config.trust_remote_code,
                      template_arguments=config.template_arguments)  # fmt: skip
+
+
+def _sweep(journal: Journal, store: VersionStore) -> None:
+    """Remove what a crash left: temporary folders, a version that was not committed, and destroyed ones.
+
+    A crash leaves no other. Folders that the journal knows nothing of mean that the journal is an older one, or lost:
+    they stay for whoever can restore it.
+    """
+    versions = journal.versions()
+    kept, gone = ({v.name for v in versions if bool(v.gone) is destroyed} for destroyed in (False, True))
+    strangers = {p.name for p in store.orphans(kept) if p.name[0] == "v"} - gone
+    if strangers - {journal.next_version_name()}:
+        logging.getLogger(__name__).warning(
+            "The journal does not know %s: restore its backup, or remove them with `bakemem check --repair`.",
+            ", ".join(sorted(strangers)),
+        )
+        kept |= strangers
+    store.sweep(kept)
 
 
 def _redactor(config: Config) -> Callable[[str], str]:

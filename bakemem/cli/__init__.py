@@ -78,7 +78,7 @@ def _print_anything() -> None:
 
 for _command in (
     chat, remember, observe, memories, bake, log, show, diff, verify, rollback, reflog, tag, release, recall, why,
-    bisect, blame, past, edit, forget, erase, receipts, quarantine, approve, reject, drop, export, load, pack, unpack, copies,
-    reindex, gc, check, starter, demo,
+    bisect, blame, past, edit, forget, erase, receipts, quarantine, approve, reject, drop, export, load, pack, unpack,
+    copies, reindex, gc, check, starter, demo,
 ):  # fmt: skip
     main.add_command(_command)

@@ -155,7 +155,7 @@ def changes_of(
 
 def print_log(
     versions: Sequence[Version], memories: Sequence[Memory], live: str | None, tags: Mapping[str, str],
-    tainted: Collection[str] = (),
+    tainted: Collection[str],
 ) -> None:  # fmt: skip
     """The versions, newest first, with the lanes of their parents at the left, down to the base."""
     if not versions:

@@ -190,7 +190,8 @@ class Conversation:
 
     def _versions(self, rest: str) -> None:
         memory = self.memory
-        history.print_log(memory.versions(), memory.memories(), memory.live, memory.tags())
+        tainted = {v.name for v in memory.to_erase()}
+        history.print_log(memory.versions(), memory.memories(), memory.live, memory.tags(), tainted)
 
     def _rollback(self, rest: str) -> None:
         if rest:

@@ -27,6 +27,7 @@ MANIFEST_FILE = "manifest.json"
 _NAME = re.compile(r"v[1-9][0-9]*")
 _TEMPORARY = ".tmp-"
 _SCRATCH = ".bake"
+_GRAVE = f"{_TEMPORARY}removed-"
 
 
 class VersionStore:
@@ -37,7 +38,8 @@ class VersionStore:
     """
 
     def __init__(self, home: Path, namespace: str = "default") -> None:
-        self._root = (home / "versions").absolute()
+        self._home = home.absolute()
+        self._root = self._home / "versions"
         if namespace != "default":
             slug = re.sub(r"[^a-z0-9]+", "-", namespace.lower()).strip("-")[:32] or "namespace"
             self._root /= f"{slug}-{hashlib.sha256(namespace.encode()).hexdigest()[:8]}"
@@ -67,8 +69,10 @@ class VersionStore:
             fsync_folder(temporary)
             self._remove(target)
             os.rename(temporary, target)
-            fsync_folder(self._root)
-            fsync_folder(self._root.parent)
+            for folder in (self._root, *self._root.parents):  # those above may be new as well
+                fsync_folder(folder)
+                if folder == self._home:
+                    break
         except OSError as error:
             with contextlib.suppress(OSError):
                 destroy(temporary)
@@ -132,6 +136,8 @@ class VersionStore:
         """
         try:
             self._remove(self.folder(name))
+            for grave in self._root.glob(f"{_GRAVE}{name}-*"):  # an earlier try that failed
+                destroy(grave)
         except OSError as error:
             raise HomeError(f"Version {name} cannot be removed from {self._root} ({error}).") from error
 
@@ -168,7 +174,7 @@ class VersionStore:
         if folder.name.startswith(_TEMPORARY):
             destroy(folder)
         elif folder.exists():
-            grave = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}removed-", dir=self._root))
+            grave = Path(tempfile.mkdtemp(prefix=f"{_GRAVE}{folder.name}-", dir=self._root))
             os.rename(folder, grave / folder.name)
             fsync_folder(self._root)
             destroy(grave)
