@@ -24,7 +24,7 @@ def serving(tiny_base: Base, make_taught: MakeTaught, tmp_path: Path) -> Serving
         train(tiny_base.model, tiny_base.template, taught, output_head(tiny_base.model), recipe, start=None,
               lock=tiny_base.lock)  # fmt: skip
         (tmp_path / name).mkdir()
-        Baked(*candidate_state(tiny_base.model), Report(1, 0, 1, 1, 1, 0, 30, 1, True), "").save(tmp_path / name)
+        Baked(*candidate_state(tiny_base.model), Report(1, 0, 1, 1, 1, 0, 30, 1, True), (), "").save(tmp_path / name)
         remove_candidate(tiny_base.model)
     made = ServingModel(tiny_base)
     for name in ("one", "two"):
