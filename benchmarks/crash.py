@@ -14,7 +14,6 @@ import mmap
 import os
 import random
 import signal
-import sqlite3
 import sys
 import tempfile
 import time
@@ -31,12 +30,10 @@ import bakemem.cycle
 import bakemem.memory.index  # so that no session has to load Chroma
 import bakemem.opening
 from bakemem.agent_memory import AgentMemory
-from bakemem.errors import BakememError
 from bakemem.serving import Base, ServingModel, wrap_base
 from bakemem.starter import STARTER
 from bakemem.testing import ScriptedExtractor
 from bakemem.types import Draft, Turn
-from bakemem.versions import VersionStore, check_adapter
 
 PAGE = Path(__file__).parent.parent / "docs" / "versions.md"
 BEGIN, END = "<!-- crash -->", "<!-- end of crash -->"
@@ -181,29 +178,8 @@ def checked(home: Path, book: Book) -> dict[str, list[str]]:
             wrong["wrong"].append(f"{live.name}: {answer!r}, and it was {book.answers[live.id]!r}")
         elif live:
             book.note("answers", live.id, answer)
-        wrong["unclean"] += unclean(home, memory)
+        wrong["unclean"] += [f"{p.where}: {p.what}" for p in memory.check() if p.severity == "error" or p.repairable]
     return wrong
-
-
-def unclean(home: Path, memory: AgentMemory) -> list[str]:
-    """What breaks a rule: a version that is not whole, a folder too many, a status that does not fit, a bad page."""
-    found, store = [], VersionStore(home)
-    kept = [v for v in memory.versions() if not v.gone]
-    for version in kept:
-        try:
-            check_adapter(store.folder(version.name), base_fingerprint=memory.base.fingerprint)
-        except BakememError as error:
-            found.append(str(error))
-    folders = {p.name for p in (home / "versions").iterdir()} if (home / "versions").is_dir() else set()
-    found += [f"folder {name}" for name in folders ^ {v.name for v in kept}]
-    inside = next((v.memory_ids for v in kept if v.name == memory.live), ())
-    for m in memory.memories(["pending", "baked"]):
-        if (m.id in inside) != (m.status == "baked"):
-            found.append(f"memory {m.id} is {m.status}, and {memory.live} is live")
-    with contextlib.closing(sqlite3.connect(home / "journal.db")) as journal:
-        found += [row[0] for row in journal.execute("PRAGMA integrity_check") if row[0] != "ok"]
-        found += [f"dangling reference in {row[0]}" for row in journal.execute("PRAGMA foreign_key_check")]
-    return found
 
 
 def forked(act: Callable[[], object]) -> int:

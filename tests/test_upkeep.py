@@ -169,9 +169,7 @@ def test_each_damage_of_a_folder_is_an_error(keeper: Keeper, spoil: Callable[[Pa
 
 def test_damaged_probes_are_an_error(keeper: Keeper, home: Path) -> None:
     """Though they are what was baked."""
-    (home / "source").mkdir()
-    (home / "source" / "probes.json").write_text('[{"turns": 1}]')
-    keeper.bake()
+    keeper.bake(files={"probes.json": b'[{"turns": 1}]'})
     assert [(s, w) for s, w, _ in found(keeper)] == [("error", "version v4")]
 
 
