@@ -158,4 +158,4 @@ def _leftovers(state: State, store: VersionStore) -> Iterator[Problem]:
             what = "a bake is writing it, or was cut short"
         else:
             what = "the journal names no such version"
-        yield Problem("note", str(path), what, "it goes when the memory is next opened for writing", repairable=True)
+        yield Problem("note", str(path), what, "`bakemem check --repair` removes it", repairable=True)

@@ -1,8 +1,8 @@
 """`kill -9` at random moments of a real session: `python benchmarks/crash.py [--kills 300] [--json FILE] [--write]`.
 
-A session on a tiny random model remembers, observes, chats, bakes, rolls back and forgets, and acknowledges in a file
-of its own what it was told to keep or to forget. After each kill the home is opened again and compared with that file;
-the next session goes on in it. `--write` puts the table into docs/versions.md.
+A session on a tiny random model remembers, observes, chats, bakes, rolls back, forgets and collects, and acknowledges
+in a file of its own what it was told to keep or to forget. After each kill the home is opened again and compared with
+that file; the next session goes on in it. `--write` puts the table into docs/versions.md.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SETTINGS: dict[str, Any] = {
     "max_dialogue_turns": 4,
 }  # fmt: skip
 ASKED, SLOTS, LONGEST, STAGE = "What do you know?", 3, 4.0, 32
-WORK = ("remember", "observe", "chat", "bake", "roll back", "forget")
+WORK = ("remember", "observe", "chat", "bake", "roll back", "forget", "collect")
 
 
 def tiny_base() -> Base:
@@ -125,8 +125,8 @@ class Session:
                 self._book.note("answers", version.id, answer)
 
     def _roll_back(self) -> None:
-        tainted = {v.name for v in self._memory._journal.tainted()}
-        may = [v.name for v in self._memory.versions() if v.status == "accepted" and v.name not in tainted]
+        lost = {v.name for v in self._memory.to_erase()}
+        may = [v.name for v in self._memory.versions() if v.status == "accepted" and not v.gone and v.name not in lost]
         self._memory.rollback(self._rng.choice(["base", *may[-4:]]))
 
     def _forget(self) -> None:
@@ -136,6 +136,9 @@ class Session:
             self._book.note("doomed", *(m.id for m in doomed), *(m.text for m in doomed))
             gone = self._memory.forget([doomed[0].id])
             self._book.note("forgotten", *(m.id for m in gone))
+
+    def _collect(self) -> None:
+        self._memory.gc(2, dry_run=False)
 
 
 def note_stages(shared: mmap.mmap) -> Callable[[str], None]:

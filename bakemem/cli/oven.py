@@ -37,7 +37,8 @@ def bake(ctx: click.Context, where: Place, from_base: bool) -> None:
     Four stages: stimulate (questions are asked about each memory), rollout (the prompted model answers them), bake (an
     adapter learns to answer the same without the prompt; KL is what is left to learn) and gate (held-out
     questions). Accepted, the version serves at once; refused, it is kept, never serves, and the exit code is 3.
-    Ctrl-C at any time leaves the old version live and every memory where it was.
+    Ctrl-C or SIGTERM at any time leaves the old version live and every memory where it was; the next bake goes on where
+    it stopped.
     """
     with where.memory(must_exist=True) as memory:
         version = run(memory, from_base=from_base, quiet=where.as_json)
