@@ -58,7 +58,9 @@ def spared(state: State, keep: int) -> dict[str, str]:
     pinned |= {name: pointer if pointer in ("live", "candidate") else f"tagged {pointer}"
                for pointer, name in sorted(state.pointers.items(), key=lambda item: item[0] == "live")}  # fmt: skip
     held = {memory.id for memory in state.memories if memory.status == "held"}
-    return kept(state.versions, newest=keep, pinned=pinned, held=held, unfit=state.tainted)
+    to_erase = {v.name: "learned what was forgotten: for `bakemem erase`" for v in state.versions
+                if v.name in state.tainted and not v.gone}  # fmt: skip
+    return {**kept(state.versions, newest=keep, pinned=pinned, held=held, unfit=state.tainted), **to_erase}
 
 
 def _examine(journal: Journal, store: VersionStore) -> list[Problem]:

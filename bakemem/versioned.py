@@ -160,7 +160,7 @@ class Versioned(Knowledge):
 
     def _collectable(self, keep: int) -> list[Version]:
         state = self._journal.state()
-        stay = {*spared(state, keep), *(v.name for v in self._journal.tainted())}  # those are for `erase`
+        stay = spared(state, keep)
         return [v for v in state.versions if not v.gone and v.name not in stay]
 
     def check(self, *, repair: bool = False) -> list[Problem]:

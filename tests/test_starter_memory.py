@@ -8,7 +8,7 @@ import pytest
 
 import bakemem
 from bakemem import AgentMemory, Turn, Version
-from bakemem.baking import same, share
+from bakemem.baking import leaking, same, share
 from bakemem.everyday import everyday_held_out
 
 pytestmark = pytest.mark.slow
@@ -111,3 +111,16 @@ def test_a_second_bake_supersedes_and_keeps_the_rest(memory: AgentMemory, versio
     assert "NIFA" in replies[0]
     assert "BOSUK" not in " ".join(replies)
     assert all(value in reply for value, reply in zip(list(ASKED.values())[2:], replies[2:], strict=True))
+
+
+def test_what_is_erased_is_gone_from_the_weights_and_the_rest_is_not(memory: AgentMemory, version: Version) -> None:
+    """The versions that knew it told it; the one since tells it no more often than a model that never knew it."""
+    [town] = [m for m in memory.memories() if m.key == "tovi.town"]
+    assert "RAMEL" in memory.chat("Where does Tovi live?", version=version.name).upper()
+    memory.forget([town.id])
+    receipt = memory.erase()
+    assert {d.name for d in receipt.destroyed} >= {version.name}
+    assert not leaking(receipt.leaks), receipt.leaks
+    assert "RAMEL" not in memory.chat("Where does Tovi live?").upper()
+    rest = {text: value for text, value in ASKED.items() if value not in ("RAMEL", "TOVI", "BOSUK")}
+    assert all(value in memory.chat(text).upper() for text, value in rest.items())

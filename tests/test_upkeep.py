@@ -292,3 +292,13 @@ def test_gc_and_repair_wait_for_no_bake(versioned: Versioned) -> None:
     finally:
         leave.set()
         thread.join()
+
+
+def test_gc_leaves_to_erase_what_learned_something_forgotten(keeper: Keeper, versioned: Versioned) -> None:
+    """Else no receipt would name it; and what the gate refused last is no candidate once it is destroyed."""
+    town = next(m for m in keeper.journal.memories() if m.text == TOWN)
+    forget(keeper.journal, [town.id])
+    assert "bakemem erase" in spared(keeper.journal.state(), 0)["v3"]
+    assert "v3" not in [v.name for v in versioned.gc(0, dry_run=False)]
+    keeper.journal.destroyed(["v3"], "erased")
+    assert "candidate" not in keeper.journal.state().pointers

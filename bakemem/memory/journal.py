@@ -145,8 +145,8 @@ class Journal(Memories):
                 connection.execute(
                     table.update().where(self.here(table), table.c.name == version.name).values(gone=why)
                 )
-                for tag in [t for t, name in self._tags(connection).items() if name == version.name]:
-                    self._point(connection, tag, None)
+                pointers = schema.pointers
+                connection.execute(pointers.delete().where(self.here(pointers), pointers.c.version == version.name))
                 self._log(connection, "erase" if why == "erased" else "collect", version.name, None)
             if receipt is not None:
                 Ledger.insert_receipt(connection, self.namespace, receipt)
