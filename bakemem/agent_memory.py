@@ -14,7 +14,7 @@ from bakemem.asking import Bisected, Blame, Verified, bisect, judged, verify
 from bakemem.baking import StageProgress, answers, blame, generate, leaks
 from bakemem.config import Config
 from bakemem.cycle import run_cycle
-from bakemem.erasure import Receipt, finish, secrets_of
+from bakemem.erasure import Receipt, finish, secrets_of, sweep_gone
 from bakemem.errors import BakeError, InputError
 from bakemem.memory import LIVE, Extractor, HomeLock, Index, Journal, ModelExtractor, Observed, consolidate, shards
 from bakemem.prompts import system_text
@@ -49,30 +49,35 @@ class AgentMemory(Versioned):
 
         What was observed before is read first. A bake that was stopped goes on where it was, if nothing has changed. If
         versions learned what was forgotten since, the gate asks for that too, and they are destroyed when it accepts.
-        Raises BakeError when nothing is new or a bake is running; whatever is raised, the old version stays live.
+        Raises BakeError when nothing is new or a bake is running, and the old version stays live; HomeError also when
+        the new one is live, but a folder of those that are to be destroyed cannot be removed.
         """
         with self._one_change():
             self.flush()
             self._attach_live()
-            version, leaked = run_cycle(
-                self._journal, self._store, self._serving, self.config, from_base=from_base,
-                secrets=secrets_of(self._journal, self._store), progress=progress,
-            )  # fmt: skip
-            if version.status == "accepted" and self._journal.tainted():
-                finish(self._journal, self._store, leaked)
+            tainted = self._journal.tainted()
+            secrets = secrets_of(self._journal, self._store, tainted)
+            version, leaked = run_cycle(self._journal, self._store, self._serving, self.config, from_base=from_base,
+                                        secrets=secrets, progress=progress)  # fmt: skip
+            if version.status == "accepted" and tainted:
+                finish(self._journal, self._store, tainted, secrets, leaked)
+                self._let_go(tainted)
         return version
 
     def erase(self, *, bake: bool = True, progress: StageProgress | None = None) -> Receipt:
         """Destroy the versions that learned what was forgotten, after a bake without it whose answers do not tell it.
 
-        With `bake=False` they are destroyed at once, and what waits in the prompt stays there. Raises InputError when
-        nothing is to be erased, and BakeError when the gate refuses: then they are still there, and serve no more.
+        With `bake=False` they are destroyed at once, and what waits in the prompt stays there. Where nothing waits, the
+        live version, which never knew it, is asked. Raises InputError when nothing is to be erased, HomeError when a
+        folder cannot be removed, and BakeError when the gate refuses: then they are still there, and serve no more.
         """
         with self._one_change():
             self.flush()
-            if not self._journal.tainted():
+            sweep_gone(self._journal, self._store)  # of an erasure that was cut short
+            tainted = self._journal.tainted()
+            if not tainted:
                 raise InputError("There is nothing to erase: no version that is there learned what was forgotten.")
-            secrets, leaked = secrets_of(self._journal, self._store), tuple[Leak, ...]()
+            secrets, leaked = secrets_of(self._journal, self._store, tainted), tuple[Leak, ...]()
             if bake and self._journal.memories("pending"):
                 self._attach_live()
                 version, leaked = run_cycle(self._journal, self._store, self._serving, self.config, secrets=secrets,
@@ -85,7 +90,14 @@ class AgentMemory(Versioned):
                     )
             elif bake and self._journal.live():
                 leaked = self._leaks_of_live(secrets)
-            return finish(self._journal, self._store, leaked)
+            receipt = finish(self._journal, self._store, tainted, secrets, leaked)
+            self._let_go(tainted)
+        return receipt
+
+    def _let_go(self, destroyed: Sequence[Version]) -> None:
+        for version in destroyed:
+            if self._started and version.id != self._serving.live:
+                self._serving.detach(version.id)
 
     def _leaks_of_live(self, secrets: Sequence[Secret]) -> tuple[Leak, ...]:
         self._attach_live()
@@ -143,8 +155,8 @@ class AgentMemory(Versioned):
         return bisect(["base", *reversed(path)], lambda v: self.chat(question, version=v, temperature=0.0), wrong)
 
     def blame(self, question: str, *, answer: str | None = None) -> list[Blame]:
-        """Which memories an answer rests on: by how many nats the base with all of them in its prompt finds it less
-        likely without each; at most the 32 nearest in meaning. Without `answer`, what the live version says.
+        """Which memories an answer rests on: by how many nats the base finds it less likely without each in its prompt,
+        which holds the 32 nearest in meaning and as many instructions. Without `answer`, what the live version says.
 
         Raises InputError when nothing is known, or there is no answer.
         """
@@ -152,7 +164,8 @@ class AgentMemory(Versioned):
         if not known:
             raise InputError("No memory is pending or baked: no answer rests on one.")
         near = {m.id for m in self.recall(question, _MOST_BLAMED)}
-        some = [m for m in known if m.id in near or m.kind == "instruction"][: 2 * _MOST_BLAMED]
+        near |= {m.id for m in [m for m in known if m.kind == "instruction"][-_MOST_BLAMED:]}
+        some = [m for m in known if m.id in near]
         said, base = answer if answer is not None else self.chat(question, temperature=0.0), self._serving.base
         found = blame(base.model, base.template, some, question, said, consolidate, lock=base.lock)
         return [Blame(memory, nats) for memory, nats in found]
@@ -176,9 +189,7 @@ class AgentMemory(Versioned):
         Without `version` the live one answers, with pending memories in its prompt; a named one (or `base`) answers
         alone. `strength` scales the baked memory: 0 is the base, 1 all of it. Raises InputError, NotFoundError.
         """
-        # Read first: a bake that commits in between leaves a memory in both places for one reply, never in neither.
-        waiting = self.pending_prompt() if version is None else ""
-        chosen = self._chosen(version)
+        waiting, chosen = self._now() if version is None else ("", self._chosen(version))
         full = system_text(system, waiting)
         turns = [*([Turn("system", full)] if full else []), *history, Turn("user", text)]
         sampling = Sampling(
@@ -191,10 +202,16 @@ class AgentMemory(Versioned):
         """The memory prompt of what is not baked yet: it rides along with every request to the live version."""
         return consolidate(self._journal.memories("pending")).text
 
-    def _chosen(self, version: str | None) -> str | None:
-        if version is None:
-            self._attach_live()
-            return self._serving.live
+    def _now(self) -> tuple[str, str | None]:
+        """The prompt of what is pending and the id of the live version, of one moment: a memory is in one of them."""
+        while True:
+            live, pending = self._journal.serving()
+            if live:
+                self._attach(live)
+            if self._journal.live() == (live.name if live else None):  # no forget came in between
+                return consolidate(pending).text, live.id if live else None
+
+    def _chosen(self, version: str) -> str | None:
         if version == "base":
             return None
         found = self._journal.servable(version)
@@ -254,10 +271,14 @@ class AgentMemory(Versioned):
         self, memory_ids: Sequence[str] = (), *, conversation: str | None = None, source: str | None = None,
         everything: bool = False, heard: Observed | None = None,
     ) -> list[Memory]:  # fmt: skip
+        for memory_id in memory_ids:
+            self._journal.get(memory_id)  # an unknown one changes nothing
         self._store.destroy_scratch()  # before the journal forgets: an unfinished bake holds its text
         try:
-            return super()._forget(memory_ids, conversation=conversation, source=source, everything=everything,
+            gone = super()._forget(memory_ids, conversation=conversation, source=source, everything=everything,
                                    heard=heard)  # fmt: skip
+            self._store.destroy_scratch()  # one that began meanwhile
+            return gone
         finally:
             if self._started:
                 self._attach_live()  # what learned it serves no more

@@ -7,14 +7,13 @@ their public names only.
 
 from __future__ import annotations
 
-import tempfile
+import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from bakemem.baking import Baked, Recipe, Settings, StageProgress, Thresholds, bake, default_learning_rate
 from bakemem.config import Config
-from bakemem.errors import BakeError
+from bakemem.errors import BakeError, HomeError
 from bakemem.memory import LIVE, Journal, consolidate, shards
 from bakemem.serving import Base, ServingModel
 from bakemem.types import Leak, Memory, Prompt, Secret, Version
@@ -46,7 +45,8 @@ def run_cycle(
     version = _commit(journal, store, serving, config, baked, prompt, live)
     if version.report.accepted:
         serving.swap(version.id)
-    store.destroy_scratch()
+    with contextlib.suppress(HomeError):  # the next bake, or a forget, finds it again
+        store.destroy_scratch()
     return version, baked.leaks
 
 
@@ -78,8 +78,9 @@ def _commit(
     """Folder first, then attached beside the running ones, then the one transaction that makes it true."""
     known = journal.some(prompt.memory_ids).values()
     if gone := [memory.id for memory in known if memory.status == "forgotten"]:
+        store.destroy_scratch()
         raise BakeError(f"Memory {gone[0]} was forgotten during the bake: nothing of it is kept. Bake again.")
-    name = journal.next_version_name()
+    name = journal.next_version_name(store.names())
     manifest = Manifest(
         name=name, namespace=journal.namespace, parent=parent, created=datetime.now(UTC), prompt=prompt,
         base_fingerprint=serving.base.fingerprint, report=baked.report, seed=config.seed,
@@ -88,9 +89,9 @@ def _commit(
             "dtype": str(serving.base.model.dtype).removeprefix("torch."),
         },
     )  # fmt: skip
-    with tempfile.TemporaryDirectory() as scratch:
-        baked.save(Path(scratch))
-        manifest = store.stage(Path(scratch), manifest)
+    with store.room() as folder:
+        baked.save(folder)
+        manifest = store.stage(folder, manifest)
     folder = store.folder(name)
     version = manifest.version(folder)
     try:

@@ -36,8 +36,9 @@ class Destroyed:
 class Receipt:
     """What an erasure removed and how that was checked; it holds no text of what was erased.
 
-    `live` serves since (None: the base with the prompt); `leaks` were counted on it; `copies` left the home before and
-    may hold what was erased; `unknown` says what nobody here can know.
+    `not_asked` are the memories whose text no folder held any more, so that nobody could be asked for them; `live`
+    serves since (None: the base with the prompt); `leaks` were counted on it; `copies` left the home before and may
+    hold what was erased; `unknown` says what nobody here can know.
     """
 
     at: datetime
@@ -45,14 +46,15 @@ class Receipt:
     destroyed: tuple[Destroyed, ...]
     live: str | None
     leaks: tuple[Leak, ...]
+    not_asked: tuple[str, ...]
     copies: tuple[Copy, ...]
     unknown: tuple[str, ...]
 
 
-def secrets_of(journal: Journal, store: VersionStore) -> list[Secret]:
-    """What was forgotten and is still in versions, from their own folders: the only place where it still stands."""
+def secrets_of(journal: Journal, store: VersionStore, tainted: Sequence[Version]) -> list[Secret]:
+    """What was forgotten and is still in these versions, from their own folders, the only place where it stands."""
     found: dict[str, Secret] = {}
-    for version in journal.tainted():
+    for version in tainted:
         try:
             prompt, probes = store.manifest(version.name).prompt, store.probes(version.name)
         except HomeCorruptError:
@@ -68,26 +70,46 @@ def secrets_of(journal: Journal, store: VersionStore) -> list[Secret]:
     return list(found.values())
 
 
-def finish(journal: Journal, store: VersionStore, leaks: Sequence[Leak]) -> Receipt:
-    """Destroy the versions that learned what was forgotten, and keep the receipt in the journal.
+def finish(
+    journal: Journal, store: VersionStore, tainted: Sequence[Version], secrets: Sequence[Secret], leaks: Sequence[Leak]
+) -> Receipt:
+    """Destroy these versions, which learned what was forgotten, and keep the receipt in the journal.
 
     One transaction records both before the first folder goes; if that is cut short, the next opening of the home
     removes what is left. Raises HomeError when a folder cannot be removed.
     """
-    tainted = journal.tainted()
-    within = journal.some({i for version in tainted for i in version.memory_ids}).values()
-    forgotten = [m for m in within if m.status == "forgotten"]
+    forgotten = [m for m in journal.some(_learned(journal, tainted)).values() if m.status == "forgotten"]
+    asked = {secret.memory_id for secret in secrets} if leaks else set()
     since = min((m.created for m in forgotten), default=None)
     receipt = Receipt(
         at=datetime.now(UTC), memory_ids=tuple(m.id for m in forgotten),
         destroyed=tuple(_account(store, version) for version in tainted), live=journal.live(), leaks=tuple(leaks),
+        not_asked=tuple(m.id for m in forgotten if m.id not in asked),
         copies=tuple(Ledger(journal).copies(since)), unknown=CANNOT_KNOW,
     )  # fmt: skip
     names = [version.name for version in tainted]
     journal.destroyed(names, "erased", json.loads(json.dumps(dataclasses.asdict(receipt), default=str)))
-    for name in names:
-        store.destroy(name)
+    sweep_gone(journal, store)
     return receipt
+
+
+def sweep_gone(journal: Journal, store: VersionStore) -> None:
+    """Remove what is left of destroyed versions, and the unfinished bake, which may hold the same. Raises HomeError."""
+    store.destroy_scratch()
+    for version in journal.versions():
+        if version.gone:
+            store.destroy(version.name)
+
+
+def _learned(journal: Journal, tainted: Sequence[Version]) -> set[str]:
+    """What these versions hold, and what those held that they went on from, destroyed ones too."""
+    known, ids = {v.name: v for v in journal.versions()}, set[str]()
+    for version in tainted:
+        name: str | None = version.name
+        while name:
+            ids.update(known[name].memory_ids)
+            name = known[name].parent
+    return ids
 
 
 def _account(store: VersionStore, version: Version) -> Destroyed:

@@ -158,8 +158,9 @@ class Knowledge:
                 merged = Draft(draft.kind, twin.key, draft.text)
                 ruling = admit(merged, provenance, trust=self.config.trust, rivals=[twin])
                 draft = merged if ruling.status == "pending" else draft
-            memory = self._journal.add(draft, provenance, ruling.status, reason=ruling.reason, valid_from=said)
-            self._shadow.follow([memory.id])
+            with self._shadow.behind():
+                memory = self._journal.add(draft, provenance, ruling.status, reason=ruling.reason, valid_from=said)
+                self._shadow.follow([memory.id])
             return memory
 
     def _flooded(self, source: str, ruling: Ruling) -> str:
@@ -224,7 +225,7 @@ class Knowledge:
 
     def approve(self, memory_ids: Sequence[str]) -> list[Memory]:
         """Let memories out of quarantine, as the operator. Raises NotFoundError, TransitionError."""
-        with self._keeping:
+        with self._keeping, self._shadow.behind():
             approved = self._journal.approve(memory_ids)
             self._shadow.follow([m.id for m in approved])
         return approved
@@ -269,7 +270,7 @@ class Knowledge:
         self, memory_ids: Sequence[str] = (), *, conversation: str | None = None, source: str | None = None,
         everything: bool = False, heard: Observed | None = None,
     ) -> list[Memory]:  # fmt: skip
-        with self._keeping:
+        with self._keeping, self._shadow.behind():
             gone = forget(self._journal, memory_ids, conversation=conversation, source=source, everything=everything,
                           actor="user" if heard else "operator", heard=heard)  # fmt: skip
             self._shadow.rebuild()  # also when an earlier try came only half of the way
@@ -284,7 +285,7 @@ class Knowledge:
 
     def load(self, lines: Iterable[str]) -> list[Memory]:
         """Take exported memories in, all or none; those that are here already are left alone. Raises InputError."""
-        with self._keeping:
+        with self._keeping, self._shadow.behind():
             loaded = load(self._journal, lines)
             self._shadow.follow([m.id for m in loaded])
         return loaded

@@ -97,21 +97,16 @@ def load_model(config: Config) -> Base:
 
 
 def _sweep(journal: Journal, store: VersionStore) -> None:
-    """Remove what a crash left: temporary folders, a version that was not committed, and destroyed ones.
+    """Remove what a crash left. What cannot be removed is no reason not to open the home."""
+    from bakemem.upkeep import strangers, sweep
 
-    A crash leaves no other. Folders that the journal knows nothing of mean that the journal is an older one, or lost:
-    they stay for whoever can restore it.
-    """
-    versions = journal.versions()
-    kept, gone = ({v.name for v in versions if bool(v.gone) is destroyed} for destroyed in (False, True))
-    strangers = {p.name for p in store.orphans(kept) if p.name[0] == "v"} - gone
-    if strangers - {journal.next_version_name()}:
-        logging.getLogger(__name__).warning(
-            "The journal does not know %s: restore its backup, or remove them with `bakemem check --repair`.",
-            ", ".join(sorted(strangers)),
-        )
-        kept |= strangers
-    store.sweep(kept)
+    log = logging.getLogger(__name__)
+    try:
+        sweep(journal, store)
+    except HomeError as error:
+        log.warning("%s It is tried again at the next opening.", error)
+    if unknown := strangers(journal, store):
+        log.warning("The journal knows nothing of %s: see `bakemem check`.", ", ".join(sorted(unknown)))
 
 
 def _redactor(config: Config) -> Callable[[str], str]:

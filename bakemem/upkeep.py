@@ -9,6 +9,7 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from bakemem.errors import BakememError, HomeCorruptError, InputError
@@ -44,9 +45,34 @@ def check(journal: Journal, store: VersionStore, *, repair: bool = False) -> lis
     first = set(_examine(journal, store))
     found = [problem for problem in _examine(journal, store) if problem in first] if first else []
     if repair and any(problem.repairable for problem in found):
-        store.sweep([v.name for v in journal.versions() if not v.gone])
+        sweep(journal, store)
         found = [dataclasses.replace(problem, repaired=problem.repairable) for problem in found]
     return sorted([*found, *_permissions(journal)], key=lambda problem: problem.severity)
+
+
+def sweep(journal: Journal, store: VersionStore) -> list[Path]:
+    """Remove what a crash left, and return it: temporary folders, a version whose commit was cut short, and what is
+    left of destroyed ones. Raises HomeError.
+
+    Other folders that the journal knows nothing of mean that it is an older one, or lost: they stay for its restorer.
+    """
+    return store.sweep({*(v.name for v in journal.versions() if not v.gone), *strangers(journal, store)})
+
+
+def strangers(journal: Journal, store: VersionStore) -> set[str]:
+    """The version folders that neither the journal knows nor a crash can have left: a crash leaves one, with the next
+    name, of memories that the journal has.
+    """
+    unknown = store.names() - {v.name for v in journal.versions()}
+    cut_short = journal.next_version_name()
+    if cut_short in unknown:
+        try:
+            inside = store.manifest(cut_short).prompt.memory_ids
+        except HomeCorruptError:
+            return unknown
+        if len(journal.some(inside)) == len(inside):
+            return unknown - {cut_short}
+    return unknown
 
 
 def spared(state: State, keep: int) -> dict[str, str]:
@@ -73,7 +99,7 @@ def _examine(journal: Journal, store: VersionStore) -> list[Problem]:
     for version in state.versions:
         if not version.gone:
             found += _version(version, state, store)
-    return [*found, *_leftovers(state, store)]
+    return [*found, *_leftovers(journal, state, store)]
 
 
 def _permissions(journal: Journal) -> Iterator[Problem]:
@@ -146,10 +172,10 @@ def _version(version: Version, state: State, store: VersionStore) -> Iterator[Pr
             yield Problem("error", where, f"its {name} is {theirs} in the manifest, but {mine} in the journal", BACKUP)
 
 
-def _leftovers(state: State, store: VersionStore) -> Iterator[Problem]:
+def _leftovers(journal: Journal, state: State, store: VersionStore) -> Iterator[Problem]:
     gone = {v.name: v.gone for v in state.versions if v.gone}
     try:
-        orphans = store.orphans([v.name for v in state.versions if not v.gone])
+        orphans, unknown = store.orphans([v.name for v in state.versions if not v.gone]), strangers(journal, store)
     except OSError as error:
         yield Problem("error", "versions", f"they cannot be listed ({error})", "mend the permissions of the home")
         return
@@ -158,6 +184,9 @@ def _leftovers(state: State, store: VersionStore) -> Iterator[Problem]:
             what = f"it is left of a version that was {gone[path.name]}"
         elif path.name.startswith("."):
             what = "a bake is writing it, or was cut short"
+        elif path.name in unknown:
+            yield Problem("note", str(path), "the journal knows nothing of it", f"{BACKUP}, or remove the folder")
+            continue
         else:
-            what = "the journal names no such version"
+            what = "its commit was cut short"
         yield Problem("note", str(path), what, "`bakemem check --repair` removes it", repairable=True)

@@ -6,9 +6,8 @@ Ties the journal's rows to the store's folders.
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -112,8 +111,8 @@ class Versioned(Knowledge):
         that is damaged, or that would bring back what was forgotten, AdapterError, and BakeError while a bake runs;
         then nothing has changed.
         """
-        with self._one_change(), self._keeping, tempfile.TemporaryDirectory() as scratch:
-            packed, memories = read_bundle(Path(path), Path(scratch))
+        with self._one_change(), self._keeping, self._store.room() as scratch:
+            packed, memories = read_bundle(Path(path), scratch)
             origin = str(packed.settings.get(_ORIGIN) or packed.id)
             same = [v for v in self._journal.versions() if origin in (v.id, v.settings.get(_ORIGIN))]
             tainted = {v.name for v in self._journal.tainted()}
@@ -124,8 +123,8 @@ class Versioned(Knowledge):
                 )
             if here := [v for v in same if not v.gone]:
                 return here[0]
-            manifest = self._store.stage(Path(scratch), dataclasses.replace(
-                packed, name=self._journal.next_version_name(), namespace=self._journal.namespace,
+            manifest = self._store.stage(scratch, dataclasses.replace(
+                packed, name=self._journal.next_version_name(self._store.names()), namespace=self._journal.namespace,
                 parent=same[-1].parent if same else None, settings={**packed.settings, _ORIGIN: origin},
             ))  # fmt: skip
             return self._adopt(manifest, memories)
@@ -133,13 +132,14 @@ class Versioned(Knowledge):
     def _adopt(self, manifest: Manifest, memories: list[str]) -> Version:
         version = manifest.version(self._store.folder(manifest.name))
         try:
-            adopt(self._journal, version, memories)
+            with self._shadow.behind():
+                adopt(self._journal, version, memories)
+                self._shadow.follow(version.memory_ids)
         except BaseException:
             # Ctrl-C can land between the commit and here: what the journal names is never discarded.
             if version.name not in {v.name for v in self._journal.versions()}:
                 self._store.destroy(version.name)
             raise
-        self._shadow.follow(version.memory_ids)
         return self._journal.version(version.name)
 
     def gc(self, keep: int = 5, *, dry_run: bool = True) -> list[Version]:
@@ -154,9 +154,14 @@ class Versioned(Knowledge):
         with self._one_change():
             doomed = [version.name for version in self._collectable(keep)]
             self._journal.destroyed(doomed, "collected")  # first: a crash from here on is finished when it is opened
+            destroyed = [self._journal.version(name) for name in doomed]
+            self._let_go(destroyed)
             for name in doomed:
                 self._store.destroy(name)
-        return [self._journal.version(name) for name in doomed]
+        return destroyed
+
+    def _let_go(self, destroyed: Sequence[Version]) -> None:
+        """Frees what is loaded of versions that are destroyed; nothing is, where no model is."""
 
     def _collectable(self, keep: int) -> list[Version]:
         state = self._journal.state()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import pytest
 
 from bakemem.agent_memory import AgentMemory
 from bakemem.erasure import secrets_of
-from bakemem.errors import BakeError, InputError
+from bakemem.errors import AdapterError, BakeError, InputError
 from bakemem.memory import Ledger
-from bakemem.types import Leak
+from bakemem.types import Leak, Version
 from tests.tiny import OpenMemory
 
 DOG, TOWN = "The user's dog is called Bosuk.", "The user lives in Plinth."
@@ -82,7 +83,7 @@ def test_a_refused_bake_destroys_nothing_and_serves_nothing_of_it(baked: AgentMe
     with pytest.raises(BakeError, match="The gate refused v3"):
         strict.erase()
     assert strict.live is None
-    assert len(secrets_of(strict._journal, strict._store)) == 1
+    assert len(secrets_of(strict._journal, strict._store, strict.to_erase())) == 1
     strict.close()
     again = open_memory()
     assert [d.name for d in again.erase().destroyed] == ["v1", "v2"]
@@ -137,7 +138,7 @@ def test_an_unreadable_version_is_destroyed_all_the_same(baked: AgentMemory, tmp
     (tmp_path / "versions" / "v1" / "manifest.json").write_text("{}")
     (tmp_path / "versions" / "v2" / "manifest.json").unlink()
     baked.forget([m.id for m in baked.memories() if m.key == "user.dog"])
-    assert secrets_of(baked._journal, baked._store) == []
+    assert secrets_of(baked._journal, baked._store, baked.to_erase()) == []
     baked.erase(bake=False)
     assert not list((tmp_path / "versions").iterdir())
 
@@ -172,3 +173,85 @@ def test_the_version_that_turned_an_answer_is_found(baked: AgentMemory, monkeypa
     found = baked.bisect("What is my dog called?", bad="bosuk")
     assert (found.first_wrong, found.last_right) == ("v2", "v1")
     assert set(asked) <= {"base", "v1", "v2"}
+
+
+def test_what_a_collected_ancestor_knew_is_named_though_nobody_can_be_asked(baked: AgentMemory) -> None:
+    """Its descendant learned it too; the receipt says that the text was nowhere any more."""
+    [old] = [m for m in baked.memories() if m.key == "user.dog"]
+    baked.remember("The user's dog is called Mirko.", kind="fact", key="user.dog")
+    baked.bake()
+    assert [v.name for v in baked.gc(1, dry_run=False)] == ["v1"]
+    baked._journal.destroyed(["v2"], "collected")
+    baked._store.destroy("v2")
+    baked.forget([old.id])
+    receipt = baked.erase(bake=False)
+    assert ([d.name for d in receipt.destroyed], receipt.memory_ids) == (["v3"], (old.id,))
+    assert receipt.not_asked == (old.id,)
+
+
+def test_an_erasure_that_was_cut_short_goes_on(baked: AgentMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C between the journal and the folders: the next call removes what is left, though none is named."""
+    baked.forget([m.id for m in baked.memories() if m.key == "user.dog"])
+
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(baked._store, "destroy", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            baked.erase(bake=False)
+    assert baked._store.names() == {"v1", "v2"}
+    with pytest.raises(InputError, match="nothing to erase"):
+        baked.erase()
+    assert baked._store.names() == set()
+
+
+def test_a_reply_never_comes_from_what_was_forgotten_meanwhile(
+    baked: AgentMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forget between the reading of the live pointer and the reply: the base answers, with the rest in its prompt."""
+    attach = baked._attach
+    [dog] = [m for m in baked.memories() if m.key == "user.dog"]
+
+    def late(version: Version) -> None:
+        monkeypatch.setattr(baked, "_attach", attach)
+        baked.forget([dog.id])
+        attach(version)
+
+    baked.chat("Hello?")
+    monkeypatch.setattr(baked, "_attach", late)
+    waiting, answering = baked._now()
+    assert answering is None
+    assert TOWN in waiting
+    assert "Bosuk" not in waiting
+
+
+def test_a_destroyed_version_is_not_kept_in_memory(baked: AgentMemory) -> None:
+    """Its weights leave the model with its folder; a reply that had begun on it is told so."""
+    ids = {v.id for v in baked.versions()}
+    for name in ("v1", "v2"):
+        baked.chat("Hello?", version=name)
+    begun = baked.stream("What do you know?", version="v1")
+    baked.forget([m.id for m in baked.memories() if m.key == "user.dog"])
+    baked.erase(bake=False)
+    assert not ids & set(getattr(baked.base.model, "peft_config", {}))
+    with pytest.raises(AdapterError, match="ask again"):
+        list(begun)
+
+
+def test_a_bake_leaves_nothing_outside_the_home(
+    open_memory: OpenMemory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No erasure could reach it there."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(elsewhere))
+    made: list[str] = []
+    make = os.mkdir
+    monkeypatch.setattr(
+        os, "mkdir", lambda path, *rest, **options: (made.append(str(path)), make(path, *rest, **options))
+    )
+    memory = open_memory()
+    memory.remember(DOG, kind="fact", key="user.dog")
+    memory.bake()
+    assert not [path for path in made if path.startswith(str(elsewhere))]

@@ -15,7 +15,7 @@ from bakemem.config import load_config
 from bakemem.errors import BakeError, HomeError, InputError
 from bakemem.memory import Journal, forget
 from bakemem.testing import MemoryIndex, ScriptedExtractor
-from bakemem.upkeep import check, spared
+from bakemem.upkeep import check, spared, strangers, sweep
 from bakemem.versioned import Versioned
 from bakemem.versions import VersionStore
 from tests.cli.conftest import CASE, DOG, TOWN, Keeper
@@ -174,19 +174,33 @@ def test_damaged_probes_are_an_error(keeper: Keeper, home: Path) -> None:
 
 
 def test_what_a_crash_left_is_noted_and_repair_removes_it(keeper: Keeper, versioned: Versioned) -> None:
-    """Orphans, temporary folders, and the folder of a version that was destroyed; nothing else."""
+    """Temporary folders, a version that was not committed, and what is left of a destroyed one; nothing else."""
     root = keeper.store.folder("v1").parent
     (root / ".tmp-v4-abc").mkdir()
-    shutil.copytree(root / "v1", root / "v7")
+    shutil.copytree(root / "v1", root / "v4")
     keeper.journal.destroyed(["v3"], "collected")
     problems = versioned.check()
     assert [(p.severity, Path(p.where).name, p.repairable, p.repaired) for p in problems] == [
-        ("note", ".tmp-v4-abc", True, False), ("note", "v3", True, False), ("note", "v7", True, False),
+        ("note", ".tmp-v4-abc", True, False), ("note", "v3", True, False), ("note", "v4", True, False),
     ]  # fmt: skip
-    assert (root / "v7").exists()
+    assert (root / "v4").exists()
     assert all(p.repaired for p in versioned.check(repair=True))
     assert sorted(p.name for p in root.iterdir()) == ["v1", "v2"]
     assert versioned.check() == []
+
+
+def test_folders_of_a_newer_or_lost_journal_stay(keeper: Keeper, versioned: Versioned) -> None:
+    """Whoever restores the journal needs them: no repair takes them, and no bake writes over them."""
+    root = keeper.store.folder("v1").parent
+    shutil.copytree(root / "v1", root / "v7")
+    (root / "v8").mkdir()
+    assert [(p.severity, p.repairable) for p in versioned.check(repair=True)] == [("note", False)] * 2
+    assert strangers(keeper.journal, keeper.store) == {"v7", "v8"}
+    assert keeper.journal.next_version_name(keeper.store.names()) == "v9"
+    lost = Journal(keeper.home / "another.db")
+    assert sweep(lost, keeper.store) == []
+    assert strangers(lost, keeper.store) == {"v1", "v2", "v3", "v7", "v8"}
+    lost.close()
 
 
 def test_a_home_that_others_may_read_is_noted(keeper: Keeper) -> None:

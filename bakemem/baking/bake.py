@@ -90,7 +90,8 @@ def bake(
     tell = progress or (lambda stage, done, total, kl: None)
     seed = settings.recipe.seed
     kept = Checkpoint(checkpoint, key_of(
-        [(m.id, m.kind, m.text) for m in memories], shards, settings, start, fresh and sorted(fresh), fingerprint,
+        [(m.id, m.kind, m.text) for m in memories], shards, settings, start,
+        None if fresh is None else sorted(fresh), fingerprint, str(model.dtype),
         template.text([Turn("user", "x"), Turn("assistant", "x"), Turn("user", "x")]),
     ))  # fmt: skip
 

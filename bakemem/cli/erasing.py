@@ -6,16 +6,13 @@ Parses, calls, prints.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from bakemem.cli.frame import Command, Place, place, place_and_model
 from bakemem.cli.oven import shown
 from bakemem.cli.text import count, one_line, plain, print_json
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(cls=Command)
@@ -69,6 +66,10 @@ def print_receipt(receipt: Mapping[str, Any]) -> None:
             click.echo(f"    {leak['kind']:12} {leak['asked']:5} questions  {leak['told']:12}  {leak['never_knew']:13}")
     else:
         click.echo("  nobody was asked for it: no version was baked since, or none of the old ones could be read")
+    if leaks and receipt["not_asked"]:
+        click.echo(
+            f"  not asked for: {', '.join(i[:8] for i in receipt['not_asked'])}; their text was nowhere any more"
+        )
     for copy in copies:
         click.echo(f"  copied out before: {one_line(copy['what'])} to {one_line(copy['place'])} at {copy['at'][:19]}")
     for sentence in receipt["unknown"]:

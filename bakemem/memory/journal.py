@@ -28,11 +28,11 @@ class Journal(Memories):
 
     # Versions
 
-    def next_version_name(self) -> str:
-        """The name of the next version of this namespace: v1, v2 …; a name is never used twice."""
+    def next_version_name(self, taken: Collection[str] = ()) -> str:
+        """The name of the next version: v1, v2 …; none is used twice in a namespace, nor one that is `taken`."""
         with self.read() as connection:
             names = connection.scalars(sa.select(schema.versions.c.name).where(self.here(schema.versions))).all()
-        return f"v{max((int(n[1:]) for n in names), default=0) + 1}"
+        return f"v{max((int(n[1:]) for n in (*names, *taken)), default=0) + 1}"
 
     def commit_version(self, version: Version, *, accepted: bool) -> None:
         """Records a baked version: the commit point of a bake.
@@ -72,6 +72,13 @@ class Journal(Memories):
         """The name of the version that serves; None is the base."""
         with self.read() as connection:
             return self._live(connection)
+
+    def serving(self) -> tuple[Version | None, list[Memory]]:
+        """What answers at one moment: the live version (None is the base), and the pending memories for its prompt."""
+        with self.read() as connection:
+            name = self._live(connection)
+            version = self._version(connection, name) if name else None
+            return version, self.select(connection, schema.memories.c.status == "pending")
 
     def set_live(self, name: str | None, action: str = "rollback") -> None:
         """Makes another accepted version live, or the base (None or `base`); nothing is destroyed.
@@ -142,8 +149,9 @@ class Journal(Memories):
                     raise InputError(f"Version {version.name} is live: roll back to another one first.")
                 if version.gone:
                     continue
+                nothing = {"prompt_sha256": ""} if why == "erased" else {}  # a guess could be held against it
                 connection.execute(
-                    table.update().where(self.here(table), table.c.name == version.name).values(gone=why)
+                    table.update().where(self.here(table), table.c.name == version.name).values(gone=why, **nothing)
                 )
                 pointers = schema.pointers
                 connection.execute(pointers.delete().where(self.here(pointers), pointers.c.version == version.name))

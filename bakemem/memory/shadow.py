@@ -6,7 +6,8 @@ Knows no Chroma: any `Index` will do. What is written to the journal stands even
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 from bakemem.memory.journal import Journal
@@ -25,6 +26,15 @@ class Shadow:
         self._lock = threading.RLock()
         self._whole = True  # whether the index has followed every change since it was opened
 
+    @contextmanager
+    def behind(self) -> Iterator[None]:
+        """Around a change of the journal and the `follow` or `rebuild` after it: where it does not come to its end, the
+        next opening compares the two.
+        """
+        was, self._whole = self._whole, False
+        yield
+        self._whole = was
+
     def follow(self, memory_ids: Iterable[str]) -> None:
         """Shows these memories, and what they superseded, as the journal has them now.
 
@@ -33,11 +43,9 @@ class Shadow:
         with self._lock:
             if "_index" not in self.__dict__:
                 return
-            was, self._whole = self._whole, False
             now = self._journal.with_older(memory_ids)
             self._index.remove([m.id for m in now if m.status not in INDEXED])
             self._index.put([m for m in now if m.status in INDEXED])
-            self._whole = was
 
     def near(self, text: str, k: int, score: float) -> list[str]:
         """The ids of at most `k` memories from that cosine on, nearest first."""
@@ -55,9 +63,7 @@ class Shadow:
         """Begins anew from the journal, so that no trace of anything else stays; how many memories it holds."""
         with self._lock:
             index, memories = self._index, self._journal.memories(INDEXED)
-            self._whole = False
             index.purge(memories)
-            self._whole = True
         return len(memories)
 
     def close(self) -> None:

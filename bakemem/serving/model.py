@@ -174,6 +174,8 @@ class ServingModel:
                     model.disable_adapters()
                 yield model
                 return
+            if not self._has(adapter_id):
+                raise AdapterError("The version that this reply began with is destroyed: ask again.")
             model.set_adapter(adapter_id)
             model.enable_adapters()
             if strength == 1.0:

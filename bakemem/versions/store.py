@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from bakemem.disk import destroy, fsync_folder
@@ -95,6 +95,27 @@ class VersionStore:
                 f"Version {name} cannot be read at {path} ({error}): restore it, or roll back to another version."
             ) from error
         return manifest_of(text)
+
+    def names(self) -> set[str]:
+        """The names that have a folder, whatever is in it."""
+        return {p.name for p in self._root.iterdir() if _NAME.fullmatch(p.name)} if self._root.is_dir() else set()
+
+    @contextlib.contextmanager
+    def room(self) -> Iterator[Path]:
+        """A private folder to work in, beside the versions: overwritten and removed at the end, or by the next sweep.
+
+        Raises HomeError when it cannot be made.
+        """
+        try:
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=self._root))
+        except OSError as error:
+            raise self._failed("in the making", error) from error
+        try:
+            yield folder
+        finally:
+            with contextlib.suppress(OSError):
+                destroy(folder)
 
     def orphans(self, known_names: Collection[str]) -> list[Path]:
         """Folders that a crash left: temporary ones, and versions that the journal does not name."""

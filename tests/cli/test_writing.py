@@ -176,9 +176,11 @@ def test_a_refused_bake_exits_with_three(run: Run, baked: Any, model: Any, monke
 ])  # fmt: skip
 def test_a_signal_says_that_nothing_is_lost(
     run: Run, baked: Any, model: Any, monkeypatch: pytest.MonkeyPatch, as_json: bool, number: signal.Signals,
-    code: int, kind: str,
+    code: int, kind: str, request: pytest.FixtureRequest,
 ) -> None:  # fmt: skip
     """Ctrl-C and SIGTERM have their exit codes, the journal is asked which version is live, and handlers come back."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts the tests may have it ignored
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
 
     def interrupted(self: AgentMemory, **options: object) -> Any:
         signal.raise_signal(number)

@@ -87,17 +87,30 @@ def test_an_index_that_could_not_follow_is_compared_again(journal: Journal, monk
     index = Kept()
     shadow = Shadow(journal, lambda: index)
     shadow.recall("dog", 1)
-    dog = say(journal, "dog", "A dog.")
 
     def broken(memories: Iterable[Memory]) -> None:
         raise ModelError("no embedder")
 
     with monkeypatch.context() as patch:
         patch.setattr(index, "put", broken)
-        with pytest.raises(ModelError):
+        with pytest.raises(ModelError), shadow.behind():
+            dog = say(journal, "dog", "A dog.")
             shadow.follow([dog])
         shadow.close()
     assert (shown(journal, index), index.compared) == ({dog}, 2)
+
+
+def test_a_change_that_was_cut_short_is_compared_again(journal: Journal) -> None:
+    """Ctrl-C between the journal and the index: what was forgotten must not stay in the index for good."""
+    index, dog = Kept(), say(journal, "dog", "A dog.")
+    shadow = Shadow(journal, lambda: index)
+    shadow.recall("dog", 1)
+    with pytest.raises(KeyboardInterrupt), shadow.behind():
+        forget(journal, [dog])
+        raise KeyboardInterrupt
+    shadow.close()
+    assert index.ids() == {dog}
+    assert shown(journal, index) == set()
 
 
 def test_what_one_namespace_learns_leaves_the_others_in_step(tmp_path: Path) -> None:
