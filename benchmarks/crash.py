@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from pages import write_block
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 import bakemem.cycle
@@ -35,8 +36,6 @@ from bakemem.starter import STARTER
 from bakemem.testing import ScriptedExtractor
 from bakemem.types import Draft, Turn
 
-PAGE = Path(__file__).parent.parent / "docs" / "versions.md"
-BEGIN, END = "<!-- crash -->", "<!-- end of crash -->"
 SETTINGS: dict[str, Any] = {
     "min_agreement": 0.0, "min_abstention": 0.0, "max_drift": 1.0, "min_each": 0.0, "steps": 2, "rank": 2, "alpha": 4,
     "questions_per_memory": 1, "max_new_tokens": 2, "learning_rate": 0.03, "max_sequence_tokens": 128,
@@ -275,9 +274,8 @@ def main() -> None:
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
     if args.write:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        block = f"{BEGIN}\nBy `python benchmarks/crash.py --kills {args.kills} --write`:\n\n{text}\n{END}"
-        PAGE.write_text(f"{before}{block}{rest.partition(END)[2]}", encoding="utf-8")
+        text = f"By `python benchmarks/crash.py --kills {args.kills} --write`:\n\n{text}"
+        write_block("versions.md", "crash", text)
     sys.exit(1 if broken else 0)
 
 

@@ -13,15 +13,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from pages import write_block
+
 import bakemem
 from bakemem import AgentMemory
 from bakemem.baking import leaking, leaks
 from bakemem.baking.leak import wilson
 from bakemem.demo.story import Question, Story
 from bakemem.types import Leak, Secret
-
-PAGE = Path(__file__).parent.parent / "docs" / "versions.md"
-BEGIN, END = "<!-- erasure -->", "<!-- end of erasure -->"
 
 
 def recalled(memory: AgentMemory, questions: list[Question]) -> int:
@@ -90,9 +89,8 @@ def main() -> None:
     if args.json:
         args.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
     if args.write:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
         command = f"python benchmarks/erasure.py --seeds {args.seeds} --write"
-        PAGE.write_text(f"{before}{BEGIN}\nBy `{command}`:\n\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        write_block("versions.md", "erasure", f"By `{command}`:\n\n{text}")
 
 
 if __name__ == "__main__":

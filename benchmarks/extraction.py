@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from pathlib import Path
+
+from pages import write_block
 
 from bakemem.baking import generate
 from bakemem.config import Config
@@ -18,9 +19,6 @@ from bakemem.opening import load_model
 from bakemem.prompts import EXTRACT_SYSTEM
 from bakemem.starter import curriculum
 from bakemem.types import Draft, Turn
-
-PAGE = Path(__file__).parent.parent / "docs" / "memory.md"
-BEGIN, END = "<!-- extraction -->", "<!-- end of extraction -->"
 
 
 def turns(n: int, empty: bool, seed: int) -> list[tuple[Turn, list[Draft]]]:
@@ -66,8 +64,7 @@ def main() -> None:
     )
     print(text)
     if args.write:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        write_block("memory.md", "extraction", text)
 
 
 if __name__ == "__main__":

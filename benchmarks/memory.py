@@ -16,6 +16,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pages import write_block
+
 from bakemem.config import load_config
 from bakemem.knowledge import NEAR, Knowledge
 from bakemem.memory import Journal
@@ -26,8 +28,6 @@ from bakemem.names import made_up_name
 from bakemem.testing import ScriptedExtractor
 from bakemem.types import Turn
 
-PAGE = Path(__file__).parent.parent / "docs" / "memory.md"
-BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 LIMITS = {"observe p95, ms": 5, "recall p95, ms": 25, "open, s": 1}
 
 
@@ -123,9 +123,7 @@ def main() -> None:
         args.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
     if args.write:
         command = f"python benchmarks/memory.py --sizes {' '.join(map(str, args.sizes))} --write"
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        after = rest.partition(END)[2]
-        PAGE.write_text(f"{before}{BEGIN}\nBy `{command}`:\n\n{text}\n{END}{after}", encoding="utf-8")
+        write_block("memory.md", "figures", f"By `{command}`:\n\n{text}")
 
 
 if __name__ == "__main__":

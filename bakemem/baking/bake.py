@@ -88,12 +88,40 @@ def bake(
         raise BakeError("There is nothing to bake: no memory is pending or baked. Remember something first.")
     lock = lock or threading.RLock()
     tell = progress or (lambda stage, done, total, kl: None)
-    seed = settings.recipe.seed
     kept = Checkpoint(checkpoint, key_of(
         [(m.id, m.kind, m.text) for m in memories], shards, settings, start,
         None if fresh is None else sorted(fresh), fingerprint, str(model.dtype),
         template.text([Turn("user", "x"), Turn("assistant", "x"), Turn("user", "x")]),
     ))  # fmt: skip
+    stimuli = _ask(model, template, memories, shards, settings, fresh, lock, tell, kept)
+    try:
+        with lock:
+            head = output_head(model)
+        lesson = _teach(model, template, stimuli, shards, settings, lock, tell, kept)
+        kl_before = kept.once("kl_before", float, lambda: mean_kl(
+            model, template, lesson.held_out, head, adapter_name=start, lock=lock))  # fmt: skip
+        train(model, template, lesson.train, head, settings.recipe, start=start, lock=lock, checkpoint=kept,
+              progress=lambda step, steps, kl: tell("bake", step, steps, kl))  # fmt: skip
+        kl_after = mean_kl(model, template, lesson.held_out, head, adapter_name=CANDIDATE, lock=lock)
+        probes = _probe(model, template, lesson, settings, lock, tell)
+        trained = Trained(kl_before, kl_after, settings.recipe.steps, kept.seconds)
+        leaked = leaks(model, template, secrets, [shard.text for shard in shards], adapter_name=CANDIDATE, lock=lock,
+                       max_new_tokens=settings.max_new_tokens, seed=settings.recipe.seed)  # fmt: skip
+        tensors, adapter_config = candidate_state(model)
+    finally:
+        with lock:
+            remove_candidate(model)
+    report = _report(probes, trained, settings, lesson, leaked)
+    return Baked(tensors, adapter_config, report, _data_hash(lesson.train), probes, tuple(leaked))
+
+
+def _ask(
+    model: PreTrainedModel, template: ChatTemplate, memories: Sequence[Memory], shards: Sequence[Prompt],
+    settings: Settings, fresh: frozenset[str] | None, lock: AbstractContextManager[object], tell: StageProgress,
+    kept: Checkpoint,
+) -> Stimuli:  # fmt: skip
+    """The stimuli, worded by the base itself, or those of the bake that was stopped."""
+    seed = settings.recipe.seed
 
     def answer(conversations: Sequence[Sequence[Turn]], temperature: float) -> list[str]:
         with lock, adapter(model, None):
@@ -109,41 +137,34 @@ def bake(
     if kept.found("stimuli"):
         n = len(stimuli.train) + len(stimuli.held_out)
         tell("stimulate", n, n, None)
-    try:
-        with lock:
-            head = output_head(model)
-        lesson = _teach(model, template, stimuli, shards, settings, lock, tell, kept)
-        kl_before = kept.once("kl_before", float, lambda: mean_kl(
-            model, template, lesson.held_out, head, adapter_name=start, lock=lock))  # fmt: skip
-        train(model, template, lesson.train, head, settings.recipe, start=start, lock=lock, checkpoint=kept,
-              progress=lambda step, steps, kl: tell("bake", step, steps, kl))  # fmt: skip
-        kl_after = mean_kl(model, template, lesson.held_out, head, adapter_name=CANDIDATE, lock=lock)
-        questions = [t.trajectory.stimulus for t in lesson.held_out]
-        student = answers(model, template, [s.turns for s in questions], adapter_name=CANDIDATE, lock=lock,
-                          max_new_tokens=settings.max_new_tokens)  # fmt: skip
-        tell("gate", len(student), len(student), None)
-        trained = Trained(kl_before, kl_after, settings.recipe.steps, kept.seconds)
-        teacher = [t.trajectory.answer for t in lesson.held_out]
-        report = judge(questions, teacher, student, trained, settings.thresholds, lesson.unteachable)
-        probes = tuple(Probe(q.turns, q.kind, q.memory_ids, expected, given)
-                       for q, expected, given in zip(questions, teacher, student, strict=True))  # fmt: skip
-        leaked = leaks(model, template, secrets, [shard.text for shard in shards], adapter_name=CANDIDATE, lock=lock,
-                       max_new_tokens=settings.max_new_tokens, seed=seed)  # fmt: skip
-        if leaking(leaked):
-            told, asked = sum(leak.told for leak in leaked), sum(leak.asked for leak in leaked)
-            report = replace(
-                report,
-                accepted=False,
-                reasons=(
-                    *report.reasons,
-                    f"{told} of {asked} answers tell what was forgotten, more than one that never knew it",
-                ),
-            )
-        tensors, adapter_config = candidate_state(model)
-    finally:
-        with lock:
-            remove_candidate(model)
-    return Baked(tensors, adapter_config, report, _data_hash(lesson.train), probes, tuple(leaked))
+    return stimuli
+
+
+def _probe(
+    model: PreTrainedModel, template: ChatTemplate, lesson: _Lesson, settings: Settings,
+    lock: AbstractContextManager[object], tell: StageProgress,
+) -> tuple[Probe, ...]:  # fmt: skip
+    """The held-out questions with the teacher's answers and the candidate's."""
+    held_out = [item.trajectory for item in lesson.held_out]
+    student = answers(model, template, [t.stimulus.turns for t in held_out], adapter_name=CANDIDATE, lock=lock,
+                      max_new_tokens=settings.max_new_tokens)  # fmt: skip
+    tell("gate", len(student), len(student), None)
+    return tuple(Probe(t.stimulus.turns, t.stimulus.kind, t.stimulus.memory_ids, t.answer, given)
+                 for t, given in zip(held_out, student, strict=True))  # fmt: skip
+
+
+def _report(
+    probes: Sequence[Probe], trained: Trained, settings: Settings, lesson: _Lesson, leaked: Sequence[Leak]
+) -> Report:
+    """The gate's verdict; what tells a secret is refused whatever else it can."""
+    questions = [item.trajectory.stimulus for item in lesson.held_out]
+    report = judge(questions, [p.expected for p in probes], [p.given for p in probes], trained, settings.thresholds,
+                   lesson.unteachable)  # fmt: skip
+    if not leaking(leaked):
+        return report
+    told, asked = sum(leak.told for leak in leaked), sum(leak.asked for leak in leaked)
+    reason = f"{told} of {asked} answers tell what was forgotten, more than one that never knew it"
+    return replace(report, accepted=False, reasons=(*report.reasons, reason))
 
 
 def _stimuli_of(values: Mapping[str, Any]) -> Stimuli:

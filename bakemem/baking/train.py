@@ -63,7 +63,8 @@ def train(
     """Train a fresh LoRA named `candidate` on `model`, started from the attached adapter `start` if one is named.
 
     The lock is held during a step and free between steps, so that the same model can serve meanwhile. With a
-    `checkpoint` the training goes on from it, and is saved there from time to time, at its end and when it is stopped.
+    `checkpoint` the training goes on from it, and is saved there after its first step, from time to time, at its end
+    and when it is stopped.
     """
     checkpoint, progress = checkpoint or Checkpoint(), progress or (lambda step, steps, kl: None)
     with lock:
@@ -94,7 +95,7 @@ def train(
                 done = None  # from here on the parameters are neither the old nor the new ones
                 learner.step()
             done = TrainingState(step + 1, total, packer.state(), learner.tensors())
-            if checkpoint.due or done.step == recipe.steps:
+            if checkpoint.due or done.step in (1, recipe.steps):  # the first: a signal may hit the next step's midst
                 checkpoint.save(done)
             progress(done.step, recipe.steps, total)
     except (KeyboardInterrupt, SystemExit):
