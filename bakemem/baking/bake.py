@@ -73,27 +73,28 @@ class Baked:
 def bake(
     model: PreTrainedModel, template: ChatTemplate, memories: Sequence[Memory], shards: Sequence[Prompt],
     settings: Settings, *, start: str | None = None, fresh: frozenset[str] | None = None,
-    secrets: Sequence[Secret] = (), lock: AbstractContextManager[object] | None = None,
+    stimuli: Stimuli | None = None, secrets: Sequence[Secret] = (), lock: AbstractContextManager[object] | None = None,
     progress: StageProgress | None = None, checkpoint: Path | None = None, fingerprint: str = "",
 ) -> Baked:  # fmt: skip
     """Bake the prompts into a LoRA adapter of `model` and judge it; the model is left as it was.
 
     `shards` are prompts that the teacher reads one at a time and that hold all `memories` between them; `start` names
-    an attached adapter to go on from; `fresh` are the ids of new memories, the others are rehearsed; a candidate that
-    tells one of the `secrets` is refused. In the folder `checkpoint` the bake keeps how far it is, and goes on from
-    there when the same bake was stopped before, on a model of the same `fingerprint`; whoever calls removes the folder.
+    an attached adapter to go on from; `fresh` are the ids of new memories, the others are rehearsed. Any prompt can be
+    baked without memories if `stimuli` say what is asked. A candidate that tells one of the `secrets` is refused. In
+    the folder `checkpoint` the bake keeps how far it is, and goes on from there when the same bake was stopped before,
+    on a model of the same `fingerprint`; whoever calls removes the folder.
     Raises BakeError when there is nothing to bake.
     """
-    if not memories or not shards:
+    if not shards or not (memories or stimuli):
         raise BakeError("There is nothing to bake: no memory is pending or baked. Remember something first.")
     lock = lock or threading.RLock()
     tell = progress or (lambda stage, done, total, kl: None)
     kept = Checkpoint(checkpoint, key_of(
         [(m.id, m.kind, m.text) for m in memories], shards, settings, start,
-        None if fresh is None else sorted(fresh), fingerprint, str(model.dtype),
+        None if fresh is None else sorted(fresh), stimuli, fingerprint, str(model.dtype),
         template.text([Turn("user", "x"), Turn("assistant", "x"), Turn("user", "x")]),
     ))  # fmt: skip
-    stimuli = _ask(model, template, memories, shards, settings, fresh, lock, tell, kept)
+    stimuli = stimuli or _ask(model, template, memories, shards, settings, fresh, lock, tell, kept)
     try:
         with lock:
             head = output_head(model)

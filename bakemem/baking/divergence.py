@@ -1,4 +1,4 @@
-"""The baking loss: forward KL between the prompted teacher and the student, and how far their inner states differ.
+"""The baking loss in tiles, from the last hidden states of teacher and student, and how far their inner states differ.
 
 Knows tensors and an output head; knows no models, prompts or adapters.
 """
@@ -11,26 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bakemem.baking.losses import Loss
+
 Head = Callable[[Tensor], Tensor]
 """Hidden states (…, H) to logits (…, V); frozen, the same for teacher and student."""
 
 TILE = 512
 
 
-def forward_kl(teacher_logits_N_V: Tensor, student_logits_N_V: Tensor) -> Tensor:
-    """KL( P_teacher ‖ P_student ) of every position in nats, shape (N,): the inner sum of the paper's eq. 1."""
-    wide = torch.promote_types(student_logits_N_V.dtype, torch.float32)
-    log_p_N_V = torch.log_softmax(teacher_logits_N_V.to(wide), dim=-1)
-    log_q_N_V = torch.log_softmax(student_logits_N_V.to(wide), dim=-1)
-    return (log_p_N_V.exp() * (log_p_N_V - log_q_N_V)).sum(-1)
-
-
-class _TiledKL(torch.autograd.Function):
+class _Tiled(torch.autograd.Function):
     """Tile by tile, so that no more than `TILE` rows of logits exist at once; the head gets no gradient."""
 
     @staticmethod
-    def forward(ctx: Any, student_N_H: Tensor, teacher_N_H: Tensor, head: Head) -> Tensor:
-        kl_N = student_N_H.new_empty(len(student_N_H), dtype=torch.promote_types(student_N_H.dtype, torch.float32))
+    def forward(
+        ctx: Any, student_N_H: Tensor, teacher_N_H: Tensor, tokens_N: Tensor, head: Head, loss: Loss
+    ) -> Tensor:  # fmt: skip
+        loss_N = student_N_H.new_empty(len(student_N_H), dtype=torch.promote_types(student_N_H.dtype, torch.float32))
         gradient_N_H = torch.empty_like(student_N_H)
         for start in range(0, len(student_N_H), TILE):
             rows = slice(start, start + TILE)
@@ -38,26 +34,26 @@ class _TiledKL(torch.autograd.Function):
                 student_n_H = student_N_H[rows].detach().requires_grad_()
                 with torch.no_grad():
                     teacher_n_V = head(teacher_N_H[rows].to(student_n_H.dtype))
-                kl_n = forward_kl(teacher_n_V, head(student_n_H))
+                loss_n = loss(teacher_n_V, head(student_n_H), tokens_N[rows].to(student_n_H.device))
             if ctx.needs_input_grad[0]:
-                (gradient_N_H[rows],) = torch.autograd.grad(kl_n, student_n_H, torch.ones_like(kl_n))
-            kl_N[rows] = kl_n.detach()
+                (gradient_N_H[rows],) = torch.autograd.grad(loss_n, student_n_H, torch.ones_like(loss_n))
+            loss_N[rows] = loss_n.detach()
         ctx.save_for_backward(gradient_N_H)
-        return kl_N
+        return loss_N
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None, None, None, None]:
         (gradient_N_H,) = ctx.saved_tensors
-        return gradient_N_H * grad_outputs[0].to(gradient_N_H.dtype)[:, None], None, None
+        return gradient_N_H * grad_outputs[0].to(gradient_N_H.dtype)[:, None], None, None, None, None
 
 
-def tiled_kl(student_N_H: Tensor, teacher_N_H: Tensor, head: Head) -> Tensor:
-    """KL( softmax(head(teacher_n)) ‖ softmax(head(student_n)) ) in nats, shape (N,), differentiable in the student.
+def tiled_loss(student_N_H: Tensor, teacher_N_H: Tensor, tokens_N: Tensor, head: Head, loss: Loss) -> Tensor:
+    """The loss between head(student_n) and head(teacher_n) in nats, shape (N,), differentiable in the student.
 
-    Both are last hidden states of shape (N, H); the logarithms are float32 (float64 for float64 input).
+    Both are last hidden states of shape (N, H); `tokens_N` are the answers' own tokens.
     """
-    kl_N: Tensor = _TiledKL.apply(student_N_H, teacher_N_H, head)  # type: ignore[no-untyped-call]
-    return kl_N
+    loss_N: Tensor = _Tiled.apply(student_N_H, teacher_N_H, tokens_N, head, loss)  # type: ignore[no-untyped-call]
+    return loss_N
 
 
 def state_gap(student_N_K_H: Tensor, teacher_N_K_H: Tensor, mark_K: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The prompted teacher's answers, and its distributions over them, computed once for a whole bake.
 
-The teacher is always the pristine base with the prompt in its context. Knows no adapters beyond switching them off.
+The teacher is the pristine base with the prompt in its context (in Prompt Pursuit the current weights with it).
 """
 
 from __future__ import annotations
@@ -43,11 +43,14 @@ def prompted(stimulus: Stimulus, prompt: str) -> list[Turn]:
 def rollout(
     model: PreTrainedModel, template: ChatTemplate, stimuli: Sequence[Stimulus], prompts: Sequence[str], *,
     max_new_tokens: int = 64, temperature: float = 1.0, seed: int = 0, lock: AbstractContextManager[object],
-    progress: Progress | None = None,
+    adapter_name: str | None = None, progress: Progress | None = None,
 ) -> list[Trajectory]:  # fmt: skip
-    """One answer of the prompted base to each stimulus; `prompts[i]` is what the teacher of `stimuli[i]` knows."""
+    """One answer of the prompted base to each stimulus; `prompts[i]` is what the teacher of `stimuli[i]` knows.
+
+    With `adapter_name` the answers are those of that adapter (with an empty prompt: the student's own).
+    """
     conversations = [prompted(s, p) for s, p in zip(stimuli, prompts, strict=True)]
-    with lock, adapter(model, None):
+    with lock, adapter(model, adapter_name):
         answers = generate(model, template, conversations, max_new_tokens=max_new_tokens, temperature=temperature,
                            seed=seed, progress=progress)  # fmt: skip
     return [Trajectory(s, template.decode(a), tuple(a)) for s, a in zip(stimuli, answers, strict=True)]
@@ -56,9 +59,9 @@ def rollout(
 @torch.no_grad()
 def teach(
     model: PreTrainedModel, template: ChatTemplate, trajectories: Sequence[Trajectory], prompts: Sequence[str], *,
-    lock: AbstractContextManager[object], batch_tokens: int = 8_192,
+    lock: AbstractContextManager[object], adapter_name: str | None = None, batch_tokens: int = 8_192,
 ) -> list[Taught]:  # fmt: skip
-    """The teacher's hidden states over each trajectory."""
+    """The teacher's hidden states over each trajectory; the teacher is the base, or the named adapter (eq. 5)."""
     contexts = [template.prompt_ids(prompted(t.stimulus, p)) for t, p in zip(trajectories, prompts, strict=True)]
     taught: dict[int, Taught] = {}
     for batch in batches(contexts, 128, batch_tokens):
@@ -66,7 +69,7 @@ def teach(
         rows = [[*contexts[i], *trajectories[i].token_ids][shared:] for i in batch]
         width = max(map(len, rows))
         ids_B_T = torch.tensor([r + [template.end_id] * (width - len(r)) for r in rows], device=model.device)
-        with lock, adapter(model, None):
+        with lock, adapter(model, adapter_name):
             cache = prefilled(model, contexts[batch[0]][:shared], len(rows)) if shared else None
             hidden_B_T_K_H = hidden_states(model, ids_B_T, cache=cache).cpu()
         for row, i in enumerate(batch):

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from bakemem.baking.checkpoint import Checkpoint, TrainingState
-from bakemem.baking.divergence import Head, prompt_mark, state_gap, tiled_kl
+from bakemem.baking.divergence import Head, prompt_mark, state_gap, tiled_loss
+from bakemem.baking.losses import LossName, loss_named
 from bakemem.baking.pack import Dialogue, Packer, pack
 from bakemem.baking.rollout import Taught
 from bakemem.baking.weights import CANDIDATE, adapter, add_candidate, context_of, hidden_states
@@ -25,8 +26,6 @@ StepProgress = Callable[[int, int, float], None]
 """Called after each step with the step, how many there are, and the mean KL per answer token in nats."""
 
 MICRO_BATCH_TOKENS = 2_048
-B_RATE = 4.0
-"""How many times faster LoRA's B, which starts at zero, learns than its A: the idea of LoRA+ (arXiv 2402.12354)."""
 BETAS = (0.9, 0.95)
 """AdamW's; its usual second one, 0.999, scales all of a short run by the large gradients of its beginning."""
 _PARAMETER = "parameter"  # beside the names of AdamW's own slots
@@ -36,7 +35,9 @@ _PARAMETER = "parameter"  # beside the names of AdamW's own slots
 class Recipe:
     """How a bake trains: all linear layers, one rank and alpha, AdamW on a linear decay.
 
-    `state_weight` is that of the inner states beside the KL; 0 is the paper's loss alone.
+    `state_weight` is that of the inner states beside the KL; 0 is the paper's loss alone. B learns `b_rate` times as
+    fast as A, the idea of LoRA+ (arXiv 2402.12354). `targets` are the last name parts of the layers that get LoRA;
+    None: all linear layers. `loss` and `top_k` are those of `losses.py`.
     """
 
     rank: int = 16
@@ -48,6 +49,10 @@ class Recipe:
     max_sequence_tokens: int = 2048
     state_weight: float = 1.0
     seed: int = 0
+    loss: LossName = "forward"
+    top_k: int | None = None
+    b_rate: float = 4.0
+    targets: tuple[str, ...] | None = None
 
 
 def default_learning_rate(hidden_size: int) -> float:
@@ -68,7 +73,7 @@ def train(
     """
     checkpoint, progress = checkpoint or Checkpoint(), progress or (lambda step, steps, kl: None)
     with lock:
-        learner = Learner(add_candidate(model, recipe.rank, recipe.alpha, recipe.seed, start), recipe)
+        learner = Learner(add_candidate(model, recipe.rank, recipe.alpha, recipe.seed, start, recipe.targets), recipe)
     packer = Packer(template, taught, max_turns=recipe.max_dialogue_turns,
                     max_tokens=min(recipe.max_sequence_tokens, context_of(model)), seed=recipe.seed)  # fmt: skip
     done, first = checkpoint.resume(), 0
@@ -77,7 +82,7 @@ def train(
         packer.restore(done.packer)
         first = done.step
         progress(first, recipe.steps, done.kl)
-    mark_K = _mark(model, template, taught, lock)
+    mark_K, loss = _mark(model, template, taught, lock), loss_named(recipe.loss, recipe.top_k)
     try:
         for step in range(first, recipe.steps):
             dialogues = packer.batch(recipe.trajectories_per_step)
@@ -87,7 +92,7 @@ def train(
                 learner.begin(step)
                 for batch in micro_batches(dialogues):
                     student_N_K_H, teacher_N_K_H = _states(model, template, batch)
-                    kl_N = tiled_kl(student_N_K_H[:, -1], teacher_N_K_H[:, -1], head)
+                    kl_N = tiled_loss(student_N_K_H[:, -1], teacher_N_K_H[:, -1], _tokens(batch), head, loss)
                     gap_N = state_gap(student_N_K_H, teacher_N_K_H, mark_K)
                     ((kl_N + recipe.state_weight * gap_N).sum() / n_tokens).backward()
                     total += kl_N.sum().item() / n_tokens
@@ -109,7 +114,7 @@ class Learner:
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], recipe: Recipe) -> None:
         self._parameters, self._steps = parameters, recipe.steps
-        self._rates = {"lora_A": recipe.learning_rate, "lora_B": B_RATE * recipe.learning_rate}
+        self._rates = {"lora_A": recipe.learning_rate, "lora_B": recipe.b_rate * recipe.learning_rate}
         groups = [{"params": [p for n, p in parameters.items() if part in n], "lr": rate}
                   for part, rate in self._rates.items()]  # fmt: skip
         self._optimizer = torch.optim.AdamW(groups, betas=BETAS, weight_decay=0.0, fused=True)
@@ -175,6 +180,11 @@ def _states(model: PreTrainedModel, template: ChatTemplate, batch: Sequence[Dial
     return student_N_K_H, torch.cat([d.teacher_N_K_H for d in batch]).to(student_N_K_H)
 
 
+def _tokens(batch: Sequence[Dialogue]) -> Tensor:
+    """The answers' own tokens (N,) at the positions of `_states`."""
+    return torch.cat([torch.tensor(d.ids)[d.positions + 1] for d in batch])
+
+
 @torch.no_grad()
 def _mark(
     model: PreTrainedModel, template: ChatTemplate, taught: Sequence[Taught], lock: AbstractContextManager[object]
@@ -200,5 +210,6 @@ def mean_kl(
     for batch in micro_batches(dialogues):
         with lock, adapter(model, adapter_name):
             student_N_K_H, teacher_N_K_H = _states(model, template, batch)
-            total += tiled_kl(student_N_K_H[:, -1], teacher_N_K_H[:, -1], head).sum().item()
+            kl_N = tiled_loss(student_N_K_H[:, -1], teacher_N_K_H[:, -1], _tokens(batch), head, loss_named("forward"))
+            total += kl_N.sum().item()
     return total / max(1, sum(len(d.positions) for d in dialogues))

@@ -6,7 +6,7 @@ Knows Hugging Face causal language models and LoRA; knows no prompts, memories o
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,15 +35,18 @@ def linear_names(model: PreTrainedModel) -> list[str]:
 
 
 def add_candidate(
-    model: PreTrainedModel, rank: int, alpha: int, seed: int, start: str | None
-) -> dict[str, nn.Parameter]:
+    model: PreTrainedModel, rank: int, alpha: int, seed: int, start: str | None,
+    targets: Sequence[str] | None = None,
+) -> dict[str, nn.Parameter]:  # fmt: skip
     """Attach a fresh LoRA named `candidate`, started from the attached adapter `start`; its parameters by name.
+
+    It stands at the layers with these last name parts, or at all linear ones.
 
     Raises BakeError when `start` has another rank or alpha: a warm start needs the same shape.
     """
     remove_candidate(model)
-    targets = linear_names(model)
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, lora_dropout=0.0, task_type="CAUSAL_LM",
+    layers = list(targets) if targets is not None else linear_names(model)
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers, lora_dropout=0.0, task_type="CAUSAL_LM",
                         fan_in_fan_out=any(isinstance(m, Conv1D) for m in model.modules()))  # fmt: skip
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are meant

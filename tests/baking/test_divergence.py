@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from bakemem.baking import divergence
-from bakemem.baking.divergence import forward_kl, prompt_mark, state_gap, tiled_kl
+from bakemem.baking.divergence import prompt_mark, state_gap, tiled_loss
+from bakemem.baking.losses import LossName, forward_kl, loss_named
 
 
 def test_kl_of_two_tokens_is_what_a_hand_computes() -> None:
@@ -47,7 +48,7 @@ def test_gradient_is_that_of_autograd_in_float64(monkeypatch: pytest.MonkeyPatch
     teacher = torch.randn(10, 6, dtype=torch.float64)
     student = torch.randn(10, 6, dtype=torch.float64, requires_grad=True)
     weights = torch.rand(10, dtype=torch.float64)
-    ours = tiled_kl(student, teacher, head)
+    ours = tiled_loss(student, teacher, torch.zeros(10, dtype=torch.long), head, loss_named("forward"))
     (our_gradient,) = torch.autograd.grad((ours * weights).sum(), student)
     plain = forward_kl(head(teacher), head(student))
     (gradient,) = torch.autograd.grad((plain * weights).sum(), student)
@@ -59,7 +60,9 @@ def test_the_frozen_head_gets_no_gradient() -> None:
     """A gradient for the head would cost a vocabulary times a hidden size each step."""
     head = torch.nn.Linear(6, 11)
     student = torch.randn(3, 6, requires_grad=True)
-    tiled_kl(student, torch.randn(3, 6), head).sum().backward()
+    tiled_loss(
+        student, torch.randn(3, 6), torch.zeros(3, dtype=torch.long), head, loss_named("forward")
+    ).sum().backward()
     assert student.grad is not None
     assert head.weight.grad is None
 
@@ -68,7 +71,8 @@ def test_equal_states_have_no_divergence_and_no_gradient() -> None:
     """At the optimum training stands still."""
     states = torch.randn(4, 6)
     student = states.clone().requires_grad_()
-    loss = tiled_kl(student, states, torch.nn.Linear(6, 11)).sum()
+    tokens, head = torch.zeros(4, dtype=torch.long), torch.nn.Linear(6, 11)
+    loss = tiled_loss(student, states, tokens, head, loss_named("forward")).sum()
     loss.backward()
     assert loss.item() == pytest.approx(0.0, abs=1e-5)
     assert student.grad is not None
@@ -94,3 +98,33 @@ def test_the_last_level_has_no_gap_and_a_shallow_model_none_at_all() -> None:
     assert state_gap(student, teacher, torch.ones(1)).tolist() == [0.0] * 5
     one = torch.randn(5, 1, 4)
     assert state_gap(one, one + 1, prompt_mark(one, one + 1)).tolist() == [0.0] * 5
+
+
+def test_the_other_losses_are_what_a_hand_computes() -> None:
+    """P = (3/4, 1/4) against Q = (1/2, 1/2), the answer's own token the second."""
+    teacher, student = torch.tensor([[math.log(3.0), 0.0]]), torch.tensor([[0.0, 0.0]])
+    token = torch.tensor([1])
+    reverse = 0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25)
+    middle = (0.625, 0.375)
+    jsd = 0.5 * sum(p * math.log(p / m) for p, m in zip((0.75, 0.25), middle, strict=True)) + 0.5 * sum(
+        q * math.log(q / m) for q, m in zip((0.5, 0.5), middle, strict=True)
+    )
+    assert loss_named("reverse")(teacher, student, token).item() == pytest.approx(reverse, rel=1e-5)
+    assert loss_named("jsd")(teacher, student, token).item() == pytest.approx(jsd, rel=1e-5)
+    assert loss_named("tokens")(teacher, student, token).item() == pytest.approx(math.log(2), rel=1e-5)
+
+
+def test_a_cut_teacher_keeps_its_likeliest_tokens_and_k_of_all_is_the_whole() -> None:
+    """Cut to one token the loss is that token's negative log-likelihood; cut to all it is eq. 1."""
+    torch.manual_seed(0)
+    teacher, student, tokens = torch.randn(5, 9), torch.randn(5, 9), torch.zeros(5, dtype=torch.long)
+    likeliest = -torch.log_softmax(student, -1).gather(-1, teacher.argmax(-1, keepdim=True))[:, 0]
+    assert torch.allclose(loss_named("forward", 1)(teacher, student, tokens), likeliest, atol=1e-6)
+    assert torch.allclose(loss_named("forward", 9)(teacher, student, tokens), forward_kl(teacher, student), atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "k"), [("reverse", 5), ("tokens", 1), ("forward", 0)])
+def test_a_cut_that_means_nothing_is_refused(name: LossName, k: int) -> None:
+    """Only the forward divergence is cut, and to at least one token."""
+    with pytest.raises(ValueError, match="top_k"):
+        loss_named(name, k)
