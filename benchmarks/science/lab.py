@@ -1,0 +1,136 @@
+"""What every experiment stands on: a base model, memories from a made-up world, and the ways to teach a prompt.
+
+Knows the public `bakemem.baking`; knows no experiment.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from bakemem.baking import Baked, Settings, Stimuli, bake, generate
+from bakemem.config import Config
+from bakemem.cycle import settings_of
+from bakemem.memory import shards
+from bakemem.prompts import system_text
+from bakemem.serving import Base, ServingModel, load_base
+from bakemem.starter import STARTER, Fact, Instruction
+from bakemem.types import Memory, Prompt, Turn
+
+Conversation = Sequence[Turn]
+WAYS = ("baked", "paper", "fine-tuned")
+"""How a prompt is taught: with the product's defaults, the published settings, or plain fine-tuning on the same
+answers."""
+
+
+@dataclass(frozen=True)
+class Taught:
+    """An adapter that is attached to the lab's base: its id, and what the bake reported."""
+
+    id: str
+    baked: Baked
+
+
+class Lab:
+    """A base with whatever was baked into adapters beside it. `quick` cuts training to a few steps: not for figures."""
+
+    def __init__(self, model: str = "starter", *, quick: bool = False) -> None:
+        self.base: Base = load_base(str(STARTER) if model == "starter" else model)
+        self.serving = ServingModel(self.base)
+        self.quick = quick
+        self._count = 0
+
+    def ask(
+        self, conversations: Sequence[Conversation | str], *, adapter: str | None = None, prompt: str = "",
+        strength: float = 1.0, temperature: float = 0.0, max_new_tokens: int = 64, seed: int = 0,
+    ) -> list[str]:  # fmt: skip
+        """The answer to each conversation (or bare question): of an adapter or the base, with or without a prompt."""
+        asked = [prompted([Turn("user", c)] if isinstance(c, str) else c, prompt) for c in conversations]
+        with self.serving.active(adapter, strength) as model:
+            made = generate(model, self.base.template, asked, max_new_tokens=max_new_tokens, temperature=temperature,
+                            seed=seed)  # fmt: skip
+        return [self.base.template.decode(ids) for ids in made]
+
+    def settings(self, memories: Sequence[Memory], seed: int, way: str = "baked", **recipe: Any) -> Settings:
+        """The product's settings for these memories, another way's, or with another recipe."""
+        made = settings_of(Config(seed=seed), self.base, memories)
+        changes = {**_recipe_of(way), **recipe}
+        if self.quick:
+            changes["steps"] = min(30, changes.get("steps", made.recipe.steps))
+            made = replace(made, per_memory=8)
+        return replace(made, recipe=replace(made.recipe, **changes))
+
+    def prompts(self, memories: Sequence[Memory]) -> list[Prompt]:
+        """The memory prompt u, in shards that the teacher reads one at a time."""
+        return shards(memories, self.base.template.count, self.base.shard_tokens(Config()))
+
+    def bake(
+        self, memories: Sequence[Memory] = (), *, seed: int, way: str = "baked", prompt: str | None = None,
+        stimuli: Stimuli | None = None, settings: Settings | None = None, start: str | None = None,
+        fresh: frozenset[str] | None = None, **recipe: Any,
+    ) -> Taught:  # fmt: skip
+        """Bake memories, or any prompt with given stimuli, and attach the adapter."""
+        read = [Prompt(prompt, ())] if prompt is not None else self.prompts(memories)
+        baked = bake(self.base.model, self.base.template, memories, read,
+                     settings or self.settings(memories, seed, way, **recipe), start=start, fresh=fresh,
+                     stimuli=stimuli, lock=self.base.lock)  # fmt: skip
+        return self.attach(baked)
+
+    def attach(self, baked: Baked) -> Taught:
+        """Put a baked adapter beside the others."""
+        self._count += 1
+        name = f"baked-{self._count}"
+        with tempfile.TemporaryDirectory() as folder:
+            baked.save(Path(folder))
+            self.serving.attach(name, Path(folder))
+        return Taught(name, baked)
+
+    @contextmanager
+    def taught(self, *args: Any, **kwargs: Any) -> Iterator[Taught]:
+        """As `bake`; inside, the adapter is attached."""
+        made = self.bake(*args, **kwargs)
+        try:
+            yield made
+        finally:
+            self.serving.detach(made.id)
+
+
+def prompted(turns: Conversation, prompt: str) -> list[Turn]:
+    """The conversation with the prompt behind a system prompt of its own, if it has one."""
+    own = turns[0].content if turns[0].role == "system" else None
+    text = system_text(own, prompt)
+    rest = list(turns)[1:] if own is not None else list(turns)
+    return [Turn("system", text), *rest] if text else rest
+
+
+def memories_of(*made: Fact | Instruction, first: int = 0) -> list[Memory]:
+    """Facts and instructions of the made-up world as pending memories, one minute after the other."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    return [
+        Memory(id=f"m{first + i}", namespace="lab", kind="fact" if isinstance(one, Fact) else "instruction",
+               key=one.key, text=one.memory, status="pending", created=start + timedelta(minutes=first + i))
+        for i, one in enumerate(made)
+    ]  # fmt: skip
+
+
+def rng_of(experiment: str, seed: int) -> random.Random:
+    """The randomness of one experiment and seed."""
+    return random.Random(f"science:{experiment}:{seed}")
+
+
+def _recipe_of(way: str) -> dict[str, Any]:
+    if way == "paper":  # arXiv 2409.13697's published code; 480 steps in place of its 40 epochs
+        return {"rank": 32, "alpha": 1, "learning_rate": 3e-4, "steps": 480, "trajectories_per_step": 16,
+                "max_dialogue_turns": 1, "state_weight": 0.0, "b_rate": 1.0,
+                "targets": ("q_proj", "k_proj", "v_proj", "o_proj")}  # fmt: skip
+    if way == "fine-tuned":  # the same answers, steps and layers; the loss knows no teacher
+        return {"loss": "tokens", "state_weight": 0.0}
+    if way != "baked":
+        raise ValueError(f"{way!r} is not one of {WAYS}.")
+    return {}
