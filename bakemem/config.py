@@ -86,6 +86,16 @@ class Config(BaseSettings):
     )
     max_drift: float = Field(default=0.15, ge=0.0, le=1.0, description="the gate: changed everyday answers")
 
+    max_mention: float = Field(
+        default=0.02, ge=0.0, le=1.0, description="the gate: everyday answers that bring up a memory unasked"
+    )
+    max_disfluency: float = Field(
+        default=0.5, ge=0.0, description="the gate: nats per token by which the prompted base finds answers less likely"
+    )
+    efforts: int = Field(
+        default=2, ge=0, le=2, description="what is tried when the gate refuses: more steps, then a higher rank"
+    )
+
     @classmethod
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,

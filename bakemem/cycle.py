@@ -61,9 +61,10 @@ def settings_of(config: Config, base: Base, memories: Sequence[Memory]) -> Setti
         steps=config.steps or min(600, max(100, needed)), max_dialogue_turns=config.max_dialogue_turns,
         max_sequence_tokens=config.max_sequence_tokens, state_weight=config.state_weight, seed=config.seed,
     )  # fmt: skip
-    thresholds = Thresholds(config.min_agreement, config.min_abstention, config.max_drift, config.min_each)
+    thresholds = Thresholds(config.min_agreement, config.min_abstention, config.max_drift, config.min_each,
+                            config.max_mention, config.max_disfluency)  # fmt: skip
     return Settings(recipe, thresholds, config.questions_per_memory, config.rehearsal_share,
-                    min(64, config.max_new_tokens))  # fmt: skip
+                    min(64, config.max_new_tokens), efforts=config.efforts)  # fmt: skip
 
 
 def _same_shape(parent: Version, config: Config) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -148,12 +148,25 @@ class Adapter:
 
 
 @dataclass(frozen=True, slots=True)
+class Recalled:
+    """How many of the questions of one kind about one memory were answered as the prompted teacher does."""
+
+    memory_id: str
+    kind: str
+    right: int
+    asked: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What a bake measured. Shares are in 0…1, divergences in nats per answer token.
 
     `agreement`: held-out answers equal to the prompted teacher's; `recall`: the same on questions about memories;
     `abstention`: on questions about what was never told; `drift`: everyday answers of the base that changed (beyond
     what the prompted teacher changes); `unteachable`: memories that the teacher itself cannot recall from the prompt.
+    `mention`: everyday answers that bring up a memory unasked; `disfluency`: by how many nats per token the prompted
+    teacher finds the answers less likely than its own; `recalls`: each memory's own questions; `failed`: the memories
+    for which the gate refused; `efforts`: what was tried after a refusal, in turn.
     A share is None where nothing of its sort was asked.
     """
 
@@ -168,6 +181,18 @@ class Report:
     accepted: bool
     reasons: tuple[str, ...] = ()
     unteachable: tuple[str, ...] = ()
+    mention: float | None = None
+    disfluency: float | None = None
+    recalls: tuple[Recalled, ...] = ()
+    failed: tuple[str, ...] = ()
+    efforts: tuple[str, ...] = ()
+
+
+def report_of(values: Mapping[str, Any]) -> Report:
+    """A report from its JSON; fields that a newer bakemem added are left out. Raises TypeError."""
+    known = {f.name for f in fields(Report)}
+    kept: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
+    return Report(**{**kept, "recalls": tuple(Recalled(**one) for one in kept.get("recalls", ()))})
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,33 +19,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from bakemem.baking.attempts import Attempts, Lesson, StageProgress
 from bakemem.baking.checkpoint import Checkpoint, key_of, stimulus_of, trajectory_of
-from bakemem.baking.gate import ABOUT, Thresholds, Trained, judge
+from bakemem.baking.gate import ABOUT
 from bakemem.baking.generate import generate
-from bakemem.baking.leak import leaking, leaks
 from bakemem.baking.probe import answers, same
 from bakemem.baking.rollout import Taught, prompted, rollout, teach
+from bakemem.baking.settings import Settings
 from bakemem.baking.stimulate import Stimuli, stimulate
-from bakemem.baking.train import Recipe, mean_kl, train
-from bakemem.baking.weights import CANDIDATE, adapter, candidate_state, output_head, remove_candidate
+from bakemem.baking.weights import adapter, candidate_state, output_head, remove_candidate
 from bakemem.errors import BakeError
 from bakemem.template import ChatTemplate
 from bakemem.types import Leak, Memory, Probe, Prompt, Report, Secret, Stimulus, Trajectory, Turn
-
-StageProgress = Callable[[str, int, int, float | None], None]
-"""Called with the stage, how far it is, how far it goes, and in training the mean KL per answer token."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How much is asked, how it is trained, and what must be reached."""
-
-    recipe: Recipe = field(default_factory=Recipe)
-    thresholds: Thresholds = field(default_factory=Thresholds)
-    per_memory: int = 16
-    rehearsal_share: float = 0.5
-    max_new_tokens: int = 64
-    rollout_temperature: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,21 +84,14 @@ def bake(
         with lock:
             head = output_head(model)
         lesson = _teach(model, template, stimuli, shards, settings, lock, tell, kept)
-        kl_before = kept.once("kl_before", float, lambda: mean_kl(
-            model, template, lesson.held_out, head, adapter_name=start, lock=lock))  # fmt: skip
-        train(model, template, lesson.train, head, settings.recipe, start=start, lock=lock, checkpoint=kept,
-              progress=lambda step, steps, kl: tell("bake", step, steps, kl))  # fmt: skip
-        kl_after = mean_kl(model, template, lesson.held_out, head, adapter_name=CANDIDATE, lock=lock)
-        probes = _probe(model, template, lesson, settings, lock, tell)
-        trained = Trained(kl_before, kl_after, settings.recipe.steps, kept.seconds)
-        leaked = leaks(model, template, secrets, [shard.text for shard in shards], adapter_name=CANDIDATE, lock=lock,
-                       max_new_tokens=settings.max_new_tokens, seed=settings.recipe.seed)  # fmt: skip
+        attempts = Attempts(model, template, head, lesson, [m for m in memories if m.kind == "fact"],
+                            [shard.text for shard in shards], secrets, settings, lock, tell)  # fmt: skip
+        judged = attempts.run(kept, start)
         tensors, adapter_config = candidate_state(model)
     finally:
         with lock:
             remove_candidate(model)
-    report = _report(probes, trained, settings, lesson, leaked)
-    return Baked(tensors, adapter_config, report, _data_hash(lesson.train), probes, tuple(leaked))
+    return Baked(tensors, adapter_config, judged.report, _data_hash(lesson.train), judged.probes, judged.leaks)
 
 
 def _ask(
@@ -136,61 +114,30 @@ def _ask(
         shards=[shard.memory_ids for shard in shards], seed=seed,
     ))  # fmt: skip
     if kept.found("stimuli"):
-        n = len(stimuli.train) + len(stimuli.held_out)
+        n = len(stimuli.train) + len(stimuli.held_out) + len(stimuli.watched)
         tell("stimulate", n, n, None)
     return stimuli
 
 
-def _probe(
-    model: PreTrainedModel, template: ChatTemplate, lesson: _Lesson, settings: Settings,
-    lock: AbstractContextManager[object], tell: StageProgress,
-) -> tuple[Probe, ...]:  # fmt: skip
-    """The held-out questions with the teacher's answers and the candidate's."""
-    held_out = [item.trajectory for item in lesson.held_out]
-    student = answers(model, template, [t.stimulus.turns for t in held_out], adapter_name=CANDIDATE, lock=lock,
-                      max_new_tokens=settings.max_new_tokens)  # fmt: skip
-    tell("gate", len(student), len(student), None)
-    return tuple(Probe(t.stimulus.turns, t.stimulus.kind, t.stimulus.memory_ids, t.answer, given)
-                 for t, given in zip(held_out, student, strict=True))  # fmt: skip
-
-
-def _report(
-    probes: Sequence[Probe], trained: Trained, settings: Settings, lesson: _Lesson, leaked: Sequence[Leak]
-) -> Report:
-    """The gate's verdict; what tells a secret is refused whatever else it can."""
-    questions = [item.trajectory.stimulus for item in lesson.held_out]
-    report = judge(questions, [p.expected for p in probes], [p.given for p in probes], trained, settings.thresholds,
-                   lesson.unteachable)  # fmt: skip
-    if not leaking(leaked):
-        return report
-    told, asked = sum(leak.told for leak in leaked), sum(leak.asked for leak in leaked)
-    reason = f"{told} of {asked} answers tell what was forgotten, more than one that never knew it"
-    return replace(report, accepted=False, reasons=(*report.reasons, reason))
-
-
 def _stimuli_of(values: Mapping[str, Any]) -> Stimuli:
-    return Stimuli(tuple(map(stimulus_of, values["train"])), tuple(map(stimulus_of, values["held_out"])))
+    return Stimuli(tuple(map(stimulus_of, values["train"])), tuple(map(stimulus_of, values["held_out"])),
+                   tuple(map(stimulus_of, values["watched"])))  # fmt: skip
 
 
 def _trajectories_of(values: Sequence[Mapping[str, Any]]) -> list[Trajectory]:
     return [trajectory_of(value) for value in values]
 
 
-@dataclass(frozen=True, slots=True)
-class _Lesson:
-    train: list[Taught]
-    held_out: list[Taught]
-    unteachable: list[str]
-
-
 def _teach(
     model: PreTrainedModel, template: ChatTemplate, stimuli: Stimuli, shards: Sequence[Prompt], settings: Settings,
     lock: AbstractContextManager[object], tell: StageProgress, kept: Checkpoint,
-) -> _Lesson:  # fmt: skip
+) -> Lesson:  # fmt: skip
     """The teacher's answers and states: sampled for training, the likeliest for the gate."""
     taught: dict[str, list[Taught]] = {}
+    prompts: list[str] = []
     for name, part, temperature in (
-        ("train", stimuli.train, settings.rollout_temperature), ("held_out", stimuli.held_out, 0.0)
+        ("train", stimuli.train, settings.rollout_temperature), ("watched", stimuli.watched, 0.0),
+        ("held_out", stimuli.held_out, 0.0),
     ):  # fmt: skip
         prompts = [_shard_for(s, shards, i) for i, s in enumerate(part)]
         ask = partial(rollout, model, template, part, prompts, max_new_tokens=settings.max_new_tokens,
@@ -202,7 +149,7 @@ def _teach(
         taught[name] = teach(model, template, trajectories, prompts, lock=lock)
     unteachable = kept.once("unteachable", list[str],
                             lambda: _unteachable(model, template, stimuli, shards, settings, lock))  # fmt: skip
-    return _Lesson(taught["train"], taught["held_out"], unteachable)
+    return Lesson(taught["train"], taught["held_out"], taught["watched"], prompts, unteachable)
 
 
 def _shard_for(stimulus: Stimulus, shards: Sequence[Prompt], i: int) -> str:

@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -35,7 +35,8 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class TrainingState:
-    """A training between two steps: how many are done, the mean KL of the last one (nats), the packer's state.
+    """A training between two steps: how many are done, the mean KL of the last one (nats), the states of the packer
+    and of the schedule.
 
     `tensors` are the candidate's parameters and their optimizer's state by name.
     """
@@ -44,6 +45,7 @@ class TrainingState:
     kl: float
     packer: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
+    schedule: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Checkpoint:
@@ -86,6 +88,18 @@ class Checkpoint:
         self._write({name: json.loads(json.dumps(made, default=asdict))})
         return made
 
+    def another(self, name: str) -> Checkpoint:
+        """The checkpoint of another training of the same bake, in a folder of its own inside this one."""
+        if self._folder is None:
+            return Checkpoint()
+        folder = self._folder / name.replace(" ", "-")
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            _LOG.warning("The bake is not saved any more (%s): if it is stopped, it begins anew.", error)
+            return Checkpoint()
+        return Checkpoint(folder, key_of(self._key, name))
+
     def resume(self) -> TrainingState | None:
         """How far the training was when the bake was stopped; handed out once, and not held after that."""
         state, self._training = self._training, None
@@ -101,7 +115,8 @@ class Checkpoint:
         started = time.monotonic()
         content = save({name: tensor.contiguous().cpu() for name, tensor in state.tensors.items()})
         file = {"file": f"step-{state.step}.safetensors", "sha256": hashlib.sha256(content).hexdigest()}
-        training = {"step": state.step, "kl": state.kl, "packer": state.packer, **file}
+        training = {"step": state.step, "kl": state.kl, "packer": state.packer,
+                    "schedule": state.schedule, **file}  # fmt: skip
         self._write({"training": training}, file["file"], content)
         if before:
             self._remove(before["file"])
@@ -139,7 +154,7 @@ class Checkpoint:
             _LOG.warning("The checkpoint in %s is thrown away (%s): the bake begins anew.", folder, reason)
         used = (CHECKPOINT_FILE, self._values.get("training", {}).get("file")) if self._values else ()
         for path in sorted(folder.iterdir()):
-            if path.name not in used:
+            if path.name not in used and path.is_file():  # a folder is another checkpoint
                 self._remove(path.name)
 
     def _remove(self, name: str) -> None:
@@ -170,7 +185,8 @@ def _state_of(folder: Path, training: Mapping[str, Any]) -> TrainingState:
     content = (folder / Path(training["file"]).name).read_bytes()
     if hashlib.sha256(content).hexdigest() != training["sha256"]:
         raise ValueError(f"{training['file']} has another hash")
-    return TrainingState(training["step"], training["kl"], training["packer"], load(content))
+    return TrainingState(training["step"], training["kl"], training["packer"], load(content),
+                         training["schedule"])  # fmt: skip
 
 
 def _sealed(values: Mapping[str, Any]) -> bytes:

@@ -33,7 +33,10 @@ CALLERS = (
 OPENERS = ("Please: ", "Tell me again: ", "Hey: ", "Now: ", "One thing: ", "Remind me again: ", "", "")
 CLOSERS = ("", "", " Please?", " Thank you.", " I forget.", " Just wondering.")
 HELD_OUT_OPENERS, HELD_OUT_CLOSERS = ("Once more: ", "Say: ", "Remember: "), ("", " Please tell.", " Thanks again.")
+WATCHED_OPENERS, WATCHED_CLOSERS = ("Again: ", "So: ", "Please say: "), ("", " Tell me now.", " Thank you again.")
 """What people say around a question: half of the training questions are dressed so, or bare ones alone are learned."""
+WATCHED = 96
+"""How many questions are watched."""
 
 _KIND_WEIGHTS = {"direct": 0.34, "paraphrase": 0.3, "reversed": 0.22, "two-fact": 0.14}
 _COMMON = frozenset(
@@ -45,10 +48,14 @@ _COMMON = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Stimuli:
-    """What is trained on, and what only the gate asks; no question about a memory stands in both."""
+    """What is trained on, what only the gate asks, and what is watched to see when training may end.
+
+    No question about a memory stands in two of them in the same words.
+    """
 
     train: tuple[Stimulus, ...]
     held_out: tuple[Stimulus, ...]
+    watched: tuple[Stimulus, ...] = ()
 
 
 def names_in(text: str) -> list[str]:
@@ -87,7 +94,9 @@ def stimulate(
     train += [*decoys[:cut], *told, *_everyday(everyday_stimuli(), max(200, n), rng)]
     held_out += [*decoys[cut:], *_everyday(everyday_held_out(), 30, rng)]
     called = [_with_caller(_dressed(s, rng), rng) for s in train]
-    return Stimuli(tuple(called), tuple(held_out))
+    some = rng.sample(train, min(WATCHED, len(train)))
+    watched = [_dressed(s, rng, WATCHED_OPENERS, WATCHED_CLOSERS, 1.0) for s in some]
+    return Stimuli(tuple(called), tuple(held_out), tuple(watched))
 
 
 def _ask(requests: Sequence[str], answer: Answerer) -> list[str]:
@@ -196,11 +205,15 @@ def _everyday(rows: Sequence[Everyday], n: int, rng: random.Random) -> list[Stim
     return [Stimulus((Turn("user", row.question),), "everyday") for row in chosen]
 
 
-def _dressed(stimulus: Stimulus, rng: random.Random) -> Stimulus:
+def _dressed(
+    stimulus: Stimulus, rng: random.Random, openers: Sequence[str] = OPENERS, closers: Sequence[str] = CLOSERS,
+    share: float = 0.5,
+) -> Stimulus:  # fmt: skip
+    """That share of the questions in other words."""
     *before, last = stimulus.turns
-    if rng.random() < 0.5 or not last.content.endswith("?"):
+    if rng.random() >= share or not last.content.endswith("?"):
         return stimulus
-    dressed = Turn("user", f"{rng.choice(OPENERS)}{last.content}{rng.choice(CLOSERS)}")
+    dressed = Turn("user", f"{rng.choice(openers)}{last.content}{rng.choice(closers)}")
     return Stimulus((*before, dressed), stimulus.kind, stimulus.memory_ids)
 
 

@@ -6,8 +6,8 @@ Knows no memories and no versions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -17,18 +17,22 @@ from transformers import PreTrainedModel
 from bakemem.baking.checkpoint import Checkpoint, TrainingState
 from bakemem.baking.divergence import Head, prompt_mark, state_gap, tiled_loss
 from bakemem.baking.losses import LossName, loss_named
-from bakemem.baking.pack import Dialogue, Packer, pack
+from bakemem.baking.measure import measure
+from bakemem.baking.pack import Packer, pack
 from bakemem.baking.rollout import Taught
-from bakemem.baking.weights import CANDIDATE, adapter, add_candidate, context_of, hidden_states
+from bakemem.baking.schedule import Schedule
+from bakemem.baking.states import MICRO_BATCH_TOKENS, micro_batches, states_of, tokens_of
+from bakemem.baking.weights import CANDIDATE, adapter, add_candidate, candidate_parameters, context_of
 from bakemem.template import ChatTemplate
 
 StepProgress = Callable[[int, int, float], None]
 """Called after each step with the step, how many there are, and the mean KL per answer token in nats."""
 
-MICRO_BATCH_TOKENS = 2_048
 BETAS = (0.9, 0.95)
 """AdamW's; its usual second one, 0.999, scales all of a short run by the large gradients of its beginning."""
-_PARAMETER = "parameter"  # beside the names of AdamW's own slots
+POWER = 3.0
+"""Of the average over the steps: the last quarter of them makes up two thirds of it."""
+_PARAMETER, _MEAN = "parameter", "mean"  # beside the names of AdamW's own slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,83 +66,144 @@ def default_learning_rate(hidden_size: int) -> float:
 
 def train(
     model: PreTrainedModel, template: ChatTemplate, taught: Sequence[Taught], head: Head, recipe: Recipe, *,
-    start: str | None, lock: AbstractContextManager[object], checkpoint: Checkpoint | None = None,
-    progress: StepProgress | None = None,
-) -> None:  # fmt: skip
-    """Train a fresh LoRA named `candidate` on `model`, started from the attached adapter `start` if one is named.
+    start: str | None = None, lock: AbstractContextManager[object], watched: Sequence[Taught] = (),
+    passed: float | None = None, checkpoint: Checkpoint | None = None, progress: StepProgress | None = None,
+) -> int:  # fmt: skip
+    """Train a LoRA named `candidate` on `model`; returns the steps taken.
 
-    The lock is held during a step and free between steps, so that the same model can serve meanwhile. With a
-    `checkpoint` the training goes on from it, and is saved there after its first step, from time to time, at its end
-    and when it is stopped.
+    It is a fresh one, started from the attached adapter `start` if one is named; with `start="candidate"` the one that
+    is there goes on. The lock is held during a step and free between steps, so that the same model can serve
+    meanwhile. With `passed` it ends when that share of the `watched` is answered as the teacher does and no more is
+    gained, at the latest after the recipe's steps, and the candidate is the average of its way there; else it takes
+    just those steps. With a `checkpoint` the training goes on from it, and is saved there after its first step, from
+    time to time, at its end and when it is stopped.
     """
     checkpoint, progress = checkpoint or Checkpoint(), progress or (lambda step, steps, kl: None)
-    with lock:
-        learner = Learner(add_candidate(model, recipe.rank, recipe.alpha, recipe.seed, start, recipe.targets), recipe)
+    schedule, step = Schedule(recipe.steps, passed if watched else None), 0
+    if start != CANDIDATE:
+        with lock:
+            add_candidate(model, recipe.rank, recipe.alpha, recipe.seed, start, recipe.targets)
+    learner = Learner(candidate_parameters(model), recipe, averaged=schedule.passed is not None)
     packer = Packer(template, taught, max_turns=recipe.max_dialogue_turns,
                     max_tokens=min(recipe.max_sequence_tokens, context_of(model)), seed=recipe.seed)  # fmt: skip
-    done, first = checkpoint.resume(), 0
+    done = checkpoint.resume()
     if done is not None:
         learner.restore(done.tensors)
         packer.restore(done.packer)
-        first = done.step
-        progress(first, recipe.steps, done.kl)
-    mark_K, loss = _mark(model, template, taught, lock), loss_named(recipe.loss, recipe.top_k)
+        schedule.restore(done.schedule)
+        step = done.step
+        progress(step, schedule.end, done.kl)
+    study = Study(model, template, head, recipe, _mark(model, template, taught, lock), lock)
     try:
-        for step in range(first, recipe.steps):
-            dialogues = packer.batch(recipe.trajectories_per_step)
-            n_tokens = sum(len(d.positions) for d in dialogues)
-            total = 0.0
-            with lock, adapter(model, CANDIDATE):
-                learner.begin(step)
-                for batch in micro_batches(dialogues):
-                    student_N_K_H, teacher_N_K_H = _states(model, template, batch)
-                    kl_N = tiled_loss(student_N_K_H[:, -1], teacher_N_K_H[:, -1], _tokens(batch), head, loss)
-                    gap_N = state_gap(student_N_K_H, teacher_N_K_H, mark_K)
-                    ((kl_N + recipe.state_weight * gap_N).sum() / n_tokens).backward()
-                    total += kl_N.sum().item() / n_tokens
-                    packer.note(batch, kl_N.detach())
-                done = None  # from here on the parameters are neither the old nor the new ones
+        while step < schedule.end:
+            kl = study.gradients(packer, learner, schedule.share(step))
+            done = None  # from here on the parameters are neither the old nor the new ones
+            with lock:
                 learner.step()
-            done = TrainingState(step + 1, total, packer.state(), learner.tensors())
-            if checkpoint.due or done.step in (1, recipe.steps):  # the first: a signal may hit the next step's midst
+            step += 1
+            if schedule.due(step):
+                with learner.average():
+                    seen = measure(model, template, watched, head, adapter_name=CANDIDATE, lock=lock)
+                schedule.note(step, seen)
+            done = TrainingState(step, kl, packer.state(), learner.tensors(), schedule.state())
+            if checkpoint.due or step in (1, schedule.end):  # the first: a signal may hit the next step's midst
                 checkpoint.save(done)
-            progress(done.step, recipe.steps, total)
+            progress(step, schedule.end, kl)
     except (KeyboardInterrupt, SystemExit):
         if done is not None:
             checkpoint.save(done)
         raise
+    learner.settle()
+    return step
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What a step learns from: `mark_K` is the prompt's own mark on the inner states."""
+
+    model: PreTrainedModel
+    template: ChatTemplate
+    head: Head
+    recipe: Recipe
+    mark_K: Tensor
+    lock: AbstractContextManager[object]
+
+    def gradients(self, packer: Packer, learner: Learner, share: float) -> float:
+        """The gradients of a batch for a step at a share of the rates; the mean loss per answer token in nats."""
+        dialogues = packer.batch(self.recipe.trajectories_per_step)
+        n_tokens = sum(len(d.positions) for d in dialogues)
+        loss, total = loss_named(self.recipe.loss, self.recipe.top_k), 0.0
+        with self.lock, adapter(self.model, CANDIDATE):
+            learner.begin(share)
+            for batch in micro_batches(dialogues):
+                student_N_K_H, teacher_N_K_H = states_of(self.model, self.template, batch)
+                loss_N = tiled_loss(student_N_K_H[:, -1], teacher_N_K_H[:, -1], tokens_of(batch), self.head, loss)
+                gap_N = state_gap(student_N_K_H, teacher_N_K_H, self.mark_K)
+                ((loss_N + self.recipe.state_weight * gap_N).sum() / n_tokens).backward()
+                total += loss_N.sum().item() / n_tokens
+                packer.note(batch, loss_N.detach())
+        return total
 
 
 class Learner:
-    """The candidate's parameters by name with their AdamW; its rates rise for a twentieth of the steps, then fall."""
+    """The candidate's parameters by name with their AdamW, and if `averaged` the mean of all that they were.
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], recipe: Recipe) -> None:
-        self._parameters, self._steps = parameters, recipe.steps
+    Later steps weigh more (polynomial decay, Shamir and Zhang 2013): at a constant rate the average is as good at any
+    step as weights whose rate has just fallen to zero, so that training may end at any.
+    """
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], recipe: Recipe, averaged: bool = False) -> None:
+        self._parameters = parameters
         self._rates = {"lora_A": recipe.learning_rate, "lora_B": recipe.b_rate * recipe.learning_rate}
         groups = [{"params": [p for n, p in parameters.items() if part in n], "lr": rate}
                   for part, rate in self._rates.items()]  # fmt: skip
         self._optimizer = torch.optim.AdamW(groups, betas=BETAS, weight_decay=0.0, fused=True)
+        self._mean = {n: p.detach().clone() for n, p in parameters.items()} if averaged else {}
 
-    def begin(self, step: int) -> None:
-        """Make ready for the gradients of a step, counted from 0."""
-        warmup = max(1, self._steps // 20)
-        share = min(1.0, (step + 1) / warmup) * (1 - step / self._steps)
+    def begin(self, share: float) -> None:
+        """Make ready for the gradients of a step at a share of the full rates."""
         for group, rate in zip(self._optimizer.param_groups, self._rates.values(), strict=True):
             group["lr"] = rate * share
         for parameter in self._parameters.values():
             parameter.requires_grad_(True)
 
+    @torch.no_grad()
     def step(self) -> None:
         """Follow the gradients, whose norm is at most 1, and clear them."""
         torch.nn.utils.clip_grad_norm_(list(self._parameters.values()), 1.0)
         self._optimizer.step()
         self._optimizer.zero_grad()
+        for name, mean in self._mean.items():
+            parameter = self._parameters[name]
+            taken = float(self._optimizer.state[parameter]["step"])
+            mean.lerp_(parameter, (POWER + 1) / (POWER + taken))
+
+    @contextmanager
+    def average(self) -> Iterator[None]:
+        """Inside, the parameters are their average, if there is one."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    def settle(self) -> None:
+        """Leave the parameters as their average."""
+        self._exchange()
+        self._mean = {}
+
+    @torch.no_grad()
+    def _exchange(self) -> None:
+        for name, mean in self._mean.items():
+            parameter = self._parameters[name]
+            parameter.data, self._mean[name] = mean, parameter.data
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a step changes, by name: not copies, so the next step changes them."""
         state = self._optimizer.state
         moments = {f"{slot}/{n}": t for n, p in self._parameters.items() for slot, t in state[p].items()}
-        return {**{f"{_PARAMETER}/{n}": p.detach() for n, p in self._parameters.items()}, **moments}
+        means = {f"{_MEAN}/{n}": mean for n, mean in self._mean.items()}
+        return {**{f"{_PARAMETER}/{n}": p.detach() for n, p in self._parameters.items()}, **means, **moments}
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -148,41 +213,10 @@ class Learner:
             parameter = self._parameters[of]
             if slot == _PARAMETER:
                 parameter.copy_(tensor)
+            elif slot == _MEAN:
+                self._mean[of].copy_(tensor)
             else:
                 self._optimizer.state[parameter][slot] = tensor.to(parameter.device, copy=True)
-
-
-def micro_batches(dialogues: Sequence[Dialogue]) -> list[list[Dialogue]]:
-    """Length-sorted groups of about 2,048 tokens, a third of them padding at most: on a CPU larger ones are slower."""
-    groups: list[list[Dialogue]] = []
-    held = 0
-    for dialogue in sorted(dialogues, key=lambda d: len(d.ids)):
-        padded = len(dialogue.ids) * (len(groups[-1]) + 1) if groups else 0
-        held += len(dialogue.ids)
-        if not groups or padded > min(MICRO_BATCH_TOKENS, 1.5 * held):
-            groups.append([])
-            held = len(dialogue.ids)
-        groups[-1].append(dialogue)
-    return groups
-
-
-def _states(model: PreTrainedModel, template: ChatTemplate, batch: Sequence[Dialogue]) -> tuple[Tensor, Tensor]:
-    """The student's and the teacher's hidden states (N, K, H) at every answer token of the dialogues in their order.
-
-    Padding stands behind what counts.
-    """
-    gaps = [max(len(d.ids) for d in batch) - len(d.ids) for d in batch]
-    ids = [[*d.ids, *[template.end_id] * gap] for d, gap in zip(batch, gaps, strict=True)]
-    position_ids = [[*d.position_ids, *[0] * gap] for d, gap in zip(batch, gaps, strict=True)]
-    ids_B_T, position_ids_B_T = (torch.tensor(rows, device=model.device) for rows in (ids, position_ids))
-    hidden_B_T_K_H = hidden_states(model, ids_B_T, position_ids_B_T)
-    student_N_K_H = torch.cat([hidden_B_T_K_H[row, d.positions] for row, d in enumerate(batch)])
-    return student_N_K_H, torch.cat([d.teacher_N_K_H for d in batch]).to(student_N_K_H)
-
-
-def _tokens(batch: Sequence[Dialogue]) -> Tensor:
-    """The answers' own tokens (N,) at the positions of `_states`."""
-    return torch.cat([torch.tensor(d.ids)[d.positions + 1] for d in batch])
 
 
 @torch.no_grad()
@@ -194,22 +228,6 @@ def _mark(
     pairs = []
     for batch in micro_batches([pack(template, [item], MICRO_BATCH_TOKENS) for item in few]):
         with lock, adapter(model, None):
-            pairs.append(_states(model, template, batch))
+            pairs.append(states_of(model, template, batch))
     base_N_K_H, teacher_N_K_H = (torch.cat(states) for states in zip(*pairs, strict=True))
     return prompt_mark(base_N_K_H, teacher_N_K_H)
-
-
-@torch.no_grad()
-def mean_kl(
-    model: PreTrainedModel, template: ChatTemplate, taught: Sequence[Taught], head: Head, *,
-    adapter_name: str | None, lock: AbstractContextManager[object], max_tokens: int = 1024,
-) -> float:  # fmt: skip
-    """Mean KL per answer token (nats) of the unprompted model against the teacher, each trajectory on its own."""
-    dialogues = [pack(template, [item], max_tokens) for item in taught]
-    total = 0.0
-    for batch in micro_batches(dialogues):
-        with lock, adapter(model, adapter_name):
-            student_N_K_H, teacher_N_K_H = _states(model, template, batch)
-            kl_N = tiled_loss(student_N_K_H[:, -1], teacher_N_K_H[:, -1], _tokens(batch), head, loss_named("forward"))
-            total += kl_N.sum().item()
-    return total / max(1, sum(len(d.positions) for d in dialogues))

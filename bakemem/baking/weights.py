@@ -6,7 +6,7 @@ Knows Hugging Face causal language models and LoRA; knows no prompts, memories o
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,12 +37,11 @@ def linear_names(model: PreTrainedModel) -> list[str]:
 def add_candidate(
     model: PreTrainedModel, rank: int, alpha: int, seed: int, start: str | None,
     targets: Sequence[str] | None = None,
-) -> dict[str, nn.Parameter]:  # fmt: skip
-    """Attach a fresh LoRA named `candidate`, started from the attached adapter `start`; its parameters by name.
+) -> None:  # fmt: skip
+    """Attach a fresh LoRA named `candidate`, started from the attached adapter `start`, which may be of a lower rank.
 
-    It stands at the layers with these last name parts, or at all linear ones.
-
-    Raises BakeError when `start` has another rank or alpha: a warm start needs the same shape.
+    It stands at the layers with these last name parts, or at all linear ones. Raises BakeError when `start` has a
+    higher rank or another scale alpha / rank.
     """
     remove_candidate(model)
     layers = list(targets) if targets is not None else linear_names(model)
@@ -54,16 +53,37 @@ def add_candidate(
         model.add_adapter(config, adapter_name=CANDIDATE)
     if start is not None:
         old = lora_config(model, start)
-        if (old.r, old.lora_alpha) != (rank, alpha):
+        if old.r > rank or old.lora_alpha * rank != alpha * old.r:
             raise BakeError(
                 f"Version {start} has rank {old.r} and alpha {old.lora_alpha}, the settings ask for {rank} and "
                 f"{alpha}: bake from the base, or keep the old values."
             )
-        set_peft_model_state_dict(model, get_peft_model_state_dict(model, adapter_name=start), adapter_name=CANDIDATE)
-    parameters = {n: p for n, p in model.named_parameters() if f".{CANDIDATE}." in n}
-    for parameter in parameters.values():
+        _start_from(model, get_peft_model_state_dict(model, adapter_name=start))
+    for parameter in candidate_parameters(model).values():
         parameter.data = parameter.data.float()  # the optimizer needs more than the base's bfloat16
-    return parameters
+
+
+@torch.no_grad()
+def _start_from(model: PreTrainedModel, old: Mapping[str, Tensor]) -> None:
+    """The candidate does what the old tensors do: ranks that they lack keep a random A, and B is zero there."""
+    state = get_peft_model_state_dict(model, adapter_name=CANDIDATE)
+    for name, tensor in old.items():
+        part = state[name][: len(tensor)] if ".lora_A." in name else state[name][:, : tensor.shape[1]]
+        part.copy_(tensor)
+    set_peft_model_state_dict(model, state, adapter_name=CANDIDATE)
+
+
+def grow_candidate(model: PreTrainedModel, factor: int, seed: int) -> None:
+    """Give the candidate a rank so many times as high; what it does stays as it was."""
+    config = lora_config(model, CANDIDATE)
+    old = {name: tensor.clone() for name, tensor in get_peft_model_state_dict(model, adapter_name=CANDIDATE).items()}
+    add_candidate(model, factor * config.r, factor * config.lora_alpha, seed, None, sorted(config.target_modules or ()))
+    _start_from(model, old)
+
+
+def candidate_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
+    """The candidate's parameters by name."""
+    return {n: p for n, p in model.named_parameters() if f".{CANDIDATE}." in n}
 
 
 def lora_config(model: PreTrainedModel, name: str) -> LoraConfig:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from bakemem.errors import HomeCorruptError
-from bakemem.types import Adapter, Memory, Provenance, Report, Status, Version
+from bakemem.types import Adapter, Memory, Provenance, Status, Version, report_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +116,6 @@ def version_of(row: Mapping[Any, Any], memory_ids: Sequence[str], root: Path) ->
         adapter=Adapter(root / row["folder"], row["base_fingerprint"]), report=report, settings=settings,
         gone=row["gone"],
     )  # fmt: skip
-
-
-def report_of(values: Mapping[str, Any]) -> Report:
-    """A report from its JSON; fields that a newer bakemem added are left out."""
-    known = {f.name for f in dataclasses.fields(Report)}
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
-    return Report(**fields)
 
 
 def event_of(row: Mapping[Any, Any]) -> Event:

@@ -196,6 +196,9 @@ _FITS: Mapping[str, Callable[[Any], bool]] = {
     "bool": lambda value: type(value) is bool, "int": lambda value: type(value) is int, "float": _is_number,
     "float | None": lambda value: value is None or _is_number(value),
     "tuple[str, ...]": lambda value: isinstance(value, tuple) and all(isinstance(text, str) for text in value),
+    "tuple[Recalled, ...]": lambda value: all(
+        (type(r.memory_id), type(r.kind), type(r.right), type(r.asked)) == (str, str, int, int) for r in value
+    ),
 }  # fmt: skip
 """What a field of a report may hold, by its type."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bakemem.errors import HomeCorruptError
-from bakemem.types import Adapter, Prompt, Report, Version
+from bakemem.types import Adapter, Prompt, Report, Version, report_of
 from bakemem.versions.plain_json import plain_json
 
 FORMAT = 1
@@ -71,14 +71,11 @@ def manifest_of(text: str) -> Manifest:
     """The manifest in its JSON. Raises HomeCorruptError when it is damaged or was changed by hand."""
     try:
         values = plain_json(text, finite=False)  # a bake that diverged has such scores
-        known = {f.name for f in dataclasses.fields(Report)}
-        scores = {k: v for k, v in values["report"].items() if k in known}
-        report: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in scores.items()}
         manifest = Manifest(
             name=values["name"], namespace=values["namespace"], parent=values["parent"],
             created=datetime.fromisoformat(values["created"]),
             prompt=Prompt(values["prompt"], tuple(values["memory_ids"])),
-            base_fingerprint=values["base_fingerprint"], report=Report(**report), seed=values["seed"],
+            base_fingerprint=values["base_fingerprint"], report=report_of(values["report"]), seed=values["seed"],
             data_sha256=values["data_sha256"], settings=dict(values["settings"]), files=dict(values["files"]),
         )  # fmt: skip
         intact = manifest.id == values["id"]

@@ -23,7 +23,8 @@ from transformers import (
 
 from bakemem.baking import Recipe
 from bakemem.baking.bake import Baked
-from bakemem.baking.train import mean_kl, train
+from bakemem.baking.measure import measure
+from bakemem.baking.train import train
 from bakemem.baking.weights import CANDIDATE, add_candidate, candidate_state, output_head, remove_candidate
 from bakemem.errors import AdapterError, BakeError
 from bakemem.serving import Base, ServingModel, fingerprint, wrap_base
@@ -59,10 +60,10 @@ def test_a_bake_learns_its_trajectories(
     base = make_base(name, tokenizer)
     taught = make_taught(base, 8)
     head = output_head(base.model)
-    before = mean_kl(base.model, base.template, taught, head, adapter_name=None, lock=base.lock)
+    before = measure(base.model, base.template, taught, head, adapter_name=None, lock=base.lock).kl
     recipe = Recipe(rank=16, alpha=32, learning_rate=4e-3, steps=60, trajectories_per_step=8, max_dialogue_turns=2)
     train(base.model, base.template, taught, head, recipe, start=None, lock=base.lock)
-    after = mean_kl(base.model, base.template, taught, head, adapter_name=CANDIDATE, lock=base.lock)
+    after = measure(base.model, base.template, taught, head, adapter_name=CANDIDATE, lock=base.lock).kl
     assert after < 0.1 * before
     report = Report(before, after, 1.0, 1.0, 1.0, 0.0, 60, 1.0, accepted=True)
     Baked(*candidate_state(base.model), report, (), "").save(tmp_path)
@@ -70,9 +71,9 @@ def test_a_bake_learns_its_trajectories(
     assert fingerprint(base.model, base.template.tokenizer) == base.fingerprint
     serving = ServingModel(base)
     serving.attach("abc", tmp_path)
-    served = mean_kl(base.model, base.template, taught, head, adapter_name="abc", lock=base.lock)
+    served = measure(base.model, base.template, taught, head, adapter_name="abc", lock=base.lock).kl
     assert served == pytest.approx(after, rel=1e-4)
-    plain = mean_kl(base.model, base.template, taught, head, adapter_name=None, lock=base.lock)
+    plain = measure(base.model, base.template, taught, head, adapter_name=None, lock=base.lock).kl
     assert plain == pytest.approx(before, rel=1e-5)
 
 
@@ -103,13 +104,13 @@ def test_a_warm_start_begins_where_the_old_adapter_stands(
     head = output_head(tiny_base.model)
     recipe = Recipe(rank=4, alpha=8, learning_rate=1e-2, steps=30, trajectories_per_step=6)
     train(tiny_base.model, tiny_base.template, taught, head, recipe, start=None, lock=tiny_base.lock)
-    learned = mean_kl(tiny_base.model, tiny_base.template, taught, head, adapter_name=CANDIDATE, lock=tiny_base.lock)
+    learned = measure(tiny_base.model, tiny_base.template, taught, head, adapter_name=CANDIDATE, lock=tiny_base.lock).kl
     Baked(*candidate_state(tiny_base.model), Report(1, 0, 1, 1, 1, 0, 5, 1, True), (), "").save(tmp_path)
     remove_candidate(tiny_base.model)
     ServingModel(tiny_base).attach("old", tmp_path)
     still = Recipe(rank=4, alpha=8, learning_rate=1e-12, steps=1, trajectories_per_step=6)
     train(tiny_base.model, tiny_base.template, taught, head, still, start="old", lock=tiny_base.lock)
-    warm = mean_kl(tiny_base.model, tiny_base.template, taught, head, adapter_name=CANDIDATE, lock=tiny_base.lock)
+    warm = measure(tiny_base.model, tiny_base.template, taught, head, adapter_name=CANDIDATE, lock=tiny_base.lock).kl
     assert warm == pytest.approx(learned, rel=1e-4)
     with pytest.raises(BakeError, match="rank"):
         train(tiny_base.model, tiny_base.template, taught, head, Recipe(rank=8, alpha=8), start="old",

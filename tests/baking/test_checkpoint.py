@@ -26,6 +26,7 @@ import bakemem.baking.checkpoint as module
 from bakemem.baking import Baked, Recipe, Settings, bake
 from bakemem.baking.checkpoint import CHECKPOINT_FILE, Checkpoint, TrainingState, key_of
 from bakemem.baking.pack import Packer
+from bakemem.baking.schedule import Schedule
 from bakemem.baking.train import Learner
 from bakemem.disk import destroy
 from bakemem.serving import Base, wrap_base
@@ -34,7 +35,7 @@ from tests.tiny import PROMPT, TINY, MakeTaught, loud
 
 STEPS = 6
 SETTINGS = Settings(Recipe(rank=2, alpha=4, learning_rate=0.01, steps=STEPS, max_sequence_tokens=128,
-                           trajectories_per_step=4), per_memory=2, max_new_tokens=4)  # fmt: skip
+                           trajectories_per_step=4), per_memory=2, max_new_tokens=4, efforts=0)  # fmt: skip
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MEMORIES = [Memory("m1", "default", "fact", "user.dog", "The user's dog is called Bosuk.", "pending", NOW)]
 Oven = Callable[..., Baked]
@@ -127,9 +128,9 @@ def test_a_stopped_training_ends_as_if_it_had_not_been_stopped(
         oven(tmp_path, Stopper("bake", step, error))
     again = Stopper()
     assert_same(oven(tmp_path, again), whole)
-    told = [(stage, done == total) for stage, done, total in again.seen[:3]]
-    assert told == [("stimulate", True), ("rollout", True), ("rollout", True)]
-    assert [(s, done) for s, done, _ in again.seen[3:-1]] == [("bake", n) for n in range(step, STEPS + 1)]
+    told = [(stage, done == total) for stage, done, total in again.seen[:4]]
+    assert told == [("stimulate", True), ("rollout", True), ("rollout", True), ("rollout", True)]
+    assert [(s, done) for s, done, _ in again.seen[4:-2]] == [("bake", n) for n in range(step, STEPS + 1)]
 
 
 @pytest.mark.parametrize(("stage", "share"), [("stimulate", 0.9), ("rollout", 1.0), ("gate", 1.0)])
@@ -192,7 +193,7 @@ def test_the_optimizer_is_part_of_it(oven: Oven, whole: Baked, stopped: Path) ->
     """Without its moments the same bake ends with other weights: the comparison would see them missing."""
     [file] = stopped.glob("*.safetensors")
     tensors = load_file(file)
-    assert {name.partition("/")[0] for name in tensors} == {"parameter", "step", "exp_avg", "exp_avg_sq"}
+    assert {name.partition("/")[0] for name in tensors} == {"parameter", "mean", "step", "exp_avg", "exp_avg_sq"}
     save_file({name: t if name.startswith("parameter") else torch.zeros_like(t) for name, t in tensors.items()}, file)
     body = _body(stopped)
     body["training"]["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -387,10 +388,11 @@ def test_a_packer_goes_on_from_its_state(
 
 def test_the_rates_rise_and_fall() -> None:
     """A twentieth of the steps up to the full rate, then straight down; B's rate is four times A's."""
+    schedule = Schedule(40)
     a, b = torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(2))
     learner = Learner({"x.lora_A": a, "x.lora_B": b}, Recipe(learning_rate=1.0, steps=40))
     rates = []
     for step in (0, 1, 20, 39):
-        learner.begin(step)
+        learner.begin(schedule.share(step))
         rates.append([group["lr"] for group in learner._optimizer.param_groups])
     assert rates == [pytest.approx([x, 4 * x]) for x in (0.5, 1 - 1 / 40, 0.5, 1 / 40)]

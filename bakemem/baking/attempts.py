@@ -1,0 +1,119 @@
+"""The candidate's training and judgement, and what is tried when the gate refuses: more steps, then a higher rank.
+
+Knows what was taught and what must be reached; knows no stimuli and no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+from transformers import PreTrainedModel
+
+from bakemem.baking.beside import disfluency, mentions
+from bakemem.baking.checkpoint import Checkpoint
+from bakemem.baking.divergence import Head
+from bakemem.baking.gate import Beside, Trained, judge, refused
+from bakemem.baking.leak import leaking, leaks
+from bakemem.baking.measure import measure
+from bakemem.baking.probe import answers
+from bakemem.baking.rollout import Taught
+from bakemem.baking.settings import EFFORTS, Settings
+from bakemem.baking.train import Recipe, train
+from bakemem.baking.weights import CANDIDATE, grow_candidate
+from bakemem.template import ChatTemplate
+from bakemem.types import Leak, Memory, Probe, Report, Secret
+
+StageProgress = Callable[[str, int, int, float | None], None]
+"""Called with the stage, how far it is, how far it goes, and in training the mean KL per answer token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What the teacher said: to be learned, asked by the gate, and watched in training.
+
+    `prompts` are what it read for each of the held-out ones; `unteachable` are the memories that it did not take in.
+    """
+
+    train: list[Taught]
+    held_out: list[Taught]
+    watched: list[Taught]
+    prompts: list[str]
+    unteachable: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The gate's report, the questions that it asked with both answers, and how often forgotten things were told."""
+
+    report: Report
+    probes: tuple[Probe, ...]
+    leaks: tuple[Leak, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """All that training and judging the attached candidate need."""
+
+    model: PreTrainedModel
+    template: ChatTemplate
+    head: Head
+    lesson: Lesson
+    facts: Sequence[Memory]
+    known: Sequence[str]
+    secrets: Sequence[Secret]
+    settings: Settings
+    lock: AbstractContextManager[object]
+    tell: StageProgress
+
+    def run(self, kept: Checkpoint, start: str | None) -> Judged:
+        """Train and judge, and once more with each of the efforts until the gate accepts."""
+        kl_before = kept.once("kl_before", float, lambda: self.kl(start))
+        steps = self._train(self.settings.recipe, start, kept)
+        judged = self._judge(Trained(kl_before, self.kl(CANDIDATE), steps, kept.seconds))
+        for n, effort in enumerate(EFFORTS[: self.settings.efforts], start=1):
+            if judged.report.accepted or leaking(judged.leaks):  # more of what tells a secret would tell it again
+                break
+            if effort == "higher rank":
+                with self.lock:
+                    grow_candidate(self.model, 2, self.settings.recipe.seed + n)
+            recipe = replace(self.settings.recipe, seed=self.settings.recipe.seed + n)
+            steps += self._train(recipe, CANDIDATE, kept.another(effort))
+            judged = self._judge(Trained(kl_before, self.kl(CANDIDATE), steps, kept.seconds))
+            judged = replace(judged, report=replace(judged.report, efforts=EFFORTS[:n]))
+        return judged
+
+    def kl(self, adapter_name: str | None) -> float:
+        """The mean KL per answer token (nats) on the held-out questions."""
+        return measure(self.model, self.template, self.lesson.held_out, self.head, adapter_name=adapter_name,
+                       lock=self.lock).kl  # fmt: skip
+
+    def _train(self, recipe: Recipe, start: str | None, kept: Checkpoint) -> int:
+        return train(self.model, self.template, self.lesson.train, self.head, recipe, start=start, lock=self.lock,
+                     watched=self.lesson.watched, passed=self.settings.passed, checkpoint=kept,
+                     progress=lambda step, steps, kl: self.tell("bake", step, steps, kl))  # fmt: skip
+
+    def _judge(self, trained: Trained) -> Judged:
+        """What tells a secret is refused whatever else it can."""
+        held_out, limit = [item.trajectory for item in self.lesson.held_out], self.settings.max_new_tokens
+        self.tell("gate", 0, len(held_out), None)
+        given = answers(self.model, self.template, [t.stimulus.turns for t in held_out], adapter_name=CANDIDATE,
+                        lock=self.lock, max_new_tokens=limit)  # fmt: skip
+        self.tell("gate", len(held_out), len(held_out), None)
+        probes = [Probe(t.stimulus.turns, t.stimulus.kind, t.stimulus.memory_ids, t.answer, text)
+                  for t, text in zip(held_out, given, strict=True)]  # fmt: skip
+        beside = Beside(
+            mentions(self.model, self.template, self.facts, adapter_name=CANDIDATE, lock=self.lock,
+                     max_new_tokens=limit, seed=self.settings.recipe.seed),
+            disfluency(self.model, self.template, self.head, self.lesson.held_out, given, self.lesson.prompts,
+                       lock=self.lock),
+        )  # fmt: skip
+        report = judge(probes, trained, beside, self.settings.thresholds, self.lesson.unteachable)
+        leaked = leaks(self.model, self.template, self.secrets, self.known, adapter_name=CANDIDATE, lock=self.lock,
+                       max_new_tokens=limit, seed=self.settings.recipe.seed)  # fmt: skip
+        if leaking(leaked):
+            told, asked = sum(leak.told for leak in leaked), sum(leak.asked for leak in leaked)
+            report = refused(report, f"{told} of {asked} answers tell what was forgotten, more than one that never "
+                                     "knew it")  # fmt: skip
+        return Judged(report, tuple(probes), tuple(leaked))

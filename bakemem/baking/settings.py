@@ -1,0 +1,29 @@
+"""The settings of a bake. Knows nothing of how they are used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bakemem.baking.gate import Thresholds
+from bakemem.baking.train import Recipe
+
+EFFORTS = ("more steps", "higher rank")
+"""What is tried in turn when the gate refuses; each goes on from the candidate as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How much is asked, how it is trained, and what must be reached.
+
+    `passed` is the share of the watched questions that must be answered as the teacher does before training may end
+    early; None: it takes the recipe's steps. `efforts` is how many of `EFFORTS` may be tried when the gate refuses.
+    """
+
+    recipe: Recipe = field(default_factory=Recipe)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    per_memory: int = 16
+    rehearsal_share: float = 0.5
+    max_new_tokens: int = 64
+    rollout_temperature: float = 1.0
+    passed: float | None = 0.95
+    efforts: int = len(EFFORTS)

@@ -1,0 +1,51 @@
+"""Training dialogues in batches, and the hidden states of student and teacher at their answer tokens.
+
+Knows dialogues and a model; knows no losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from bakemem.baking.pack import Dialogue
+from bakemem.baking.weights import hidden_states
+from bakemem.template import ChatTemplate
+
+MICRO_BATCH_TOKENS = 2_048
+
+
+def micro_batches(dialogues: Sequence[Dialogue]) -> list[list[Dialogue]]:
+    """Length-sorted groups of about 2,048 tokens, a third of them padding at most: on a CPU larger ones are slower."""
+    groups: list[list[Dialogue]] = []
+    held = 0
+    for dialogue in sorted(dialogues, key=lambda d: len(d.ids)):
+        padded = len(dialogue.ids) * (len(groups[-1]) + 1) if groups else 0
+        held += len(dialogue.ids)
+        if not groups or padded > min(MICRO_BATCH_TOKENS, 1.5 * held):
+            groups.append([])
+            held = len(dialogue.ids)
+        groups[-1].append(dialogue)
+    return groups
+
+
+def states_of(model: PreTrainedModel, template: ChatTemplate, batch: Sequence[Dialogue]) -> tuple[Tensor, Tensor]:
+    """The student's and the teacher's hidden states (N, K, H) at every answer token of the dialogues in their order.
+
+    Padding stands behind what counts.
+    """
+    gaps = [max(len(d.ids) for d in batch) - len(d.ids) for d in batch]
+    ids = [[*d.ids, *[template.end_id] * gap] for d, gap in zip(batch, gaps, strict=True)]
+    position_ids = [[*d.position_ids, *[0] * gap] for d, gap in zip(batch, gaps, strict=True)]
+    ids_B_T, position_ids_B_T = (torch.tensor(rows, device=model.device) for rows in (ids, position_ids))
+    hidden_B_T_K_H = hidden_states(model, ids_B_T, position_ids_B_T)
+    student_N_K_H = torch.cat([hidden_B_T_K_H[row, d.positions] for row, d in enumerate(batch)])
+    return student_N_K_H, torch.cat([d.teacher_N_K_H for d in batch]).to(student_N_K_H)
+
+
+def tokens_of(batch: Sequence[Dialogue]) -> Tensor:
+    """The answers' own tokens (N,) at the positions of `states_of`."""
+    return torch.cat([torch.tensor(d.ids)[d.positions + 1] for d in batch])
