@@ -9,9 +9,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from bakemem.baking import Baked, Recipe, Settings, StageProgress, Thresholds, bake, default_learning_rate
+from bakemem.baking import (
+    EFFORTS,
+    Baked,
+    Recipe,
+    Settings,
+    StageProgress,
+    Thresholds,
+    bake,
+    default_learning_rate,
+    leaking,
+)  # fmt: skip
 from bakemem.config import Config
 from bakemem.errors import BakeError, HomeError
 from bakemem.memory import LIVE, Journal, consolidate, shards
@@ -33,16 +44,13 @@ def run_cycle(
     fresh = frozenset(m.id for m in memories if m.status == "pending")
     if not fresh and not (from_base and memories):
         raise BakeError("There is nothing new to bake: no memory is pending. Remember something, or bake from_base.")
-    prompt = consolidate(memories)
-    base, live = serving.base, None if from_base else journal.live()
+    live = None if from_base else journal.live()
     parent = journal.version(live) if live else None
-    start = parent.id if parent and _same_shape(parent, config) else None
-    baked = bake(
-        base.model, base.template, memories, shards(memories, base.template.count, base.shard_tokens(config)),
-        settings_of(config, base, memories), start=start, fresh=fresh if start else None,
-        secrets=secrets, lock=base.lock, progress=progress, checkpoint=store.scratch(), fingerprint=base.fingerprint,
-    )  # fmt: skip
-    version = _commit(journal, store, serving, config, baked, prompt, live)
+    oven = _Oven(store, serving, config, secrets, parent if parent and _same_scale(parent, config) else None, progress)
+    baked = oven.bake(memories, fresh)
+    if not baked.report.accepted and config.efforts == len(EFFORTS) and not leaking(baked.leaks):
+        memories, baked = oven.split(memories, fresh, baked)
+    version = _commit(journal, store, serving, config, baked, consolidate(memories), live)
     if version.report.accepted:
         serving.swap(version.id)
     with contextlib.suppress(HomeError):  # the next bake, or a forget, finds it again
@@ -50,15 +58,58 @@ def run_cycle(
     return version, baked.leaks
 
 
-def settings_of(config: Config, base: Base, memories: Sequence[Memory]) -> Settings:
+@dataclass(frozen=True, slots=True)
+class _Oven:
+    """What all bakes of one cycle share; `parent` is the version that they go on from, or None when cold."""
+
+    store: VersionStore
+    serving: ServingModel
+    config: Config
+    secrets: Sequence[Secret]
+    parent: Version | None
+    progress: StageProgress | None
+
+    def bake(self, memories: Sequence[Memory], fresh: frozenset[str], room: str = "") -> Baked:
+        """Bake these memories; an unfinished bake is kept in a `room` of its own in the scratch folder."""
+        base, scratch = self.serving.base, self.store.scratch() / room
+        scratch.mkdir(mode=0o700, exist_ok=True)
+        return bake(
+            base.model, base.template, memories, shards(memories, base.template.count, base.shard_tokens(self.config)),
+            settings_of(self.config, base, memories, self.parent), start=self.parent.id if self.parent else None,
+            fresh=fresh if self.parent else None, secrets=self.secrets, lock=base.lock, progress=self.progress,
+            checkpoint=scratch, fingerprint=base.fingerprint,
+        )  # fmt: skip
+
+    def split(self, memories: list[Memory], fresh: frozenset[str], refused: Baked) -> tuple[list[Memory], Baked]:
+        """Bake without the new memories that failed, or the newer half: they stay in the prompt.
+
+        What the gate accepts of that; else all memories, and the bake that was refused.
+        """
+        new = [m.id for m in memories if m.id in fresh]
+        left = [i for i in new if i in refused.report.failed]
+        if not left or len(left) == len(new):
+            left = new[(len(new) + 1) // 2 :]
+        kept = [m for m in memories if m.id not in left]
+        if left and any(m.id in fresh for m in kept):
+            baked = self.bake(kept, fresh - frozenset(left), "split")
+            if baked.report.accepted:
+                report = replace(baked.report, efforts=EFFORTS, failed=tuple(left))
+                return kept, replace(baked, report=report)
+        return memories, replace(refused, report=replace(refused.report, efforts=EFFORTS))
+
+
+def settings_of(config: Config, base: Base, memories: Sequence[Memory], parent: Version | None = None) -> Settings:
     """The bake's settings from the user's; what is unset follows the model's width and the memories.
 
-    An instruction, which changes every answer, needs as many steps as five facts.
+    A bake that goes on from a `parent` has at least its rank. An instruction, which changes every answer, may take as
+    many steps as five facts.
     """
-    needed = sum(50 if memory.kind == "instruction" else 10 for memory in memories)
+    most = sum(100 if memory.kind == "instruction" else 20 for memory in memories)
+    rank = max(config.rank, parent.settings["rank"] if parent else 0)
     recipe = Recipe(
-        rank=config.rank, alpha=config.alpha, learning_rate=config.learning_rate or default_learning_rate(base.width),
-        steps=config.steps or min(600, max(100, needed)), max_dialogue_turns=config.max_dialogue_turns,
+        rank=rank, alpha=config.alpha * rank // config.rank,
+        learning_rate=config.learning_rate or default_learning_rate(base.width),
+        steps=config.steps or min(4000, max(200, most)), max_dialogue_turns=config.max_dialogue_turns,
         max_sequence_tokens=config.max_sequence_tokens, state_weight=config.state_weight, seed=config.seed,
     )  # fmt: skip
     thresholds = Thresholds(config.min_agreement, config.min_abstention, config.max_drift, config.min_each,
@@ -67,9 +118,10 @@ def settings_of(config: Config, base: Base, memories: Sequence[Memory]) -> Setti
                     min(64, config.max_new_tokens), efforts=config.efforts)  # fmt: skip
 
 
-def _same_shape(parent: Version, config: Config) -> bool:
-    """A warm start needs the parent's rank and alpha; with others the bake starts from the base."""
-    return (parent.settings.get("rank"), parent.settings.get("alpha")) == (config.rank, config.alpha)
+def _same_scale(parent: Version, config: Config) -> bool:
+    """A warm start needs the parent's scale alpha / rank; with another the bake starts from the base."""
+    rank, alpha = parent.settings.get("rank"), parent.settings.get("alpha")
+    return isinstance(rank, int) and isinstance(alpha, int) and alpha * config.rank == config.alpha * rank
 
 
 def _commit(
@@ -86,7 +138,7 @@ def _commit(
         name=name, namespace=journal.namespace, parent=parent, created=datetime.now(UTC), prompt=prompt,
         base_fingerprint=serving.base.fingerprint, report=baked.report, seed=config.seed,
         data_sha256=baked.data_sha256, settings={
-            "model": config.model, "rank": config.rank, "alpha": config.alpha,
+            "model": config.model, "rank": baked.adapter_config["r"], "alpha": baked.adapter_config["lora_alpha"],
             "dtype": str(serving.base.model.dtype).removeprefix("torch."),
         },
     )  # fmt: skip

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from transformers import PreTrainedModel
 
+from bakemem import cycle
 from bakemem.agent_memory import AgentMemory
+from bakemem.baking import Baked
 from bakemem.errors import AdapterError, BakeError, HomeLockedError, InputError, NotFoundError
 from bakemem.memory import Journal
 from bakemem.serving import Base
-from bakemem.types import Turn
+from bakemem.template import ChatTemplate
+from bakemem.types import Memory, Turn
 from tests.tiny import OpenMemory
 
 
@@ -247,14 +253,76 @@ def test_nothing_new_is_not_baked(memory: AgentMemory) -> None:
     assert (version.name, version.parent) == ("v2", None)
 
 
-def test_another_rank_starts_from_the_base(memory: AgentMemory, open_memory: OpenMemory) -> None:
-    """An adapter cannot go on in another shape, so it is baked anew; the version's line goes on."""
+@pytest.mark.parametrize(("shape", "rank"), [((8, 16), 8), ((8, 8), 8), ((2, 4), 4), ((2, 8), 2)])
+def test_another_rank_goes_on_or_starts_anew(
+    memory: AgentMemory, open_memory: OpenMemory, shape: tuple[int, int], rank: int
+) -> None:
+    """Of the same scale a bake goes on in the higher of both ranks, of another it starts from the base; the version's
+    line goes on.
+    """
     memory.bake()
     memory.close()
-    again = open_memory(rank=8, alpha=16)
+    again = open_memory(rank=shape[0], alpha=shape[1])
     again.remember("The user lives in Tarn.", key="user.town")
-    assert again.bake().parent == "v1"
+    version = again.bake()
+    assert (version.parent, version.settings["rank"]) == ("v1", rank)
     assert isinstance(again.chat("Hello?", version="v1"), str)
+
+
+class Judge:
+    """Bakes as ever, and gives the verdicts that it is told to, with the ids of what failed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *verdicts: tuple[bool, tuple[str, ...]]) -> None:
+        self.asked: list[set[str]] = []
+        self._verdicts, self._bake = list(verdicts), cycle.bake
+        monkeypatch.setattr(cycle, "bake", self)
+
+    def __call__(self, model: PreTrainedModel, template: ChatTemplate, memories: list[Memory], *args: Any,
+                 **kwargs: Any) -> Baked:  # fmt: skip
+        """One bake."""
+        baked = self._bake(model, template, memories, *args, **kwargs)
+        self.asked.append({m.key for m in memories})
+        accepted, failed = self._verdicts.pop(0)
+        reasons = () if accepted else ("too weak",)
+        return replace(baked, report=replace(baked.report, accepted=accepted, failed=failed, reasons=reasons))
+
+
+def test_what_fails_at_the_gate_stays_in_the_prompt_and_the_rest_is_baked(
+    open_memory: OpenMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last effort before a refusal; the report names what was left."""
+    memory = open_memory(efforts=3)
+    dog = memory.remember("The user's dog is called Bosuk.", key="user.dog")
+    memory.remember("The user lives in Tarn.", key="user.town")
+    judge = Judge(monkeypatch, (False, (dog.id,)), (True, ()))
+    version = memory.bake()
+    assert judge.asked == [{"user.dog", "user.town"}, {"user.town"}]
+    assert (version.status, version.report.failed, version.report.efforts[-1]) == ("accepted", (dog.id,), "split")
+    assert statuses(memory) == {"user.dog": "pending", "user.town": "baked"}
+    assert "Bosuk" in memory.pending_prompt()
+
+
+def test_where_no_memory_failed_the_newer_half_stays_in_the_prompt(
+    open_memory: OpenMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three of five are tried; and if that is refused too, all stay, and the version with all of them is kept."""
+    memory = open_memory(efforts=3)
+    for n in range(5):
+        memory.remember(f"The user's number {n} is {n + 20}.", key=f"user.n{n}")
+    judge = Judge(monkeypatch, (False, ()), (False, ()))
+    version = memory.bake()
+    assert judge.asked[1] == {"user.n0", "user.n1", "user.n2"}
+    assert (version.status, len(version.memory_ids)) == ("rejected", 5)
+    assert set(statuses(memory).values()) == {"pending"}
+
+
+def test_one_memory_alone_is_not_split(open_memory: OpenMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nothing left to bake without it."""
+    memory = open_memory(efforts=3)
+    dog = memory.remember("The user's dog is called Bosuk.", key="user.dog")
+    judge = Judge(monkeypatch, (False, (dog.id,)))
+    assert memory.bake().status == "rejected"
+    assert len(judge.asked) == 1
 
 
 def test_one_home_has_one_owner(memory: AgentMemory, open_memory: OpenMemory) -> None:

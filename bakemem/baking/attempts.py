@@ -72,7 +72,7 @@ class Attempts:
         kl_before = kept.once("kl_before", float, lambda: self.kl(start))
         steps = self._train(self.settings.recipe, start, kept)
         judged = self._judge(Trained(kl_before, self.kl(CANDIDATE), steps, kept.seconds))
-        for n, effort in enumerate(EFFORTS[: self.settings.efforts], start=1):
+        for n, effort in enumerate(EFFORTS[: min(2, self.settings.efforts)], start=1):
             if judged.report.accepted or leaking(judged.leaks):  # more of what tells a secret would tell it again
                 break
             if effort == "higher rank":

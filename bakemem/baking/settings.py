@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from bakemem.baking.gate import Thresholds
 from bakemem.baking.train import Recipe
 
-EFFORTS = ("more steps", "higher rank")
-"""What is tried in turn when the gate refuses; each goes on from the candidate as it is."""
+EFFORTS = ("more steps", "higher rank", "split")
+"""What is tried in turn when the gate refuses: the first two go on from the candidate as it is, the last is another
+bake without what failed, which is the caller's business."""
 
 
 @dataclass(frozen=True, slots=True)

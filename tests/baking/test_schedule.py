@@ -1,0 +1,130 @@
+"""When a training ends: by what is watched on the way, or after its steps."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from bakemem.baking import (
+    CANDIDATE,
+    Measured,
+    Recipe,
+    Taught,
+    adapter,
+    answers,
+    measure,
+    output_head,
+    rollout,
+    same,
+    teach,
+    train,
+)
+from bakemem.baking.checkpoint import Checkpoint
+from bakemem.baking.schedule import EVERY, LAST_PATIENCE, PATIENCE, Schedule
+from bakemem.baking.weights import add_candidate, candidate_parameters, candidate_state, grow_candidate, lora_config
+from bakemem.serving import Base
+from tests.tiny import PROMPT, MakeTaught
+
+RECIPE = Recipe(rank=4, alpha=8, learning_rate=1e-2, steps=30, trajectories_per_step=6)
+
+
+def looked(schedule: Schedule, *seen: tuple[float, float]) -> int:
+    """The end after looks with these divergences and agreements."""
+    for n, (kl, agreement) in enumerate(seen, start=1):
+        schedule.note(n * EVERY, Measured(kl, agreement))
+    return schedule.end
+
+
+def test_it_ends_when_it_has_passed_and_nothing_more_is_gained() -> None:
+    """Two looks in a row whose divergence is hardly below the best one."""
+    falling = [(1.0, 0.5), (0.5, 0.9), (0.2, 0.96)]
+    assert looked(Schedule(400, 0.95), *falling) == 400
+    assert looked(Schedule(400, 0.95), *falling, (0.19, 0.96), (0.185, 0.96)) == (3 + PATIENCE) * EVERY
+
+
+def test_a_gain_gives_it_more_time() -> None:
+    """A look that takes more than a tenth off the best divergence begins the count anew."""
+    seen = [(1.0, 0.96), (0.99, 0.96), (0.8, 0.97), (0.79, 0.97)]
+    assert looked(Schedule(400, 0.95), *seen) == 400
+
+
+def test_what_never_passes_ends_too_but_later() -> None:
+    """More of the same will not bring it there."""
+    seen = [(1.0, 0.5)] * (LAST_PATIENCE + 1)
+    assert looked(Schedule(400, 0.95), *seen[:-1]) == 400
+    assert looked(Schedule(400, 0.95), *seen) == len(seen) * EVERY
+
+
+def test_the_rate_stays_where_something_is_watched_and_falls_where_not() -> None:
+    """Six steps up to it in either case."""
+    assert [Schedule(120, 0.9).share(step) for step in (0, 5, 60, 119)] == pytest.approx([1 / 6, 1, 1, 1])
+    assert [Schedule(120).share(step) for step in (0, 60, 119)] == pytest.approx([1 / 6, 0.5, 1 / 120])
+
+
+def test_agreement_is_that_of_greedy_answers(tiny_base: Base, make_taught: MakeTaught) -> None:
+    """Answers read token by token agree just where the model, asked, would give the same ones."""
+    greedy, head = _greedily(tiny_base, make_taught(tiny_base, 24, max_new_tokens=3)), output_head(tiny_base.model)
+    train(tiny_base.model, tiny_base.template, greedy[:12], head, RECIPE, lock=tiny_base.lock)
+    seen = measure(tiny_base.model, tiny_base.template, greedy, head, adapter_name=CANDIDATE, lock=tiny_base.lock)
+    asked = [t.trajectory.stimulus.turns for t in greedy]
+    given = answers(tiny_base.model, tiny_base.template, asked, adapter_name=CANDIDATE, lock=tiny_base.lock,
+                    max_new_tokens=3)  # fmt: skip
+    right = [same(a, t.trajectory.answer) for a, t in zip(given, greedy, strict=True)]
+    assert 0 < sum(right) < len(right)
+    assert seen.agreement == pytest.approx(sum(right) / len(right))
+
+
+def _greedily(base: Base, taught: list[Taught]) -> list[Taught]:
+    stimuli = [t.trajectory.stimulus for t in taught]
+    made = rollout(base.model, base.template, stimuli, [PROMPT] * len(stimuli), max_new_tokens=3, temperature=0.0,
+                   lock=base.lock)  # fmt: skip
+    return teach(base.model, base.template, made, [PROMPT] * len(stimuli), lock=base.lock)
+
+
+def test_a_watched_training_ends_early_as_the_average_of_its_way(
+    tiny_base: Base, make_taught: MakeTaught, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Stopped between two looks it goes on to the same end."""
+    monkeypatch.setattr(importlib.import_module("bakemem.baking.schedule"), "EVERY", 2)
+    taught, head = make_taught(tiny_base, 12), output_head(tiny_base.model)
+
+    def run(folder: Path | None, stop: int = 0) -> int:
+        def progress(step: int, steps: int, kl: float) -> None:
+            if step == stop:
+                raise KeyboardInterrupt
+
+        return train(tiny_base.model, tiny_base.template, taught, head, replace(RECIPE, steps=400), watched=taught,
+                     passed=0.0, checkpoint=Checkpoint(folder, "key"), lock=tiny_base.lock,
+                     progress=progress)  # fmt: skip
+
+    steps = run(None)
+    whole, _ = candidate_state(tiny_base.model)
+    assert steps < 400
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, stop=5)
+    assert run(tmp_path) == steps
+    again, _ = candidate_state(tiny_base.model)
+    for name, tensor in whole.items():
+        torch.testing.assert_close(tensor, again[name], rtol=1e-3, atol=1e-5)
+
+
+def test_a_grown_candidate_does_what_it_did(tiny_base: Base) -> None:
+    """Twice the rank, the same scale, the same logits; and what is new can learn."""
+    model = tiny_base.model
+    add_candidate(model, 4, 8, 0, None)
+    with torch.no_grad():
+        for parameter in candidate_parameters(model).values():
+            parameter.normal_(std=0.1)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with adapter(model, CANDIDATE):
+        before = model(ids).logits
+    grow_candidate(model, 2, 1)
+    assert (lora_config(model, CANDIDATE).r, lora_config(model, CANDIDATE).lora_alpha) == (8, 16)
+    with adapter(model, CANDIDATE):
+        assert torch.allclose(model(ids).logits, before, atol=1e-5)
+    fresh = [p[4:] for n, p in candidate_parameters(model).items() if "lora_A" in n]
+    assert all(part.abs().max() > 0 for part in fresh)
