@@ -37,7 +37,8 @@ from bakemem.testing import ScriptedExtractor
 from bakemem.types import Draft, Turn
 
 SETTINGS: dict[str, Any] = {
-    "min_agreement": 0.0, "min_abstention": 0.0, "max_drift": 1.0, "min_each": 0.0, "steps": 2, "rank": 2, "alpha": 4,
+    "min_agreement": 0.0, "min_abstention": 0.0, "max_drift": 1.0, "min_each": 0.0,
+    "max_mention": 1.0, "max_disfluency": 1e9, "efforts": 0, "steps": 2, "rank": 2, "alpha": 4,
     "questions_per_memory": 1, "max_new_tokens": 2, "learning_rate": 0.03, "max_sequence_tokens": 128,
     "max_dialogue_turns": 4,
 }  # fmt: skip

@@ -112,7 +112,7 @@ class Bars:
             self._tasks[stage] = self._progress.add_task(stage, total=None, start=False, kl="")
         if stage != self._now:
             self._begin(stage)
-        elif total != self._round[1] or done < self._round[0]:
+        elif done < self._round[0] or (total != self._round[1] and stage != "bake"):  # a training may end earlier
             self._before += self._round[1]
         self._round = done, total
         text = ""
@@ -120,8 +120,6 @@ class Bars:
             self._first_kl = kl if self._first_kl is None else self._first_kl
             text = f"KL {self._first_kl:.3f} → {kl:.3f} nats"
         self._progress.update(self._tasks[stage], completed=self._before + done, total=self._before + total, kl=text)
-        if stage == "bake" and done == total:
-            self._begin("gate")  # which tells only that it has ended
 
     def _begin(self, stage: str) -> None:
         if self._now == stage:

@@ -27,6 +27,7 @@ SCORES = {
     "recall": "the same, asked about the memories",
     "abstention": "the same, asked what nobody told",
     "drift": "of everyday answers changed",
+    "mention": "of everyday answers bring up a memory unasked",
 }
 
 
@@ -128,9 +129,18 @@ def report_lines(report: Report, memories: Sequence[Memory]) -> list[str]:
         value = getattr(report, name)
         lines.append(f"  {name:10}  {'–' if value is None else f'{value:.1%}':>7}  {what}")
     lines.append(f"  {'KL':10}  {report.kl_before:.3f} → {report.kl_after:.3f} nats an answer token")
-    lines.append(f"  {'effort':10}  {count(report.steps, 'step')}, {report.seconds:.1f} s")
+    if report.disfluency is not None:
+        lines.append(f"  {'disfluency':10}  {report.disfluency:.3f} nats a token less likely than the prompted model's")
+    tried = f" (the gate refused; tried {', then '.join(report.efforts)})" if report.efforts else ""
+    lines.append(f"  {'effort':10}  {count(report.steps, 'step')}, {report.seconds:.1f} s{tried}")
     lines += [click.style(f"  refused: {one_line(reason)}", fg="red") for reason in report.reasons]
     texts = {m.id: m.text for m in memories}
+    asked = {i: [r for r in report.recalls if r.memory_id == i] for i in report.failed}
+    for memory_id, kinds in asked.items():
+        what = "left in the prompt" if report.accepted else "lost"
+        told = ", ".join(f"{r.kind} {r.right} of {r.asked}" for r in kinds)
+        text = shorten(texts.get(memory_id, ""), 60)
+        lines.append(click.style(f"  {what}: {memory_id[:8]} {text}{f' ({told})' if told else ''}", fg="yellow"))
     for memory_id in report.unteachable:
         text = shorten(texts.get(memory_id, ""), 40)
         lines.append(click.style(f"  the model does not take in {memory_id[:8]}: {text}", fg="yellow"))

@@ -27,6 +27,7 @@ steps = 12
 questions_per_memory = 2
 max_sequence_tokens = 128
 rank = 2
+efforts = 0
 """
 
 

@@ -15,7 +15,10 @@ from bakemem.agent_memory import AgentMemory
 Run = Callable[..., Result]
 
 DOG, TOWN = "The user's dog is called Bosuk.", "The user lives in Plinth."
-LENIENT = "min_agreement = 0.0\nmin_abstention = 0.0\nmin_each = 0.0\nmax_drift = 1.0\n"
+LENIENT = (
+    "min_agreement = 0.0\nmin_abstention = 0.0\nmin_each = 0.0\nmax_drift = 1.0\nmax_mention = 1.0\n"
+    "max_disfluency = 1000\n"
+)
 
 
 @pytest.fixture

@@ -33,6 +33,9 @@ min_agreement = 0
 min_abstention = 0
 max_drift = 1
 min_each = 0
+max_mention = 1
+max_disfluency = 1000
+efforts = 0
 """
 
 
