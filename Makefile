@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types format bench docs clean
+.PHONY: help demo test lint types format science bench docs clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -31,6 +31,9 @@ types: $(STAMP) ## Strict type check
 format: $(STAMP) ## Mend what lint can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+science: $(STAMP) ## All experiments, resumable, up to three hours (QUICK=1: minutes, only shows that they run)
+	$(BIN)/python -m benchmarks.science $(if $(QUICK),--quick) $(ARGS)
 
 bench: $(STAMP) ## Measure the figures that docs/ reports
 	@set -e; for script in benchmarks/*.py; do \
