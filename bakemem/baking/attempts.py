@@ -78,7 +78,8 @@ class Attempts:
             if effort == "higher rank":
                 with self.lock:
                     grow_candidate(self.model, 2, self.settings.recipe.seed + n)
-            recipe = replace(self.settings.recipe, seed=self.settings.recipe.seed + n)
+            recipe = replace(self.settings.recipe, seed=self.settings.recipe.seed + n,
+                             learning_rate=self.settings.recipe.learning_rate / 2)  # fmt: skip
             steps += self._train(recipe, CANDIDATE, kept.another(effort))
             judged = self._judge(Trained(kl_before, self.kl(CANDIDATE), steps, kept.seconds))
             judged = replace(judged, report=replace(judged.report, efforts=EFFORTS[:n]))

@@ -12,7 +12,9 @@ from typing import Any
 from bakemem.baking.measure import Measured
 
 EVERY = 20
-"""Steps from one look at the watched questions to the next."""
+"""Steps from one look at the watched questions to the next, at least."""
+PASS = 0.4
+"""How much of all trajectories is to be learned from between two looks, at least."""
 PATIENCE = 2
 """Looks in a row without gain after which training has stopped improving."""
 LAST_PATIENCE = 4
@@ -30,6 +32,7 @@ class Schedule:
 
     most: int
     passed: float | None = None
+    every: int = EVERY
     best: float = float("inf")
     stale: int = 0
     ended: int | None = None
@@ -46,7 +49,7 @@ class Schedule:
 
     def due(self, step: int) -> bool:
         """Whether to look at the watched questions after so many steps."""
-        return self.passed is not None and step < self.most and step % EVERY == 0
+        return self.passed is not None and step < self.most and step % self.every == 0
 
     def note(self, step: int, measured: Measured) -> None:
         """What was seen after so many steps: when it has passed and nothing more is gained, training ends."""

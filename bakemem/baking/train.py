@@ -20,7 +20,7 @@ from bakemem.baking.losses import LossName, loss_named
 from bakemem.baking.measure import measure
 from bakemem.baking.pack import Packer, pack
 from bakemem.baking.rollout import Taught
-from bakemem.baking.schedule import Schedule
+from bakemem.baking.schedule import EVERY, PASS, Schedule
 from bakemem.baking.states import MICRO_BATCH_TOKENS, micro_batches, states_of, tokens_of
 from bakemem.baking.weights import CANDIDATE, adapter, add_candidate, candidate_parameters, context_of
 from bakemem.template import ChatTemplate
@@ -79,7 +79,8 @@ def train(
     time to time, at its end and when it is stopped.
     """
     checkpoint, progress = checkpoint or Checkpoint(), progress or (lambda step, steps, kl: None)
-    schedule, step = Schedule(recipe.steps, passed if watched else None), 0
+    every = max(EVERY, round(PASS * len(taught) / recipe.trajectories_per_step))
+    schedule, step = Schedule(recipe.steps, passed if watched else None, every), 0
     if start != CANDIDATE:
         with lock:
             add_candidate(model, recipe.rank, recipe.alpha, recipe.seed, start, recipe.targets)

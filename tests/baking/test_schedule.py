@@ -89,7 +89,7 @@ def test_a_watched_training_ends_early_as_the_average_of_its_way(
     tiny_base: Base, make_taught: MakeTaught, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Stopped between two looks it goes on to the same end."""
-    monkeypatch.setattr(importlib.import_module("bakemem.baking.schedule"), "EVERY", 2)
+    monkeypatch.setattr(importlib.import_module("bakemem.baking.train"), "EVERY", 2)
     taught, head = make_taught(tiny_base, 12), output_head(tiny_base.model)
 
     def run(folder: Path | None, stop: int = 0) -> int:
