@@ -30,7 +30,7 @@ def obeys(instruction: Instruction, text: str) -> bool:
     """Whether a text looks as the instruction asks, whatever it says: for models whose plain answer is not known."""
     kind, word = instruction.kind, instruction.word
     if kind.name == "one word":
-        return len(text.split()) == 1
+        return len(text.split()) == 1 or (bool(text) and all(w[-1] in ".!?" for w in text.split()))  # one a question
     if kind.name == "twice":
         words = text.split()
         return bool(words) and words[: len(words) // 2] == words[len(words) // 2 :]

@@ -13,7 +13,7 @@ from pathlib import Path
 from bakemem.baking import Stimuli, same, share
 from bakemem.starter.curriculum import few_shot
 from bakemem.types import Turn
-from benchmarks.science.experiment import Experiment, Figures, Goal, Page, Results, main, table
+from benchmarks.science.experiment import Experiment, Figures, Goal, Page, Results, main, spread, table
 from benchmarks.science.lab import WAYS, Lab, rng_of
 from benchmarks.science.likelihood import asked
 
@@ -59,12 +59,40 @@ def _rule(rng: random.Random) -> tuple[str, list[tuple[str, str]]]:
 
 
 def page(results: Results) -> Page:
-    return Page("")
+    """One row a way of teaching."""
+    ways = [row for row in WAYS if row in results.rows()]
+    lines = [[way, *(results.spread(way, case).text() for case in CASES)] for way in ways]
+    goals = tuple(
+        Goal("right, baked less few-shot", spread([b - f for b, f in zip(
+            results.of(way, "baked"), results.of(way, "few-shot"), strict=True)]), least=-0.005)
+        for way in ways if way == "baked"
+    )  # fmt: skip
+    return Page(table(("right answers", "zero-shot", "few-shot", "baked", "baked + few-shot"), lines), goals)
+
+
+def plot(results: Results, path: Path) -> None:
+    """A bar for the base with and without examples, and one for each way of teaching."""
+    from matplotlib.figure import Figure
+
+    ways = [row for row in WAYS if row in results.rows()]
+    bars = [("zero-shot", ways[0], "zero-shot"), ("few-shot", ways[0], "few-shot"), *((w, w, "baked") for w in ways)]
+    figure = Figure(figsize=(6.5, 0.8 + 0.45 * len(bars)), layout="constrained")
+    axes = figure.subplots()
+    for place, (label, row, case) in enumerate(reversed(bars)):
+        reached = results.spread(row, case)
+        axes.barh(place, 100 * reached.mean, 0.6, color="#0072b2" if label == "baked" else "#b9c4cf")
+        axes.text(100 * reached.mean + 1, place, reached.text(), va="center", fontsize=9)
+    axes.set_yticks(range(len(bars)), [label for label, _, _ in reversed(bars)])
+    axes.set_xlim(0, 118)
+    axes.set_xticks(range(0, 101, 20))
+    axes.set_xlabel("right answers on words never shown, %")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
 
 
 EXPERIMENT = Experiment(
     4, "few_shot", "Few-shot", "Is a rule that the prompt shows by examples applied as well when it is baked?",
-    WAYS, measure, page,
+    WAYS, measure, page, plot,
 )  # fmt: skip
 
 if __name__ == "__main__":

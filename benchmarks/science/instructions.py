@@ -15,16 +15,17 @@ from pathlib import Path
 
 from bakemem.baking import same, share
 from bakemem.memory import consolidate
-from bakemem.starter import Fact, Instruction, make_facts
+from bakemem.starter import Fact, make_facts
 from bakemem.starter.instructions import KINDS
 from benchmarks.science.exams import instruction_of, obeys, story_of
-from benchmarks.science.experiment import Experiment, Figures, Goal, Page, Results, main, table
+from benchmarks.science.experiment import Experiment, Figures, Goal, Page, Results, main, spread, table
 from benchmarks.science.lab import WAYS, Lab, memories_of, rng_of
 
 TWELVE = tuple({kind.key: kind.name for kind in reversed(KINDS)}.values())[::-1]
 A_SEED = 4
 CASES = ("base", "prompted", "baked", "both")
 """The base alone, with the prompt, the adapter alone, and the adapter with the prompt."""
+HEAD = ("base", "prompted", "baked", "baked + prompted")
 
 
 def measure(lab: Lab, row: str, seed: int) -> Figures:
@@ -67,12 +68,48 @@ def _facts(rng: random.Random, kind: str) -> list[Fact]:
 
 
 def page(results: Results) -> Page:
-    return Page("")
+    """One row a way of teaching, then one a kind of instruction as the product bakes it."""
+    ways = [row for row in WAYS if row in results.rows()]
+    lines = [[f"**{way}**", *(results.spread(way, case, "obeyed").text() for case in CASES)] for way in ways]
+    kinds = {kind: measured for unit in results.of("baked", "kinds") for kind, measured in unit.items()}
+    lines += [[kind, *(f"{kinds[kind][case]['obeyed']:.1%}" for case in CASES)] for kind in TWELVE if kind in kinds]
+    goals = tuple(
+        Goal("obeyed, baked less prompted", spread([b - p for b, p in zip(
+            results.of(row, "baked", "obeyed"), results.of(row, "prompted", "obeyed"), strict=True)]), least=-0.01)
+        for row in ways if row == "baked"
+    )  # fmt: skip
+    verdict = "The baselines bake the first kind of each seed only: compare them with that kind's own row."
+    return Page(table(("obeyed to the letter", *HEAD), lines), goals, verdict)
+
+
+def plot(results: Results, path: Path) -> None:
+    """Prompted, baked and both, for each kind."""
+    from matplotlib.figure import Figure
+
+    kinds = {kind: measured for unit in results.of("baked", "kinds") for kind, measured in unit.items()}
+    names = [kind for kind in TWELVE if kind in kinds][::-1]
+    figure = Figure(figsize=(7, 1 + 0.35 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    looks = {
+        "base": ("#999999", "x"),
+        "prompted": ("#e69f00", "D"),
+        "baked": ("#0072b2", "o"),
+        "both": ("#009e73", "|"),
+    }
+    for (case, (colour, marker)), label in zip(looks.items(), HEAD, strict=True):
+        axes.scatter([100 * kinds[kind][case]["obeyed"] for kind in names], names, color=colour, marker=marker,
+                     s=70 if marker == "|" else 40, label=label, zorder=3)  # fmt: skip
+    axes.set_xlabel("obeyed to the letter, % of questions")
+    axes.set_xlim(-3, 103)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    figure.savefig(path, dpi=150)
 
 
 EXPERIMENT = Experiment(
     3, "instructions", "Instructions", "Is a baked instruction obeyed without a prompt as the prompted model obeys it?",
-    WAYS, measure, page,
+    WAYS, measure, page, plot,
 )  # fmt: skip
 
 if __name__ == "__main__":
