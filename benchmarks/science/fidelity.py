@@ -9,9 +9,11 @@ The KL per answer token is that of the prompted model's own answers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from bakemem.baking import mean_kl, output_head, same, share, stimulate, teach
+from bakemem.baking import measure as measured
+from bakemem.baking import output_head, same, share, stimulate, teach
 from bakemem.demo.story import Story
 from bakemem.memory import consolidate
 from bakemem.types import Trajectory
@@ -32,6 +34,7 @@ def measure(lab: Lab, row: str, seed: int) -> Figures:
     settings = lab.settings(memories, seed, way)
     if row == LONGER:
         settings = lab.settings(memories, seed, way, steps=4 * settings.recipe.steps)
+        settings = replace(settings, passed=None, efforts=0)
     stimuli = stimulate(memories, lambda turns, temperature: lab.ask(turns, temperature=temperature, seed=seed),
                         per_memory=settings.per_memory, shards=[p.memory_ids for p in lab.prompts(memories)],
                         seed=seed)  # fmt: skip
@@ -64,7 +67,8 @@ def measure(lab: Lab, row: str, seed: int) -> Figures:
 def _kl(lab: Lab, answers: Sequence[Trajectory], prompt: str, adapter: str | None) -> float:
     base = lab.base
     taught = teach(base.model, base.template, answers, [prompt] * len(answers), lock=base.lock)
-    return mean_kl(base.model, base.template, taught, output_head(base.model), adapter_name=adapter, lock=base.lock)
+    head = output_head(base.model)
+    return measured(base.model, base.template, taught, head, adapter_name=adapter, lock=base.lock).kl
 
 
 def page(results: Results) -> Page:

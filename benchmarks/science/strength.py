@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 from bakemem.baking import CANDIDATE, share
@@ -64,10 +65,11 @@ def measure(lab: Lab, row: str, seed: int) -> Figures:
     settings = lab.settings(memories, seed, way)
     if row == GENTLY:
         settings = lab.settings(memories, seed, way, learning_rate=settings.recipe.learning_rate / 30)
+        settings = replace(settings, passed=None, efforts=0)
     training = [{"at": 0, **gauge.read()}]
 
     def look(stage: str, step: int, steps: int, kl: float | None) -> None:
-        if stage == "bake" and step in LOOKS:
+        if stage == "bake" and step in LOOKS and step > training[-1]["at"]:  # the first effort alone
             training.append({"at": step, **gauge.read(adapter=CANDIDATE)})
 
     with lab.taught(memories, seed=seed, settings=settings, progress=look) as taught:
