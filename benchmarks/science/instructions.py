@@ -17,9 +17,9 @@ from bakemem.baking import same, share
 from bakemem.memory import consolidate
 from bakemem.starter import Fact, make_facts
 from bakemem.starter.instructions import KINDS
-from benchmarks.science.exams import instruction_of, obeys, story_of
 from benchmarks.science.experiment import Experiment, Figures, Goal, Page, Results, main, spread, table
 from benchmarks.science.lab import WAYS, Lab, memories_of, rng_of
+from benchmarks.science.obedience import instruction_of, obeys, story_of
 
 TWELVE = tuple({kind.key: kind.name for kind in reversed(KINDS)}.values())[::-1]
 A_SEED = 4

@@ -17,10 +17,10 @@ from pathlib import Path
 from bakemem.baking import CANDIDATE, share
 from bakemem.memory import consolidate
 from bakemem.starter import Instruction, make_facts
-from benchmarks.science.exams import instruction_of, story_of
 from benchmarks.science.experiment import Experiment, Figures, Goal, Page, Results, main, table
 from benchmarks.science.lab import WAYS, Lab, memories_of, rng_of
 from benchmarks.science.likelihood import log_likelihoods, rank_correlation, written
+from benchmarks.science.obedience import instruction_of, story_of
 
 MARKED = ("happy", "suffix", "thanks")
 """The kind of instruction of each seed: what obeying adds to an answer is one mark in it."""

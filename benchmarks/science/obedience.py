@@ -1,6 +1,6 @@
-"""Exams on chosen facts and instructions of the made-up world, drawn as the demo's story draws its own.
+"""Instructions of the made-up world: one of a chosen kind, the questions asked under it, and whether an answer obeys.
 
-Knows the starter's world; knows no model.
+Knows the starter's world and the demo's story, which draws the questions; knows no model.
 """
 
 from __future__ import annotations
