@@ -4,7 +4,7 @@ One instruction a seed whose obeying can be seen in one mark (a mood, a last wor
 answers sampled at temperature 1; beside that share, which is soon 0 or 1, stands a figure with degrees: the mean over
 questions of the probability that a model which must choose between the obeying answer and the plain one gives to
 obeying. The curve along training is one training, looked at as it goes. The product's learning rate has all of a single
-instruction in a few steps, so that half-baking by stopping early has its own row, with a thirtieth of it.
+instruction in a few steps, so half-baking by stopping early has its own row, with a thirtieth of it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ SCALES = tuple(n / 8 for n in range(13))
 LOOKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
 """The steps of the training after which it is looked at."""
 GENTLY = "baked, gently"
-ROWS = ("baked", GENTLY, "fine-tuned")
+CURVES = {"baked": ("scale", "training"), GENTLY: ("training",), "fine-tuned": ("scale",)}
+"""Along what each row is measured."""
 N_UNKNOWN, N_EVERYDAY = 75, 30
 
 
@@ -58,7 +59,7 @@ class Gauge:
 
 
 def measure(lab: Lab, row: str, seed: int) -> Figures:
-    """The strength of one instruction at each scale of its adapter and after each of some steps of its training."""
+    """The strength of one instruction at each scale of its adapter, and after each of some steps of its training."""
     instruction = instruction_of(rng_of("strength", seed), MARKED[seed % len(MARKED)])
     memories, gauge = memories_of(instruction), Gauge(lab, seed, instruction)
     way = row if row in WAYS else "baked"
@@ -66,28 +67,34 @@ def measure(lab: Lab, row: str, seed: int) -> Figures:
     if row == GENTLY:
         settings = lab.settings(memories, seed, way, learning_rate=settings.recipe.learning_rate / 30)
         settings = replace(settings, passed=None, efforts=0)
-    training = [{"at": 0, **gauge.read()}]
+    curves: dict[str, list[Figures]] = {"scale": [], "training": [{"at": 0, **gauge.read()}]}
 
     def look(stage: str, step: int, steps: int, kl: float | None) -> None:
-        if stage == "bake" and step in LOOKS and step > training[-1]["at"]:  # the first effort alone
-            training.append({"at": step, **gauge.read(adapter=CANDIDATE)})
+        first_effort = step > curves["training"][-1]["at"]
+        if stage == "bake" and step in LOOKS and first_effort and "training" in CURVES[row]:
+            curves["training"].append({"at": step, **gauge.read(adapter=CANDIDATE)})
 
     with lab.taught(memories, seed=seed, settings=settings, progress=look) as taught:
-        scale = [{"at": s, **gauge.read(adapter=taught.id, strength=s)} for s in SCALES]
-    return {"instruction": instruction.memory, "prompted": gauge.read(prompt=consolidate(memories).text),
-            "steps": taught.baked.report.steps, "scale": scale, "training": training,
+        if "scale" in CURVES[row]:
+            curves["scale"] = [{"at": s, **gauge.read(adapter=taught.id, strength=s)} for s in SCALES]
+    kept = {name: curves[name] for name in CURVES[row]}
+    return {"instruction": instruction.memory, "prompted": gauge.read(prompt=consolidate(memories).text), **kept,
+            "steps": taught.baked.report.steps,
             "rho": {name: rank_correlation([p["at"] for p in curve], [p["probability"] for p in curve])
-                    for name, curve in (("scale", scale), ("training", training))}}  # fmt: skip
+                    for name, curve in kept.items()}}  # fmt: skip
 
 
 def page(results: Results) -> Page:
     """The probability of obeying along the scale and along training, with Spearman's correlations."""
-    rows = [row for row in ROWS if row in results.rows()]
+    rows = [row for row in CURVES if row in results.rows()]
     tables = []
     for name, title in (("scale", "by scale of the adapter"), ("training", "by step of the training")):
-        shown = [at for at in _places(results, rows[0], name) if at in (*SCALES[::2], *LOOKS)]
+        measured = [row for row in rows if name in CURVES[row]]
+        if not measured:
+            continue
+        shown = sorted(set.intersection(*(set(_places(results, row, name)) for row in measured)))[::2]
         lines = [[row, *(f"{_mean(results, row, name, at, 'probability'):.1%}" for at in shown),
-                  results.spread(row, "rho", name).text(".3f")] for row in rows]  # fmt: skip
+                  results.spread(row, "rho", name).text(".3f")] for row in measured]  # fmt: skip
         tables.append(table((f"probability of obeying {title}", *(f"{at:g}" for at in shown), "Spearman"), lines))
     goals = [
         Goal(f"Spearman along {name}, {row}", results.spread(row, "rho", name), least=0.98, form=".3f")
@@ -141,7 +148,8 @@ def plot(results: Results, path: Path) -> None:
 
 EXPERIMENT = Experiment(
     2, "strength", "Interpolation and half-baking",
-    "Does a baked behaviour grow evenly along the adapter's scale, and along training?", ROWS, measure, page, plot,
+    "Does a baked behaviour grow evenly along the adapter's scale, and along training?",
+    tuple(CURVES), measure, page, plot,
 )  # fmt: skip
 
 if __name__ == "__main__":
