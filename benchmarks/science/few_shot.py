@@ -17,7 +17,7 @@ from benchmarks.science.experiment import Experiment, Figures, Goal, Page, Resul
 from benchmarks.science.lab import WAYS, Lab, rng_of
 from benchmarks.science.likelihood import asked
 
-RULES = 4
+RULES = 3
 N_TRAIN, N_HELD_OUT, N_EXAM = 160, 20, 100
 CASES = ("zero-shot", "few-shot", "baked", "both")
 """The base alone, with the examples, the adapter alone, and the adapter with the examples."""

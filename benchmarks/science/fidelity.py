@@ -111,8 +111,8 @@ def plot(results: Results, path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     first = figure.axes[0]
     first.set_ylabel("log-likelihood without the prompt")
-    for text, colour, height in (("answers of the prompted model", "#0072b2", 0.93),
-                                 ("answers of the base", "#d55e00", 0.87)):  # fmt: skip
+    for text, colour, height in (("answers of the prompted model", "#0072b2", 0.1),
+                                 ("answers of the base", "#d55e00", 0.04)):  # fmt: skip
         first.text(0.03, height, text, color=colour, fontsize=9, transform=first.transAxes)
     figure.savefig(path, dpi=150)
 

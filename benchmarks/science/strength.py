@@ -124,7 +124,7 @@ def plot(results: Results, path: Path) -> None:
     blue, orange, green = "#0072b2", "#d55e00", "#009e73"
     shown = (
         (left, "scale", "baked", blue, 0.7, 0.4), (left, "scale", "fine-tuned", orange, 0.7, 0.31),
-        (right, "training", "baked", blue, 0.7, 0.4), (right, "training", GENTLY, green, 0.7, 0.31),
+        (right, "training", "baked", blue, 0.03, 0.9), (right, "training", GENTLY, green, 0.03, 0.82),
     )  # fmt: skip
     for axes, name, row, colour, x, y in shown:
         if row not in results.rows():
@@ -138,6 +138,7 @@ def plot(results: Results, path: Path) -> None:
     left.set_xlabel("scale of the adapter (1: as baked)")
     left.set_ylabel("obeys, %: probability (line), sampled (dots)")
     right.set_xscale("symlog", base=2, linthresh=1)
+    right.set_xlim(0, 110)
     right.set_xticks([0, 1, 2, 4, 8, 16, 32, 64], ["0", "1", "2", "4", "8", "16", "32", "64"])
     right.set_xlabel("step of the training")
     for axes in (left, right):
