@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from bakemem.baking import Baked, Settings, Stimuli, bake, generate
+from bakemem.baking import Baked, Settings, StageProgress, Stimuli, bake, generate
 from bakemem.config import Config
 from bakemem.cycle import settings_of
 from bakemem.memory import shards
@@ -63,7 +63,9 @@ class Lab:
         changes = {**_recipe_of(way), **recipe}
         if self.quick:
             changes["steps"] = min(30, changes.get("steps", made.recipe.steps))
-            made = replace(made, per_memory=8)
+            made = replace(made, per_memory=8, efforts=0)
+        if way != "baked":  # the baselines take just their steps, and nothing more is tried
+            made = replace(made, passed=None, efforts=0)
         return replace(made, recipe=replace(made.recipe, **changes))
 
     def prompts(self, memories: Sequence[Memory]) -> list[Prompt]:
@@ -73,13 +75,13 @@ class Lab:
     def bake(
         self, memories: Sequence[Memory] = (), *, seed: int, way: str = "baked", prompt: str | None = None,
         stimuli: Stimuli | None = None, settings: Settings | None = None, start: str | None = None,
-        fresh: frozenset[str] | None = None, **recipe: Any,
+        fresh: frozenset[str] | None = None, progress: StageProgress | None = None, **recipe: Any,
     ) -> Taught:  # fmt: skip
         """Bake memories, or any prompt with given stimuli, and attach the adapter."""
         read = [Prompt(prompt, ())] if prompt is not None else self.prompts(memories)
         baked = bake(self.base.model, self.base.template, memories, read,
                      settings or self.settings(memories, seed, way, **recipe), start=start, fresh=fresh,
-                     stimuli=stimuli, lock=self.base.lock)  # fmt: skip
+                     stimuli=stimuli, lock=self.base.lock, progress=progress)  # fmt: skip
         return self.attach(baked)
 
     def attach(self, baked: Baked) -> Taught:
