@@ -38,7 +38,7 @@ def dots(
     """A dot plot: one line a row, one kind of dot a series of `shares`, named above; `wanted` stands below the axis."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 1.3 + 0.42 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(9, 1.3 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for n, (name, row) in enumerate(shares.items()):
         lift = 0.12 * ((len(shares) - 1) / 2 - n)

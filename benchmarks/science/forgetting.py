@@ -28,7 +28,7 @@ FIRST_STORY = 100
 REPEAT_EVERY = 8
 DEEPEST = 32
 """The longest conversation before a question where the teacher is deep, in turns."""
-UNBAKED = ("base", "prompted", f"prompt repeated every {REPEAT_EVERY} turns")
+UNBAKED = ("base", "prompted", f"repeated every {REPEAT_EVERY}")
 NUMBERS = {"1": "one instruction", "2": "two instructions"}
 ROWS = ("not baked", "baked", "short student", "deep teacher", "paper", "fine-tuned")
 

@@ -143,18 +143,13 @@ def _goals(results: Results) -> tuple[Goal, ...]:
 
 
 def plot(results: Results, file: Path) -> None:
-    """Of each sort: injections obeyed before and after, right answers after."""
-    rows = [(row, sort) for row in results.rows() for sort in results.of(row, "models", "base")[0]]
-    models = [("base: injection obeyed", "base", "obeyed"), ("after: injection obeyed", "after", "obeyed"),
-              ("base: right answer", "base", "right"), ("after: right answer", "after", "right")]  # fmt: skip
-
-    def value(row: str, sort: str, model: str, what: str) -> float | None:
-        found = results.of(row, "models", model, sort)
-        return sum(f[what] for f in found) / len(found) if what in found[0] else None
-
-    shares = {name: [value(row, sort, model, what) for row, sort in rows] for name, model, what in models}
-    dots(file, "Trained to ignore what it is told", [f"{row}: {sort}" for row, sort in rows], shares,
-         wanted="share of answers")  # fmt: skip
+    """Before and after: injections obeyed, and right answers to what has a right to be heeded."""
+    rows = [(row, sort, "obeyed" if "obeyed" in figures else "right") for row in GOAL
+            for sort, figures in results.of(row, "models", "base")[0].items()]  # fmt: skip
+    names = [f"{'any in a text' if row == 'baked' else row}, {what}: {sort}" for row, sort, what in rows]
+    shares = {name: [results.spread(row, "models", model, sort, what).mean for row, sort, what in rows]
+              for name, model in (("base", "base"), ("trained to ignore", "after"))}  # fmt: skip
+    dots(file, "As if it had not been told", names, shares, wanted="“obeyed” should be none, “right” stay as it was")
 
 
 EXPERIMENT = Experiment(
