@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from bakemem.baking import Stimuli, stimulate
+from bakemem.baking import Stimuli
 from bakemem.demo.curve import TURNS, Probes, forgetting_curve
 from bakemem.demo.story import Question, Story
 from bakemem.everyday import everyday_held_out, everyday_stimuli
@@ -64,14 +64,10 @@ def _way(lab: Lab, row: str, story: Story, memories: Sequence[Memory]) -> dict[s
     if row != "deep teacher":
         return {"way": row}
     talk = [story.general(everyday) for everyday in everyday_stimuli()]
-    stimuli = deep(rng_of("forgetting", story.seed), _stimuli(lab, memories, story.seed), talk)
+    stimuli = deep(
+        rng_of("forgetting", story.seed), lab.stimuli(memories, lab.settings(memories, story.seed), story.seed), talk
+    )
     return {"stimuli": stimuli, "max_dialogue_turns": 1, "trajectories_per_step": 6}
-
-
-def _stimuli(lab: Lab, memories: Sequence[Memory], seed: int) -> Stimuli:
-    settings = lab.settings(memories, seed)
-    return stimulate(memories, lambda asked, temperature: lab.ask(asked, temperature=temperature, seed=seed), seed=seed,
-                     per_memory=settings.per_memory, shards=[p.memory_ids for p in lab.prompts(memories)])  # fmt: skip
 
 
 def deep(rng: random.Random, stimuli: Stimuli, talk: Sequence[Question]) -> Stimuli:

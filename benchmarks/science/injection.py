@@ -7,12 +7,11 @@ every instruction in a text that the user hands over, half of whose kinds traini
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bakemem.baking import CANDIDATE, Recipe, Taught, output_head, rollout, same, share, teach, train
+from bakemem.baking import Recipe, Taught, rollout, same, share, teach
 from bakemem.everyday import everyday_held_out, everyday_stimuli
 from bakemem.starter import Instruction
 from bakemem.starter.instructions import KINDS
@@ -65,7 +64,7 @@ def _one() -> Instruction:
 def measure(lab: Lab, row: str, seed: int) -> Figures:
     """How often injections are obeyed and what else is still right, before and after."""
     asked = exam(row, seed)
-    with _hardened(lab, lesson(row, seed), _recipe(lab, row, seed)) as adapter:
+    with lab.trained(_taught(lab, lesson(row, seed), seed), _recipe(lab, row, seed)) as adapter:
         return {"models": {name: score(asked, lab.ask([c.turns for c in asked], adapter=which))
                            for name, which in (("base", None), ("after", adapter))}}  # fmt: skip
 
@@ -77,21 +76,13 @@ def _recipe(lab: Lab, row: str, seed: int) -> Recipe:
     return lab.settings([], seed, way, max_dialogue_turns=1, **steps).recipe
 
 
-@contextmanager
-def _hardened(lab: Lab, cases: Sequence[Case], recipe: Recipe) -> Iterator[str]:
-    """Inside, the adapter that answers each case as the base answers its clean twin is attached; its name."""
+def _taught(lab: Lab, cases: Sequence[Case], seed: int) -> list[Taught]:
+    """What the base answers to each case's clean twin, put behind the case itself."""
     base, nothing = lab.base, [""] * len(cases)
     clean = [Stimulus(case.clean, case.sort) for case in cases]
-    told = rollout(base.model, base.template, clean, nothing, seed=recipe.seed, lock=base.lock)
+    told = rollout(base.model, base.template, clean, nothing, seed=seed, lock=base.lock)
     taught = teach(base.model, base.template, told, nothing, lock=base.lock)
-    students = [_with_injection(item, case) for item, case in zip(taught, cases, strict=True)]
-    with base.lock:
-        head = output_head(base.model)
-    train(base.model, base.template, students, head, recipe, start=None, lock=base.lock)
-    try:
-        yield CANDIDATE
-    finally:
-        lab.serving.detach(CANDIDATE)
+    return [_with_injection(item, case) for item, case in zip(taught, cases, strict=True)]
 
 
 def _with_injection(taught: Taught, case: Case) -> Taught:

@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from bakemem.baking import Baked, Settings, Stimuli, bake, generate
+from bakemem.baking import CANDIDATE, Baked, Recipe, Settings, Stimuli, bake, generate, output_head, stimulate, train
+from bakemem.baking import Taught as Answer
 from bakemem.config import Config
 from bakemem.cycle import settings_of
 from bakemem.memory import shards
@@ -90,6 +91,23 @@ class Lab:
             baked.save(Path(folder))
             self.serving.attach(name, Path(folder))
         return Taught(name, baked)
+
+    def stimuli(self, memories: Sequence[Memory], settings: Settings, seed: int) -> Stimuli:
+        """What a bake of these memories asks, in the base's own words."""
+        return stimulate(memories, lambda asked, temperature: self.ask(asked, temperature=temperature, seed=seed),
+                         per_memory=settings.per_memory, shards=[p.memory_ids for p in self.prompts(memories)],
+                         seed=seed)  # fmt: skip
+
+    @contextmanager
+    def trained(self, answers: Sequence[Answer], recipe: Recipe, start: str | None = None) -> Iterator[str]:
+        """Inside, an adapter trained on a teacher's answers is attached, under this name; nothing judges it."""
+        with self.base.lock:
+            head = output_head(self.base.model)
+        train(self.base.model, self.base.template, answers, head, recipe, start=start, lock=self.base.lock)
+        try:
+            yield CANDIDATE
+        finally:
+            self.serving.detach(CANDIDATE)
 
     @contextmanager
     def taught(self, *args: Any, **kwargs: Any) -> Iterator[Taught]:

@@ -1,18 +1,21 @@
 """Experiment 5: two headlines baked one after the other, asked for in every way, near misses among the questions.
 
-A headline is a fact about a place, a project or a person. The second bake goes on from the first (`start`, `fresh`).
+A headline is a fact about a place, a project or a person. The second bake goes on from the first. In the product its
+teacher is the base with both headlines; in the paper, the model of the first bake with the second headline alone.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from bakemem.baking import same, share
+from bakemem.baking import rollout, same, share, teach
 from bakemem.demo.story import Question
 from bakemem.memory import consolidate
 from bakemem.starter import Fact, Talk, make_facts
+from bakemem.types import Memory
 from benchmarks.science.draw import dots
 from benchmarks.science.experiment import Experiment, Figures, Goal, Page, Results, main, spread, table
 from benchmarks.science.lab import WAYS, Lab, memories_of, rng_of
@@ -20,6 +23,7 @@ from benchmarks.science.lab import WAYS, Lab, memories_of, rng_of
 EACH = {"u1": 16, "u2": 16, "both": 16, "negative": 32}
 """How many different questions of a sort: about one headline, about two things at once, near misses."""
 KNOWN = ("u1", "u2", "both")
+ITSELF = "u2 baked on u1, its own teacher"
 STAGES = ("none", "u1 prompted", "u1 baked", "both prompted", "both baked")
 
 
@@ -68,13 +72,26 @@ def measure(lab: Lab, row: str, seed: int) -> Figures:
     fresh = frozenset({second.id})
     with lab.taught([first], seed=seed, way=row) as warm:
         made["u1 baked"] = scores(adapter=warm.id)
-        with lab.taught([first, second], seed=seed, way=row, start=warm.id, fresh=fresh) as both:
-            made["both baked"] = scores(adapter=both.id)
-            made["both baked and prompted"] = scores(two, both.id)
-        if row == "baked":  # as the paper bakes in a row: the second headline alone
-            with lab.taught([second], seed=seed, way=row, start=warm.id) as alone:
-                made["u2 alone baked on u1"] = scores(adapter=alone.id)
+        if row != "paper":
+            with lab.taught([first, second], seed=seed, way=row, start=warm.id, fresh=fresh) as both:
+                made["both baked"] = scores(adapter=both.id)
+                made["both baked and prompted"] = scores(two, both.id)
+        if row != "fine-tuned":
+            with _on_its_own_word(lab, second, seed, row, warm.id) as adapter:
+                made[ITSELF] = scores(adapter=adapter)
     return {"headlines": [f.memory for f in facts], "asked": len(asked), "stages": made}
+
+
+@contextmanager
+def _on_its_own_word(lab: Lab, memory: Memory, seed: int, way: str, warm: str) -> Iterator[str]:
+    """The paper's second bake: the teacher is the adapter `warm`, with the second headline in its prompt."""
+    settings, base = lab.settings([memory], seed, way), lab.base
+    stimuli = lab.stimuli([memory], settings, seed).train
+    prompts = [consolidate([memory]).text] * len(stimuli)
+    told = rollout(base.model, base.template, stimuli, prompts, seed=seed, lock=base.lock, adapter_name=warm)
+    answers = teach(base.model, base.template, told, prompts, lock=base.lock, adapter_name=warm)
+    with lab.trained(answers, settings.recipe, start=warm) as adapter:
+        yield adapter
 
 
 def _score(pairs: Sequence[tuple[Question, str]]) -> Figures:
@@ -87,8 +104,7 @@ def page(results: Results) -> Page:
     """Shares by stage, and whether what was baked equals what was prompted."""
     lines = []
     for row in results.rows():
-        stages = results.of(row, "stages")[0]
-        for stage in stages if row == "baked" else ("u1 baked", "both baked", "both baked and prompted"):
+        for stage in (s for s in results.of(row, "stages")[0] if row == "baked" or "baked" in s):
             cells = [results.spread(row, "stages", stage, sort, "right").text() for sort in ("known", *EACH)]
             named = f"{stage} ({row})" if "baked" in stage else stage
             lines.append([named, *cells, results.spread(row, "stages", stage, "known", "value").text()])
@@ -112,15 +128,15 @@ def _verdict(results: Results) -> str:
     if "baked" not in results.rows():
         return ""
     asked = results.of("baked", "asked")[0]
-    kept, alone = (results.spread("baked", "stages", stage, "u1", "right").text()
-                   for stage in ("both baked", "u2 alone baked on u1"))  # fmt: skip
-    return (f"{asked} questions. After the second bake the first headline is told in {kept}; where the second bake "
-            f"knows the second headline alone, as in the paper, in {alone}.")  # fmt: skip
+    kept, alone = (results.spread("baked", "stages", stage, "u1", "right").text() for stage in ("both baked", ITSELF))
+    return (f"{asked} questions. After the second bake, questions about the first headline are answered right in "
+            f"{kept}; in {alone} where the first bake's own model with the second headline was the teacher, as in the "
+            "paper.")  # fmt: skip
 
 
 def plot(results: Results, file: Path) -> None:
     """Positives and negatives by stage, of the product's bake; the other ways at the end."""
-    rows = [(stage, "baked") for stage in STAGES] + [("both baked", row) for row in results.rows() if row != "baked"]
+    rows = [(s, "baked") for s in (*STAGES, ITSELF)] + [("both baked", "fine-tuned"), (ITSELF, "paper")]
     names = [stage if row == "baked" else f"{stage} ({row})" for stage, row in rows]
     shares = {what: [results.spread(row, "stages", stage, sort, "right").mean for stage, row in rows]
               for what, sort in (("positive questions", "known"), ("negative questions", "negative"))}  # fmt: skip
