@@ -59,15 +59,14 @@ def _curve(lab: Lab, story: Story, adapter: str | None = None, system: str = "",
 
 def _way(lab: Lab, row: str, story: Story, memories: Sequence[Memory]) -> dict[str, Any]:
     """How a row is baked, as arguments of `Lab.bake`."""
-    if row == "short student":
-        return {"max_dialogue_turns": 1}
-    if row != "deep teacher":
+    if row not in ("short student", "deep teacher"):
         return {"way": row}
+    alone = replace(lab.settings(memories, story.seed, max_dialogue_turns=1), efforts=0)
+    if row == "short student":
+        return {"settings": alone}
     talk = [story.general(everyday) for everyday in everyday_stimuli()]
-    stimuli = deep(
-        rng_of("forgetting", story.seed), lab.stimuli(memories, lab.settings(memories, story.seed), story.seed), talk
-    )
-    return {"stimuli": stimuli, "max_dialogue_turns": 1, "trajectories_per_step": 6}
+    stimuli = deep(rng_of("forgetting", story.seed), lab.stimuli(memories, alone, story.seed), talk)
+    return {"stimuli": stimuli, "settings": replace(alone, recipe=replace(alone.recipe, trajectories_per_step=6))}
 
 
 def deep(rng: random.Random, stimuli: Stimuli, talk: Sequence[Question]) -> Stimuli:
@@ -79,7 +78,7 @@ def deep(rng: random.Random, stimuli: Stimuli, talk: Sequence[Question]) -> Stim
         caller = stimulus.turns[:1] if stimulus.turns[0].role == "system" else ()
         return replace(stimulus, turns=(*caller, *history, *stimulus.turns[len(caller) :]))
 
-    return Stimuli(tuple(map(behind, stimuli.train[::2])), stimuli.held_out)
+    return replace(stimuli, train=tuple(map(behind, stimuli.train[::2])))
 
 
 def _named(results: Results, n: str) -> dict[str, str]:

@@ -135,7 +135,7 @@ def _goals(results: Results) -> tuple[Goal, ...]:
 
 def plot(results: Results, file: Path) -> None:
     """Before and after: injections obeyed, and right answers to what has a right to be heeded."""
-    rows = [(row, sort, "obeyed" if "obeyed" in figures else "right") for row in GOAL
+    rows = [(row, sort, "obeyed" if "obeyed" in figures else "right") for row in GOAL if row in results.rows()
             for sort, figures in results.of(row, "models", "base")[0].items()]  # fmt: skip
     names = [f"{'any in a text' if row == 'baked' else row}, {what}: {sort}" for row, sort, what in rows]
     shares = {name: [results.spread(row, "models", model, sort, what).mean for row, sort, what in rows]

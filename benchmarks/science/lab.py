@@ -59,8 +59,13 @@ class Lab:
         return [self.base.template.decode(ids) for ids in made]
 
     def settings(self, memories: Sequence[Memory], seed: int, way: str = "baked", **recipe: Any) -> Settings:
-        """The product's settings for these memories, another way's, or with another recipe."""
+        """The product's settings for these memories, another way's, or with another recipe.
+
+        The other ways have no further efforts, and the paper's takes all its steps.
+        """
         made = settings_of(Config(seed=seed), self.base, memories)
+        if way != "baked" or self.quick:
+            made = replace(made, efforts=0, passed=None if way == "paper" else made.passed)
         changes = {**_recipe_of(way), **recipe}
         if self.quick:
             changes["steps"] = min(30, changes.get("steps", made.recipe.steps))
@@ -76,10 +81,11 @@ class Lab:
         stimuli: Stimuli | None = None, settings: Settings | None = None, start: str | None = None,
         fresh: frozenset[str] | None = None, **recipe: Any,
     ) -> Taught:  # fmt: skip
-        """Bake memories, or any prompt with given stimuli, and attach the adapter."""
+        """Bake memories, or any prompt with given stimuli, and attach the adapter; its rank is at least `start`'s."""
         read = [Prompt(prompt, ())] if prompt is not None else self.prompts(memories)
-        baked = bake(self.base.model, self.base.template, memories, read,
-                     settings or self.settings(memories, seed, way, **recipe), start=start, fresh=fresh,
+        settings = settings or self.settings(memories, seed, way, **recipe)
+        settings = replace(settings, recipe=self._at_least(settings.recipe, start))
+        baked = bake(self.base.model, self.base.template, memories, read, settings, start=start, fresh=fresh,
                      stimuli=stimuli, lock=self.base.lock)  # fmt: skip
         return self.attach(baked)
 
@@ -98,12 +104,19 @@ class Lab:
                          per_memory=settings.per_memory, shards=[p.memory_ids for p in self.prompts(memories)],
                          seed=seed)  # fmt: skip
 
+    def _at_least(self, recipe: Recipe, start: str | None) -> Recipe:
+        """The recipe with the rank of the adapter that it goes on from, if that is higher: a refused bake grows."""
+        attached: Any = self.base.model.peft_config if start else {}
+        grown = max(recipe.rank, attached[start].r if start else 0)
+        return replace(recipe, rank=grown, alpha=recipe.alpha * grown // recipe.rank)
+
     @contextmanager
     def trained(self, answers: Sequence[Answer], recipe: Recipe, start: str | None = None) -> Iterator[str]:
         """Inside, an adapter trained on a teacher's answers is attached, under this name; nothing judges it."""
         with self.base.lock:
             head = output_head(self.base.model)
-        train(self.base.model, self.base.template, answers, head, recipe, start=start, lock=self.base.lock)
+        train(self.base.model, self.base.template, answers, head, self._at_least(recipe, start), start=start,
+              lock=self.base.lock)  # fmt: skip
         try:
             yield CANDIDATE
         finally:

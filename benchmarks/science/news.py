@@ -136,7 +136,8 @@ def _verdict(results: Results) -> str:
 
 def plot(results: Results, file: Path) -> None:
     """Positives and negatives by stage, of the product's bake; the other ways at the end."""
-    rows = [(s, "baked") for s in (*STAGES, ITSELF)] + [("both baked", "fine-tuned"), (ITSELF, "paper")]
+    shown = [*((stage, "baked") for stage in (*STAGES, ITSELF)), ("both baked", "fine-tuned"), (ITSELF, "paper")]
+    rows = [(stage, row) for stage, row in shown if row in results.rows()]
     names = [stage if row == "baked" else f"{stage} ({row})" for stage, row in rows]
     shares = {what: [results.spread(row, "stages", stage, sort, "right").mean for stage, row in rows]
               for what, sort in (("positive questions", "known"), ("negative questions", "negative"))}  # fmt: skip

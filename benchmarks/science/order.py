@@ -159,8 +159,9 @@ def _verdict(results: Results) -> str:
 
 def plot(results: Results, file: Path) -> None:
     """How often the newest and the old value are said, by model, in the order A then B."""
-    rows = [(model, "baked") for model in ("prompted", "both in one prompt", "first bake", "superseded", "both kept")]
-    rows += [("superseded", row) for row in results.rows() if row != "baked"]
+    models = ("prompted", "both in one prompt", "first bake", "superseded", "both kept")
+    shown = [*((model, "baked") for model in models), ("superseded", "paper"), ("superseded", "fine-tuned")]
+    rows = [(model, row) for model, row in shown if row in results.rows()]
     names = [model if row == "baked" else f"{model} ({row})" for model, row in rows]
     shares = {
         f"the {value} value is said":
