@@ -14,7 +14,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from bakemem.baking import Baked, Settings, StageProgress, Stimuli, bake, generate
+from bakemem.baking import (
+    CANDIDATE,
+    Baked,
+    Recipe,
+    Settings,
+    StageProgress,
+    Stimuli,
+    bake,
+    generate,
+    output_head,
+    stimulate,
+    train,
+)  # fmt: skip
+from bakemem.baking import Taught as Answer
 from bakemem.config import Config
 from bakemem.cycle import settings_of
 from bakemem.memory import shards
@@ -58,8 +71,13 @@ class Lab:
         return [self.base.template.decode(ids) for ids in made]
 
     def settings(self, memories: Sequence[Memory], seed: int, way: str = "baked", **recipe: Any) -> Settings:
-        """The product's settings for these memories, another way's, or with another recipe."""
+        """The product's settings for these memories, another way's, or with another recipe.
+
+        The other ways have no further efforts, and the paper's takes all its steps.
+        """
         made = settings_of(Config(seed=seed), self.base, memories)
+        if way != "baked" or self.quick:
+            made = replace(made, efforts=0, passed=None if way == "paper" else made.passed)
         changes = {**_recipe_of(way), **recipe}
         if self.quick:
             changes["steps"] = min(30, changes.get("steps", made.recipe.steps))
@@ -77,10 +95,11 @@ class Lab:
         stimuli: Stimuli | None = None, settings: Settings | None = None, start: str | None = None,
         fresh: frozenset[str] | None = None, progress: StageProgress | None = None, **recipe: Any,
     ) -> Taught:  # fmt: skip
-        """Bake memories, or any prompt with given stimuli, and attach the adapter."""
+        """Bake memories, or any prompt with given stimuli, and attach the adapter; its rank is at least `start`'s."""
         read = [Prompt(prompt, ())] if prompt is not None else self.prompts(memories)
-        baked = bake(self.base.model, self.base.template, memories, read,
-                     settings or self.settings(memories, seed, way, **recipe), start=start, fresh=fresh,
+        settings = settings or self.settings(memories, seed, way, **recipe)
+        settings = replace(settings, recipe=self._at_least(settings.recipe, start))
+        baked = bake(self.base.model, self.base.template, memories, read, settings, start=start, fresh=fresh,
                      stimuli=stimuli, lock=self.base.lock, progress=progress)  # fmt: skip
         return self.attach(baked)
 
@@ -92,6 +111,30 @@ class Lab:
             baked.save(Path(folder))
             self.serving.attach(name, Path(folder))
         return Taught(name, baked)
+
+    def stimuli(self, memories: Sequence[Memory], settings: Settings, seed: int) -> Stimuli:
+        """What a bake of these memories asks, in the base's own words."""
+        return stimulate(memories, lambda asked, temperature: self.ask(asked, temperature=temperature, seed=seed),
+                         per_memory=settings.per_memory, shards=[p.memory_ids for p in self.prompts(memories)],
+                         seed=seed)  # fmt: skip
+
+    def _at_least(self, recipe: Recipe, start: str | None) -> Recipe:
+        """The recipe with the rank of the adapter that it goes on from, if that is higher: a refused bake grows."""
+        attached: Any = self.base.model.peft_config if start else {}
+        grown = max(recipe.rank, attached[start].r if start else 0)
+        return replace(recipe, rank=grown, alpha=recipe.alpha * grown // recipe.rank)
+
+    @contextmanager
+    def trained(self, answers: Sequence[Answer], recipe: Recipe, start: str | None = None) -> Iterator[str]:
+        """Inside, an adapter trained on a teacher's answers is attached, under this name; nothing judges it."""
+        with self.base.lock:
+            head = output_head(self.base.model)
+        train(self.base.model, self.base.template, answers, head, self._at_least(recipe, start), start=start,
+              lock=self.base.lock)  # fmt: skip
+        try:
+            yield CANDIDATE
+        finally:
+            self.serving.detach(CANDIDATE)
 
     @contextmanager
     def taught(self, *args: Any, **kwargs: Any) -> Iterator[Taught]:

@@ -14,9 +14,9 @@ def test_the_curve_is_a_table_a_plot_and_a_picture(tmp_path: Path, capsys: pytes
     """Each with every row and turn, and no control sequence where the output is no terminal."""
     fading = [1.0, 1.0, 0.75, 0.5, 0.0, 0.0]
     curves = {
-        "base": [Point(turn, 0.0, 0.0, 1.0) for turn in TURNS],
-        "prompted": [Point(turn, 1.0, kept, 1.0) for turn, kept in zip(TURNS, fading, strict=True)],
-        "baked": [Point(turn, 1.0, 1.0, 1.0) for turn in TURNS],
+        "base": [Point(turn, 0.0, 0.0, 1.0, 0.0) for turn in TURNS],
+        "prompted": [Point(turn, 1.0, kept, 1.0, kept) for turn, kept in zip(TURNS, fading, strict=True)],
+        "baked": [Point(turn, 1.0, 1.0, 1.0, 1.0) for turn in TURNS],
     }
     Screen().curves(curves, tmp_path / "forgetting.png")
     shown = capsys.readouterr().out
