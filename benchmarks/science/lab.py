@@ -57,9 +57,12 @@ class Lab:
                             seed=seed)  # fmt: skip
         return [self.base.template.decode(ids) for ids in made]
 
-    def settings(self, memories: Sequence[Memory], seed: int, way: str = "baked", **recipe: Any) -> Settings:
+    def settings(
+        self, memories: Sequence[Memory], seed: int, way: str = "baked", fresh: frozenset[str] | None = None,
+        **recipe: Any,
+    ) -> Settings:  # fmt: skip
         """The product's settings for these memories, another way's, or with another recipe."""
-        made = settings_of(Config(seed=seed), self.base, memories)
+        made = settings_of(Config(seed=seed), self.base, memories, fresh=fresh)
         changes = {**_recipe_of(way), **recipe}
         if self.quick:
             changes["steps"] = min(30, changes.get("steps", made.recipe.steps))
@@ -78,7 +81,7 @@ class Lab:
         """Bake memories, or any prompt with given stimuli, and attach the adapter."""
         read = [Prompt(prompt, ())] if prompt is not None else self.prompts(memories)
         baked = bake(self.base.model, self.base.template, memories, read,
-                     settings or self.settings(memories, seed, way, **recipe), start=start, fresh=fresh,
+                     settings or self.settings(memories, seed, way, fresh, **recipe), start=start, fresh=fresh,
                      stimuli=stimuli, lock=self.base.lock)  # fmt: skip
         return self.attach(baked)
 

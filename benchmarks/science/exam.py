@@ -1,0 +1,45 @@
+"""Many facts of the made-up world and questions about them with their right answers, for experiments of memory in bulk.
+
+Knows the world and its wordings; knows no model.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bakemem.starter import Fact, Talk, ask
+from bakemem.types import Memory
+
+KINDS = ("direct", "paraphrase", "reversed")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question about one memory, its right answer, and the words that a right answer must hold."""
+
+    memory: str
+    kind: str
+    text: str
+    right: str
+    value: str
+
+    def judge(self, answer: str) -> tuple[bool, bool]:
+        """Whether it is right to the letter, and whether it holds the value, as a free-spoken model's must."""
+        return " ".join(answer.split()) == self.right, self.value.lower() in answer.lower()
+
+
+def questions(
+    rng: random.Random, facts: Sequence[Fact], memories: Sequence[Memory], kinds: Sequence[str] = KINDS
+) -> list[Question]:
+    """One question of each kind about each fact, dressed in words that the starter's training never showed."""
+    asked = []
+    for fact, memory in zip(facts, memories, strict=True):
+        for kind in kinds:
+            talk = Talk(rng, True, [fact])
+            talk.recall(fact, kind)
+            turn, reply = talk.turns
+            value = ask(rng, fact, kind)[1].short.rstrip(".")
+            asked.append(Question(memory.id, kind, turn.content, reply.content, value))
+    return asked
