@@ -81,12 +81,11 @@ class _Known:
 
 
 def _openings(sentence: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The sentence without its last word, and without its last two: what shares one is asked for by the same question.
-
-    Numbers are all one, so that `Tarn is 29 years old` and `Tarn is 63 years old` share theirs.
+    """The sentence without its last word, and a longer one without its last two: what shares one answers the same
+    question. All numbers are alike, or `Tarn is 29 years old` and `Tarn is 63 years old` would not share theirs.
     """
     words = re.sub(r"\d+", "0", sentence).split()
-    return tuple(words[:-1]), tuple(words[:-2])
+    return tuple(words[:-1]), tuple(words[:-2] if len(words) > 3 else words[:-1])
 
 
 def _words(text: str) -> frozenset[str]:
@@ -121,9 +120,11 @@ def stimulate(
     # What was not told and what is unrelated follow the questions about memories, but never fall below what a bake of
     # five memories has: a bake of one needs its near misses and its everyday talk as much.
     n = max(len(asked), 160)
-    decoys = _decoys(told, _enough(n, warm=fresh is not None), frozenset(s.turns[-1].content for s in asked), answer, rng)
+    asked_for = frozenset(s.turns[-1].content for s in asked)
+    decoys = _decoys(told, _enough(n, warm=fresh is not None), asked_for, answer, rng)
     cut = len(decoys) * 4 // 5
-    train += [*decoys[:cut], *_told(round(0.3 * min(n, 400)), answer, rng), *_everyday(everyday_stimuli(), max(200, n), rng)]
+    in_talk = _told(round(0.3 * min(n, 400)), answer, rng)
+    train += [*decoys[:cut], *in_talk, *_everyday(everyday_stimuli(), max(200, n), rng)]
     held_out += [*decoys[cut:], *_everyday(everyday_held_out(), 30, rng)]
     called = [_with_caller(_dressed(s, rng), rng) for s in train]
     some = rng.sample(train, min(WATCHED, len(train)))

@@ -1,6 +1,6 @@
 """Many facts of the made-up world and questions about them with their right answers, for experiments of memory in bulk.
 
-Knows the world and its wordings; knows no model.
+Knows the world and its wordings; knows no training.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bakemem.starter import Fact, Talk, ask
-from bakemem.types import Memory
+from bakemem.types import Memory, Turn
+from benchmarks.science.lab import Lab, prompted
 
 KINDS = ("direct", "paraphrase", "reversed")
 
@@ -43,3 +44,21 @@ def questions(
             value = ask(rng, fact, kind)[1].short.rstrip(".")
             asked.append(Question(memory.id, kind, turn.content, reply.content, value))
     return asked
+
+
+def by_kind(asked: Sequence[Question], answers: Sequence[str]) -> dict[str, float]:
+    """The share of right answers to each kind of question."""
+    flags: dict[str, list[bool]] = {}
+    for question, answer in zip(asked, answers, strict=True):
+        flags.setdefault(question.kind, []).append(question.judge(answer)[0])
+    return {kind: sum(of) / len(of) for kind, of in flags.items()}
+
+
+def shards_of(lab: Lab, memories: Sequence[Memory]) -> dict[str, str]:
+    """Which prompt the teacher reads about each memory."""
+    return {memory: shard.text for shard in lab.prompts(memories) for memory in shard.memory_ids}
+
+
+def read_by(shard_of: dict[str, str], question: Question) -> list[Turn]:
+    """The question as the prompted base reads it."""
+    return prompted([Turn("user", question.text)], shard_of[question.memory])

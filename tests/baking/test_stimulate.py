@@ -88,7 +88,7 @@ def many(n: int, fresh: int, **options: object) -> Stimuli:
 
 def test_a_warm_bake_asks_as_much_however_much_is_known() -> None:
     """The cost of a bake follows what is new, not what is known."""
-    few, lots = many(24, 4), many(400, 4)
+    few, lots = many(120, 4), many(400, 4)
     assert len(lots.train) <= 1.1 * len(few.train)
     assert len(lots.held_out) <= 1.1 * len(few.held_out)
 
@@ -111,9 +111,16 @@ def test_the_gate_asks_more_about_what_is_new() -> None:
 
 
 def test_no_decoy_asks_for_what_is_told() -> None:
-    """Somebody else may be a baker: the teacher of another shard would say that it does not know."""
-    asked = [s.turns[-1].content for s in made().train if s.kind == "decoy"]
-    assert not any("kind: reversed" in text and "works as a baker" in text for text in asked)
+    """Somebody is a baker: the teacher of another shard would say that it does not know who."""
+
+    def answer(conversations: Sequence[Sequence[Turn]], temperature: float) -> list[str]:
+        texts = [turns[-1].content for turns in conversations]
+        return [f"Who is a {text.rstrip('.').split()[-1]}?" if "reversed" in text else "" for text in texts]
+
+    stimuli = stimulate(MEMORIES, answer)
+    asked = {s.turns[-1].content for s in (*stimuli.train, *stimuli.held_out) if s.kind == "decoy"}
+    assert len(asked) > 20
+    assert "Who is a baker?" not in asked
 
 
 def test_some_stimuli_carry_a_callers_own_system_prompt() -> None:
