@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean
 
 from bakemem.starter import Fact, Talk, ask
 from bakemem.types import Memory, Turn
@@ -51,7 +52,12 @@ def by_kind(asked: Sequence[Question], answers: Sequence[str]) -> dict[str, floa
     flags: dict[str, list[bool]] = {}
     for question, answer in zip(asked, answers, strict=True):
         flags.setdefault(question.kind, []).append(question.judge(answer)[0])
-    return {kind: sum(of) / len(of) for kind, of in flags.items()}
+    return {kind: mean(of) for kind, of in flags.items()}
+
+
+def holds_value(asked: Sequence[Question], answers: Sequence[str]) -> float:
+    """The share of answers that hold the value: the generous figure, for models that speak freely."""
+    return mean(question.judge(answer)[1] for question, answer in zip(asked, answers, strict=True))
 
 
 def shards_of(lab: Lab, memories: Sequence[Memory]) -> dict[str, str]:
