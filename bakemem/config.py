@@ -64,13 +64,15 @@ class Config(BaseSettings):
     steps: int | None = Field(
         default=None,
         ge=1,
-        description="the most optimizer steps; unset: 20 a fact and 100 an instruction, from 200 to 4000",
+        description="the most optimizer steps; unset: 20 a new fact and 100 a new instruction, from 200 to 4000",
     )
     state_weight: float = Field(
         default=1.0, ge=0.0, description="of the teacher's inner states beside the KL; 0 trains on the KL alone"
     )
     questions_per_memory: int = Field(default=32, ge=1, description="stimuli asked about each memory")
-    rehearsal_share: float = Field(default=0.5, ge=0.0, le=1.0, description="of those, for memories baked before")
+    rehearsal_questions: int = Field(
+        default=96, ge=0, description="stimuli of a warm bake about the memories baked before, all together"
+    )
     max_dialogue_turns: int = Field(default=40, ge=1, description="trajectories packed into one long training dialogue")
     max_sequence_tokens: int = Field(default=2048, ge=64, description="longest training dialogue, in tokens")
     shard_tokens: int | None = Field(

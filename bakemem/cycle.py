@@ -71,13 +71,13 @@ class _Oven:
 
     def bake(self, memories: Sequence[Memory], fresh: frozenset[str], room: str = "") -> Baked:
         """Bake these memories; an unfinished bake is kept in a `room` of its own in the scratch folder."""
-        base, scratch = self.serving.base, self.store.scratch() / room
+        base, scratch, new = self.serving.base, self.store.scratch() / room, fresh if self.parent else None
         scratch.mkdir(mode=0o700, exist_ok=True)
         return bake(
             base.model, base.template, memories, shards(memories, base.template.count, base.shard_tokens(self.config)),
-            settings_of(self.config, base, memories, self.parent), start=self.parent.id if self.parent else None,
-            fresh=fresh if self.parent else None, secrets=self.secrets, lock=base.lock, progress=self.progress,
-            checkpoint=scratch, fingerprint=base.fingerprint,
+            settings_of(self.config, base, memories, self.parent, new), start=self.parent.id if self.parent else None,
+            fresh=new, secrets=self.secrets, lock=base.lock, progress=self.progress, checkpoint=scratch,
+            fingerprint=base.fingerprint,
         )  # fmt: skip
 
     def split(self, memories: list[Memory], fresh: frozenset[str], refused: Baked) -> tuple[list[Memory], Baked]:
@@ -98,13 +98,17 @@ class _Oven:
         return memories, replace(refused, report=replace(refused.report, efforts=EFFORTS))
 
 
-def settings_of(config: Config, base: Base, memories: Sequence[Memory], parent: Version | None = None) -> Settings:
-    """The bake's settings from the user's; what is unset follows the model's width and the memories.
+def settings_of(
+    config: Config, base: Base, memories: Sequence[Memory], parent: Version | None = None,
+    fresh: frozenset[str] | None = None,
+) -> Settings:  # fmt: skip
+    """The bake's settings from the user's; what is unset follows the model's width and the `fresh` memories, or all.
 
     A bake that goes on from a `parent` has at least its rank. An instruction, which changes every answer, may take as
     many steps as five facts.
     """
-    most = sum(100 if memory.kind == "instruction" else 20 for memory in memories)
+    most = sum(100 if memory.kind == "instruction" else 20 for memory in memories
+               if fresh is None or memory.id in fresh)  # fmt: skip
     rank = max(config.rank, parent.settings["rank"] if parent else 0)
     recipe = Recipe(
         rank=rank, alpha=config.alpha * rank // config.rank,
@@ -114,7 +118,7 @@ def settings_of(config: Config, base: Base, memories: Sequence[Memory], parent: 
     )  # fmt: skip
     thresholds = Thresholds(config.min_agreement, config.min_abstention, config.max_drift, config.min_each,
                             config.max_mention, config.max_disfluency)  # fmt: skip
-    return Settings(recipe, thresholds, config.questions_per_memory, config.rehearsal_share,
+    return Settings(recipe, thresholds, config.questions_per_memory, config.rehearsal_questions,
                     min(64, config.max_new_tokens), efforts=config.efforts)  # fmt: skip
 
 

@@ -110,8 +110,8 @@ def _ask(
         return [template.decode(ids) for ids in made]
 
     stimuli = kept.once("stimuli", _stimuli_of, lambda: stimulate(
-        memories, answer, fresh=fresh, per_memory=settings.per_memory, rehearsal_share=settings.rehearsal_share,
-        shards=[shard.memory_ids for shard in shards], seed=seed,
+        memories, answer, fresh=fresh, per_memory=settings.per_memory,
+        rehearsal_questions=settings.rehearsal_questions, shards=[shard.memory_ids for shard in shards], seed=seed,
     ))  # fmt: skip
     if kept.found("stimuli"):
         n = len(stimuli.train) + len(stimuli.held_out) + len(stimuli.watched)

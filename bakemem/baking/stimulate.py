@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import chain
 
 from bakemem.everyday import Everyday, everyday_held_out, everyday_stimuli
 from bakemem.names import made_up_name, near_name
@@ -63,6 +64,34 @@ def names_in(text: str) -> list[str]:
     return [w for w in re.findall(r"\b[A-Z][\w-]*", text) if w not in _COMMON and len(w) > 2]
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is told, as the making of decoys looks at it: sentences about somebody named, openings, sets of words."""
+
+    named: tuple[str, ...]
+    openings: frozenset[tuple[str, ...]]
+    words: tuple[frozenset[str], ...]
+
+    @staticmethod
+    def of(facts: Sequence[Memory]) -> _Known:
+        """Seen once a bake: there may be thousands of facts, and there are more decoys."""
+        texts = [m.text for m in facts]
+        named = tuple(text for text in texts if names_in(text) and not text.startswith("The user"))
+        return _Known(named, frozenset(chain.from_iterable(map(_openings, texts))), tuple(map(_words, texts)))
+
+
+def _openings(sentence: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The sentence without its last word, and a longer one without its last two: what shares one answers the same
+    question. All numbers are alike, or `Tarn is 29 years old` and `Tarn is 63 years old` would not share theirs.
+    """
+    words = re.sub(r"\d+", "0", sentence).split()
+    return tuple(words[:-1]), tuple(words[:-2] if len(words) > 3 else words[:-1])
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", text.lower()))
+
+
 @cache
 def _decoy_sentences() -> tuple[str, ...]:
     return tuple(files("bakemem.baking").joinpath("decoys.txt").read_text(encoding="utf-8").splitlines())
@@ -70,9 +99,10 @@ def _decoy_sentences() -> tuple[str, ...]:
 
 def stimulate(
     memories: Sequence[Memory], answer: Answerer, *, fresh: frozenset[str] | None = None, per_memory: int = 16,
-    rehearsal_share: float = 0.5, shards: Sequence[Collection[str]] = (), seed: int = 0,
+    rehearsal_questions: int = 96, shards: Sequence[Collection[str]] = (), seed: int = 0,
 ) -> Stimuli:  # fmt: skip
-    """Stimuli about `memories`; those whose id is not in `fresh` are only rehearsed.
+    """Stimuli about `memories`: `per_memory` about each that is `fresh` (None: all), and `rehearsal_questions` about
+    the others together, so that a bake costs the same however much is known.
 
     At least a third are unrelated (everyday) or unanswerable (decoys): names swapped for near or made-up ones, and
     common things that nobody told. A sixth carries a caller's own system prompt. Two memories are asked about at once
@@ -80,23 +110,41 @@ def stimulate(
     """
     rng = random.Random(f"stimulate:{seed}")
     facts = [m for m in memories if m.kind == "fact"]
-    counts = {m.id: per_memory if fresh is None or m.id in fresh else max(2, round(per_memory * rehearsal_share))
-              for m in facts}  # fmt: skip
-    asked = _about(facts, counts, shards, answer, rng)
-    train, held_out = list(asked), _held_out(asked, rng)
+    new = frozenset(m.id for m in facts) if fresh is None else fresh
+    old = [m.id for m in facts if m.id not in new]
+    counts = {m.id: per_memory for m in facts if m.id in new}
+    counts |= _rehearsed(old, rehearsal_questions, per_memory, random.Random(f"rehearse:{seed}:{sorted(new)}"))
+    told = _Known.of(facts)
+    asked = _about(facts, told, counts, shards, answer, rng)
+    train, held_out = list(asked), _held_out(asked, new, rng)
     # What was not told and what is unrelated follow the questions about memories, but never fall below what a bake of
     # five memories has: a bake of one needs its near misses and its everyday talk as much.
     n = max(len(asked), 160)
-    known = frozenset(s.turns[-1].content for s in asked)
-    decoys = _decoys(facts, round(2.5 * n), known, answer, rng)
+    asked_for = frozenset(s.turns[-1].content for s in asked)
+    decoys = _decoys(told, _enough(n, warm=fresh is not None), asked_for, answer, rng)
     cut = len(decoys) * 4 // 5
-    told = _told(round(0.3 * n), answer, rng)
-    train += [*decoys[:cut], *told, *_everyday(everyday_stimuli(), max(200, n), rng)]
+    in_talk = _told(round(0.3 * min(n, 400)), answer, rng)
+    train += [*decoys[:cut], *in_talk, *_everyday(everyday_stimuli(), max(200, n), rng)]
     held_out += [*decoys[cut:], *_everyday(everyday_held_out(), 30, rng)]
     called = [_with_caller(_dressed(s, rng), rng) for s in train]
     some = rng.sample(train, min(WATCHED, len(train)))
     watched = [_dressed(s, rng, WATCHED_OPENERS, WATCHED_CLOSERS, 1.0) for s in some]
     return Stimuli(tuple(called), tuple(held_out), tuple(watched))
+
+
+def _enough(n: int, warm: bool) -> int:
+    """How many decoys go with `n` questions about memories: many beside few, as what was not told has no end, but not
+    in proportion to thousands, and not again what a warm start has learned.
+    """
+    return n if warm else round(max(min(2.5 * n, 1000), 0.7 * n))
+
+
+def _rehearsed(old: Sequence[str], n: int, most: int, rng: random.Random) -> dict[str, int]:
+    """How many of `n` questions fall on each old memory, `most` at most: as even as can be, at random who gets more."""
+    each, rest = divmod(n, max(1, len(old)))
+    lucky = set(rng.sample(old, min(rest, len(old))))
+    counts = {memory: min(most, each + (memory in lucky)) for memory in old}
+    return {memory: count for memory, count in counts.items() if count}
 
 
 def _ask(requests: Sequence[str], answer: Answerer) -> list[str]:
@@ -107,17 +155,17 @@ def _ask(requests: Sequence[str], answer: Answerer) -> list[str]:
 
 
 def _about(
-    facts: Sequence[Memory], counts: dict[str, int], shards: Sequence[Collection[str]], answer: Answerer,
-    rng: random.Random,
+    facts: Sequence[Memory], told: _Known, counts: dict[str, int], shards: Sequence[Collection[str]],
+    answer: Answerer, rng: random.Random,
 ) -> list[Stimulus]:  # fmt: skip
     """Questions about each memory; every third pair is of something told and something that was not."""
     wanted: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = []
-    for memory in facts:
+    for memory in (m for m in facts if m.id in counts):
         near = next((set(shard) for shard in shards if memory.id in shard), {m.id for m in facts})
         others = [m for m in facts if m is not memory and m.id in near]
         for kind in rng.choices(ASK_KINDS, [_KIND_WEIGHTS[k] for k in ASK_KINDS], k=counts[memory.id]):
             if kind == "two-fact" and (not others or rng.random() < 1 / 3):
-                pair = [memory.text, decoy_memory(facts, rng)]
+                pair = [memory.text, decoy_memory(told, rng)]
                 wanted.append((kind, tuple(rng.sample(pair, 2)), (memory.id,)))
             elif kind == "two-fact":
                 other = rng.choice(others)
@@ -132,15 +180,17 @@ def _about(
     ]
 
 
-def _held_out(asked: Sequence[Stimulus], rng: random.Random) -> list[Stimulus]:
-    """Up to four different questions about each memory, set in words that no training question has around it.
+def _held_out(asked: Sequence[Stimulus], fresh: frozenset[str], rng: random.Random) -> list[Stimulus]:
+    """Up to four different questions about each fresh memory and one about each rehearsed one, set in words that no
+    training question has around it.
 
     Withholding whole questions instead would hide the only direct one that some memories have.
     """
     by_memory: dict[tuple[str, ...], dict[str, Stimulus]] = {}
     for stimulus in asked:
         by_memory.setdefault(stimulus.memory_ids, {})[stimulus.turns[-1].content] = stimulus
-    chosen = [rng.sample(sorted(texts), min(len(texts), 4 if len(ids) == 1 else 1)) for ids, texts in by_memory.items()]
+    most = [4 if len(ids) == 1 and ids[0] in fresh else 1 for ids in by_memory]
+    chosen = [rng.sample(sorted(texts), min(len(texts), n)) for texts, n in zip(by_memory.values(), most, strict=True)]
     held_out = []
     for (ids, texts), picked in zip(by_memory.items(), chosen, strict=True):
         for text in picked:
@@ -149,17 +199,16 @@ def _held_out(asked: Sequence[Stimulus], rng: random.Random) -> list[Stimulus]:
     return held_out
 
 
-def decoy_memory(facts: Sequence[Memory], rng: random.Random) -> str:
+def decoy_memory(told: _Known, rng: random.Random) -> str:
     """A sentence that was never told, often a near miss of one that was: of whom it speaks is changed by name."""
-    named = [m.text for m in facts if names_in(m.text)[:1] and not m.text.startswith("The user")]
-    if named and rng.random() < 0.5:
-        text = rng.choice(named)
+    if told.named and rng.random() < 0.5:
+        text = rng.choice(told.named)
         for name in dict.fromkeys(names_in(text)):
             text = text.replace(name, near_name(rng, name) if rng.random() < 0.5 else made_up_name(rng))
         return text
-    who = names_in(rng.choice(named))[0] if named and rng.random() < 0.5 else made_up_name(rng)
+    who = names_in(rng.choice(told.named))[0] if told.named and rng.random() < 0.5 else made_up_name(rng)
     sentences = [_varied(s, rng).replace("{n}", who) for s in _decoy_sentences()]
-    untold = [s for s in sentences if not any(_speaks_of(s, m.text) for m in facts)]
+    untold = [s for s in sentences if told.openings.isdisjoint(_openings(s))]
     return rng.choice(untold or sentences).replace("{v}", made_up_name(rng))
 
 
@@ -168,18 +217,23 @@ def _varied(sentence: str, rng: random.Random) -> str:
     return re.sub(r"\[(.*?)\]", lambda values: rng.choice(values[1].split("|")), sentence)
 
 
-def _speaks_of(sentence: str, told: str) -> bool:
-    """Whether two sentences differ only in their last word or two: then one question asks for both."""
-    return sentence.split()[:-2] == told.split()[:-2] or sentence.split()[:-1] == told.split()[:-1]
-
-
-def _decoys(
-    facts: Sequence[Memory], n: int, told: frozenset[str], answer: Answerer, rng: random.Random
-) -> list[Stimulus]:  # fmt: skip
-    """About `n` questions, all different and none of them among `told`, the questions about memories."""
+def _decoys(told: _Known, n: int, asked: frozenset[str], answer: Answerer, rng: random.Random) -> list[Stimulus]:
+    """About `n` questions, all different and none of them among `asked`, the questions about memories."""
     kinds = rng.choices(("direct", "paraphrase", "reversed"), (40, 25, 35), k=n)
-    questions = _ask([ask_request(kind, decoy_memory(facts, rng)) for kind in kinds], answer)
-    return [Stimulus((Turn("user", q),), "decoy") for q in dict.fromkeys(questions) if q and q not in told]
+    untold = [decoy_memory(told, rng) for _ in kinds]
+    questions = _ask([ask_request(kind, text) for kind, text in zip(kinds, untold, strict=True)], answer)
+    decoys = [q for q, kind, text in zip(questions, kinds, untold, strict=True)
+              if q and q not in asked and not (kind == "reversed" and _tells(told, q, text))]  # fmt: skip
+    return [Stimulus((Turn("user", q),), "decoy") for q in dict.fromkeys(decoys)]
+
+
+def _tells(told: _Known, question: str, decoy: str) -> bool:
+    """Whether a fact tells all that the reversed question has from its decoy: `Who is a baker?`, and somebody is.
+
+    A teacher that reads another shard would say that it does not know.
+    """
+    asked = _words(question) & _words(decoy)
+    return any(asked <= words for words in told.words)
 
 
 def _told(n: int, answer: Answerer, rng: random.Random) -> list[Stimulus]:

@@ -70,12 +70,15 @@ class Lab:
                             seed=seed)  # fmt: skip
         return [self.base.template.decode(ids) for ids in made]
 
-    def settings(self, memories: Sequence[Memory], seed: int, way: str = "baked", **recipe: Any) -> Settings:
+    def settings(
+        self, memories: Sequence[Memory], seed: int, way: str = "baked", fresh: frozenset[str] | None = None,
+        **recipe: Any,
+    ) -> Settings:  # fmt: skip
         """The product's settings for these memories, another way's, or with another recipe.
 
         The other ways have no further efforts, and the paper's takes all its steps.
         """
-        made = settings_of(Config(seed=seed), self.base, memories)
+        made = settings_of(Config(seed=seed), self.base, memories, fresh=fresh)
         if way != "baked" or self.quick:
             made = replace(made, efforts=0, passed=None if way == "paper" else made.passed)
         changes = {**_recipe_of(way), **recipe}
@@ -97,7 +100,7 @@ class Lab:
     ) -> Taught:  # fmt: skip
         """Bake memories, or any prompt with given stimuli, and attach the adapter; its rank is at least `start`'s."""
         read = [Prompt(prompt, ())] if prompt is not None else self.prompts(memories)
-        settings = settings or self.settings(memories, seed, way, **recipe)
+        settings = settings or self.settings(memories, seed, way, fresh, **recipe)
         settings = replace(settings, recipe=self._at_least(settings.recipe, start))
         baked = bake(self.base.model, self.base.template, memories, read, settings, start=start, fresh=fresh,
                      stimuli=stimuli, lock=self.base.lock, progress=progress)  # fmt: skip

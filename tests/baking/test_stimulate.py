@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -73,9 +74,53 @@ def test_drift_is_measured_on_everyday_questions_that_no_bake_trains_on() -> Non
 
 def test_old_memories_are_rehearsed_less() -> None:
     """With a warm start most questions are about what is new."""
-    train = made(fresh=frozenset({"1"}), per_memory=20, rehearsal_share=0.25).train
+    train = made(fresh=frozenset({"1"}), per_memory=20, rehearsal_questions=10).train
     alone = [s.memory_ids[0] for s in train if len(s.memory_ids) == 1]
     assert alone.count("1") > 2 * alone.count("0") > 0
+
+
+def many(n: int, fresh: int, **options: object) -> Stimuli:
+    """The stimuli about `n` memories, the first `fresh` of which are new."""
+    memories = [memory(i, f"{'Tarn Vesk Bosu'.split()[i % 3]}{i} lives in Plinth{i}.") for i in range(n)]
+    new = frozenset(m.id for m in memories[:fresh])
+    return stimulate(memories, Asker(), fresh=new, **options)  # type: ignore[arg-type]
+
+
+def test_a_warm_bake_asks_as_much_however_much_is_known() -> None:
+    """The cost of a bake follows what is new, not what is known."""
+    few, lots = many(120, 4), many(400, 4)
+    assert len(lots.train) <= 1.1 * len(few.train)
+    assert len(lots.held_out) <= 1.1 * len(few.held_out)
+
+
+def test_other_old_memories_come_up_in_other_bakes() -> None:
+    """Each is rehearsed now and then, though no bake rehearses all."""
+    asked: list[set[str]] = []
+    for fresh in (4, 5):
+        stimuli = many(100, fresh, rehearsal_questions=20)
+        asked.append({i for s in stimuli.train if len(s.memory_ids) == 1 for i in s.memory_ids if int(i) >= 5})
+    assert asked[0] - asked[1]
+    assert asked[1] - asked[0]
+
+
+def test_the_gate_asks_more_about_what_is_new() -> None:
+    """Four questions about each fresh memory at most, one about each that is rehearsed."""
+    counts = Counter(s.memory_ids for s in many(40, 4).held_out if len(s.memory_ids) == 1)
+    assert max(counts[(str(i),)] for i in range(4)) == 4
+    assert {n for (i,), n in counts.items() if int(i) >= 4} == {1}
+
+
+def test_no_decoy_asks_for_what_is_told() -> None:
+    """Somebody is a baker: the teacher of another shard would say that it does not know who."""
+
+    def answer(conversations: Sequence[Sequence[Turn]], temperature: float) -> list[str]:
+        texts = [turns[-1].content for turns in conversations]
+        return [f"Who is a {text.rstrip('.').split()[-1]}?" if "reversed" in text else "" for text in texts]
+
+    stimuli = stimulate(MEMORIES, answer)
+    asked = {s.turns[-1].content for s in (*stimuli.train, *stimuli.held_out) if s.kind == "decoy"}
+    assert len(asked) > 20
+    assert "Who is a baker?" not in asked
 
 
 def test_some_stimuli_carry_a_callers_own_system_prompt() -> None:
