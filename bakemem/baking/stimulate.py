@@ -163,14 +163,36 @@ def decoy_memory(facts: Sequence[Memory], rng: random.Random) -> str:
     return rng.choice(untold or sentences).replace("{v}", made_up_name(rng))
 
 
+def _near_value(facts: Sequence[Memory], rng: random.Random) -> str:
+    """For a reversed question: half of the time something told with another value, else anything that was not told."""
+    told = {m.text for m in facts}
+    near = other_value(rng.choice(facts).text, rng) if facts and rng.random() < 0.5 else ""
+    return near if near and near not in told else decoy_memory(facts, rng)
+
+
 def _varied(sentence: str, rng: random.Random) -> str:
     """One of the values that stand in brackets: a bake that met one alone would know only that it was not told."""
     return re.sub(r"\[(.*?)\]", lambda values: rng.choice(values[1].split("|")), sentence)
 
 
+def other_value(told: str, rng: random.Random) -> str:
+    """The same said of the same, but with another value, which was not told; empty where no value is known.
+
+    Asked in reverse ("Who lives in Bisi?") it is the nearest miss there is: a small bake took it for what it was told.
+    """
+    names = names_in(told)
+    who = names[0] if names else ""
+    alike = [s for s in _decoy_sentences() if _speaks_of(s.replace("{n}", who), told)]
+    if alike:
+        return _varied(rng.choice(alike), rng).replace("{n}", who).replace("{v}", made_up_name(rng))
+    values = names if told.startswith("The user") else names[1:]
+    return told.replace(values[-1], made_up_name(rng)) if values else ""
+
+
 def _speaks_of(sentence: str, told: str) -> bool:
     """Whether two sentences differ only in their last word or two: then one question asks for both."""
-    return sentence.split()[:-2] == told.split()[:-2] or sentence.split()[:-1] == told.split()[:-1]
+    a, b = sentence.split(), told.split()
+    return a[:-1] == b[:-1] or (a[:-2] == b[:-2] and len(a) > 3)
 
 
 def _decoys(
@@ -178,7 +200,8 @@ def _decoys(
 ) -> list[Stimulus]:  # fmt: skip
     """About `n` questions, all different and none of them among `told`, the questions about memories."""
     kinds = rng.choices(("direct", "paraphrase", "reversed"), (40, 25, 35), k=n)
-    questions = _ask([ask_request(kind, decoy_memory(facts, rng)) for kind in kinds], answer)
+    untold = [_near_value(facts, rng) if kind == "reversed" else decoy_memory(facts, rng) for kind in kinds]
+    questions = _ask([ask_request(kind, text) for kind, text in zip(kinds, untold, strict=True)], answer)
     return [Stimulus((Turn("user", q),), "decoy") for q in dict.fromkeys(questions) if q and q not in told]
 
 
