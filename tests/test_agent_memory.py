@@ -70,14 +70,19 @@ def test_a_second_bake_starts_from_the_first_and_lists_what_it_adds(memory: Agen
     assert [m.key for m in memory.diff("base", "v1").added] == ["user.dog", "style.case"]
 
 
-def test_a_pursuit_is_told_and_reported(memory: AgentMemory) -> None:
-    """The stage follows the bake's, and the version knows how many rounds were kept, after a restart too."""
-    memory.remember("Always answer in upper case.")
-    stages: list[str] = []
-    version = memory.bake(pursue=1, progress=lambda stage, done, total, kl: stages.append(stage))
-    assert list(dict.fromkeys(stages))[-3:] == ["bake", "pursue", "gate"]
-    assert version.report.pursued in (0, 1)
-    assert memory.versions()[0].report == version.report
+def test_a_pursuit_reaches_the_bake(memory: AgentMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not of the settings: only the bake that asks for it has it."""
+    asked: list[int] = []
+
+    def bake(*args: Any, **options: Any) -> Any:
+        asked.append(args[4].pursuit.rounds)
+        raise BakeError("Enough seen.")
+
+    monkeypatch.setattr("bakemem.cycle.bake", bake)
+    for options in ({"pursue": 3}, {}):
+        with pytest.raises(BakeError, match="Enough"):
+            memory.bake(**options)
+    assert asked == [3, 0]
 
 
 def test_a_newer_memory_of_the_same_key_supersedes_and_the_next_bake_drops_the_old(memory: AgentMemory) -> None:

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from math import inf
 
 import pytest
 import torch
 from torch import Tensor
 
-from bakemem.baking import CANDIDATE, Pursuit, Recipe, Round, content, output_head, pursue, rollout, surprise
+from bakemem.baking import (
+    CANDIDATE,
+    Pursuit,
+    Recipe,
+    Round,
+    Settings,
+    Stimuli,
+    bake,
+    content,
+    output_head,
+    pursue,
+    rollout,
+    surprise,
+)  # fmt: skip
 from bakemem.baking.rollout import Taught
 from bakemem.baking.weights import add_candidate, candidate_state
 from bakemem.serving import Base
+from bakemem.types import Memory, Prompt, Stimulus, Turn
 from tests.tiny import PROMPT, MakeTaught
 
 RECIPE = Recipe(rank=2, alpha=4, learning_rate=0.01, max_sequence_tokens=128, trajectories_per_step=4)
@@ -91,3 +107,18 @@ def test_content_is_kept_by_any_style_and_lost_by_another_answer() -> None:
         assert content(styled, plain) == 1.0
     assert content("I do not know that.", plain) == 0.0
     assert content("", plain) == 0.0
+
+
+def test_a_bake_reports_what_its_pursuit_kept(tiny_base: Base) -> None:
+    """The stage stands between bake and gate; the gate then compares with the last teacher."""
+    memory = Memory("m1", "default", "instruction", "style.case", "Always answer in upper case.", "pending",
+                    datetime(2026, 1, 1, tzinfo=UTC))  # fmt: skip
+    asked = tuple(Stimulus((Turn("user", f"Question {i}?"),), "everyday") for i in range(8))
+    stages: list[str] = []
+    settings = Settings(replace(RECIPE, steps=3), max_new_tokens=4, pursuit=replace(FREE, rounds=2))
+    done = bake(tiny_base.model, tiny_base.template, [memory], [Prompt(PROMPT, ("m1",))], settings,
+                stimuli=Stimuli(asked[:6], asked[6:]),
+                progress=lambda stage, done, total, kl: stages.append(f"{stage} {done}/{total}"))  # fmt: skip
+    assert done.report.pursued == 2
+    assert [s for s in stages if s.startswith("pursue")] == [f"pursue {n}/6" for n in range(1, 7)]
+    assert stages[-1].startswith("gate")
