@@ -27,13 +27,9 @@ STAGES = ("stimulate", "rollout", "bake", "pursue", "gate")
 
 @click.command(cls=Command)
 @click.option("--from-base", is_flag=True, help="Start cold, not from the live version; takes all memories anew.")
-@click.option(
-    "--pursue",
-    type=click.IntRange(0),
-    default=0,
-    metavar="N",
-    help="Go on for up to N rounds of Prompt Pursuit: for instructions that the model follows weakly.",
-)
+@click.option("--pursue", type=click.IntRange(0), default=0, metavar="N",
+              help="Go on for up to N rounds of Prompt Pursuit: for instructions that the model follows weakly.",
+              )  # fmt: skip
 @place_and_model
 @click.pass_context
 def bake(ctx: click.Context, where: Place, from_base: bool, pursue: int) -> None:
