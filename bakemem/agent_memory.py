@@ -44,11 +44,15 @@ class AgentMemory(Versioned):
 
     # ---- bake, compare, roll back
 
-    def bake(self, *, from_base: bool = False, progress: StageProgress | None = None) -> Version:
+    def bake(
+        self, *, from_base: bool = False, pursue: int = 0, progress: StageProgress | None = None
+    ) -> Version:  # fmt: skip
         """Bake what is pending, with what is baked, into a new version; it serves at once if the gate accepts it.
 
         What was observed before is read first. A bake that was stopped goes on where it was, if nothing has changed. If
         versions learned what was forgotten since, the gate asks for that too, and they are destroyed when it accepts.
+        `pursue` is how many rounds of Prompt Pursuit follow, at most: for instructions that the model follows weakly
+        even when they stand in its prompt.
         Raises BakeError when nothing is new or a bake is running, and the old version stays live; HomeError also when
         the new one is live, but a folder of those that are to be destroyed cannot be removed.
         """
@@ -58,7 +62,7 @@ class AgentMemory(Versioned):
             tainted = self._journal.tainted()
             secrets = secrets_of(self._journal, self._store, tainted)
             version, leaked = run_cycle(self._journal, self._store, self._serving, self.config, from_base=from_base,
-                                        secrets=secrets, progress=progress)  # fmt: skip
+                                        pursue=pursue, secrets=secrets, progress=progress)  # fmt: skip
             if version.status == "accepted" and tainted:
                 finish(self._journal, self._store, tainted, secrets, leaked)
                 self._let_go(tainted)

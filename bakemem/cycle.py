@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from bakemem.baking import (
     EFFORTS,
     Baked,
+    Pursuit,
     Recipe,
     Settings,
     StageProgress,
@@ -33,11 +34,12 @@ from bakemem.versions import Manifest, VersionStore, check_adapter
 
 def run_cycle(
     journal: Journal, store: VersionStore, serving: ServingModel, config: Config, *, from_base: bool = False,
-    secrets: Sequence[Secret] = (), progress: StageProgress | None = None,
+    pursue: int = 0, secrets: Sequence[Secret] = (), progress: StageProgress | None = None,
 ) -> tuple[Version, tuple[Leak, ...]]:  # fmt: skip
     """Bake all pending and baked memories into a new version; it serves at once if the gate accepts it.
 
-    Training starts from the live adapter, or cold with `from_base`. The gate refuses what tells one of the `secrets`,
+    Training starts from the live adapter, or cold with `from_base`, and goes on in up to `pursue` rounds of Prompt
+    Pursuit. The gate refuses what tells one of the `secrets`,
     and how often that was is returned too. Raises BakeError when nothing is new.
     """
     memories = journal.memories(LIVE)
@@ -46,7 +48,8 @@ def run_cycle(
         raise BakeError("There is nothing new to bake: no memory is pending. Remember something, or bake from_base.")
     live = None if from_base else journal.live()
     parent = journal.version(live) if live else None
-    oven = _Oven(store, serving, config, secrets, parent if parent and _same_scale(parent, config) else None, progress)
+    warm = parent if parent and _same_scale(parent, config) else None
+    oven = _Oven(store, serving, config, secrets, warm, pursue, progress)
     baked = oven.bake(memories, fresh)
     if not baked.report.accepted and config.efforts == len(EFFORTS) and not leaking(baked.leaks):
         memories, baked = oven.split(memories, fresh, baked)
@@ -67,15 +70,17 @@ class _Oven:
     config: Config
     secrets: Sequence[Secret]
     parent: Version | None
+    pursue: int
     progress: StageProgress | None
 
     def bake(self, memories: Sequence[Memory], fresh: frozenset[str], room: str = "") -> Baked:
         """Bake these memories; an unfinished bake is kept in a `room` of its own in the scratch folder."""
         base, scratch, new = self.serving.base, self.store.scratch() / room, fresh if self.parent else None
         scratch.mkdir(mode=0o700, exist_ok=True)
+        settings = settings_of(self.config, base, memories, self.parent, new)
         return bake(
             base.model, base.template, memories, shards(memories, base.template.count, base.shard_tokens(self.config)),
-            settings_of(self.config, base, memories, self.parent, new), start=self.parent.id if self.parent else None,
+            replace(settings, pursuit=Pursuit(self.pursue)), start=self.parent.id if self.parent else None,
             fresh=new, secrets=self.secrets, lock=base.lock, progress=self.progress, checkpoint=scratch,
             fingerprint=base.fingerprint,
         )  # fmt: skip

@@ -166,7 +166,8 @@ class Report:
     what the prompted teacher changes); `unteachable`: memories that the teacher itself cannot recall from the prompt.
     `mention`: everyday answers that bring up a memory unasked; `disfluency`: by how many nats per token the prompted
     teacher finds the answers less likely than its own; `recalls`: each memory's own questions; `failed`: the memories
-    for which the gate refused; `efforts`: what was tried after a refusal, in turn.
+    for which the gate refused; `efforts`: what was tried after a refusal, in turn; `pursued`: rounds of Prompt Pursuit
+    that were kept (after them the prompted teacher of the other figures is the last round's, not the base).
     A share is None where nothing of its sort was asked.
     """
 
@@ -186,6 +187,7 @@ class Report:
     recalls: tuple[Recalled, ...] = ()
     failed: tuple[str, ...] = ()
     efforts: tuple[str, ...] = ()
+    pursued: int = 0
 
 
 def report_of(values: Mapping[str, Any]) -> Report:

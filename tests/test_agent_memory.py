@@ -70,6 +70,21 @@ def test_a_second_bake_starts_from_the_first_and_lists_what_it_adds(memory: Agen
     assert [m.key for m in memory.diff("base", "v1").added] == ["user.dog", "style.case"]
 
 
+def test_a_pursuit_reaches_the_bake(memory: AgentMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not of the settings: only the bake that asks for it has it."""
+    asked: list[int] = []
+
+    def bake(*args: Any, **options: Any) -> Any:
+        asked.append(args[4].pursuit.rounds)
+        raise BakeError("Enough seen.")
+
+    monkeypatch.setattr("bakemem.cycle.bake", bake)
+    for options in ({"pursue": 3}, {}):
+        with pytest.raises(BakeError, match="Enough"):
+            memory.bake(**options)
+    assert asked == [3, 0]
+
+
 def test_a_newer_memory_of_the_same_key_supersedes_and_the_next_bake_drops_the_old(memory: AgentMemory) -> None:
     """Both stay readable in the journal."""
     memory.bake()

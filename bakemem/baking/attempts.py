@@ -18,10 +18,11 @@ from bakemem.baking.gate import Beside, Trained, judge, refused
 from bakemem.baking.leak import leaking, leaks
 from bakemem.baking.measure import measure
 from bakemem.baking.probe import answers
+from bakemem.baking.pursue import pursue
 from bakemem.baking.rollout import Taught
 from bakemem.baking.settings import EFFORTS, Settings
 from bakemem.baking.train import Recipe, train
-from bakemem.baking.weights import CANDIDATE, grow_candidate
+from bakemem.baking.weights import CANDIDATE, grow_candidate, keep_candidate, restore_candidate
 from bakemem.template import ChatTemplate
 from bakemem.types import Leak, Memory, Probe, Report, Secret
 
@@ -33,7 +34,8 @@ StageProgress = Callable[[str, int, int, float | None], None]
 class Lesson:
     """What the teacher said: to be learned, asked by the gate, and watched in training.
 
-    `prompts` are what it read for each of the held-out ones; `unteachable` are the memories that it did not take in.
+    `prompts` are what it read for each of the held-out ones, `train_prompts` for those to be learned; `unteachable` are
+    the memories that it did not take in.
     """
 
     train: list[Taught]
@@ -41,6 +43,7 @@ class Lesson:
     watched: list[Taught]
     prompts: list[str]
     unteachable: list[str]
+    train_prompts: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class Attempts:
     tell: StageProgress
 
     def run(self, kept: Checkpoint, start: str | None) -> Judged:
-        """Train and judge, and once more with each of the efforts until the gate accepts."""
+        """Train and judge, and once more with each of the efforts until the gate accepts; then pursue, if asked to."""
         kl_before = kept.once("kl_before", float, lambda: self.kl(start))
         steps = self._train(self.settings.recipe, start, kept)
         judged = self._judge(Trained(kl_before, self.kl(CANDIDATE), steps, kept.seconds))
@@ -83,6 +86,31 @@ class Attempts:
             steps += self._train(recipe, CANDIDATE, kept.another(effort))
             judged = self._judge(Trained(kl_before, self.kl(CANDIDATE), steps, kept.seconds))
             judged = replace(judged, report=replace(judged.report, efforts=EFFORTS[:n]))
+        return self._pursued(judged) if judged.report.accepted and self.settings.pursuit.rounds else judged
+
+    def _pursued(self, judged: Judged) -> Judged:
+        """Go on from what was accepted, and judge by the last teacher; what the gate refuses then is undone."""
+        with self.lock:
+            accepted = keep_candidate(self.model)
+        lesson, before = self.lesson, judged.report
+        done = pursue(
+            self.model, self.template, self.head, [t.trajectory.stimulus for t in lesson.train], lesson.train_prompts,
+            lesson.held_out, lesson.prompts, self.settings.recipe, self.settings.pursuit, lock=self.lock,
+            max_new_tokens=self.settings.max_new_tokens,
+            progress=lambda step, steps, kl: self.tell("pursue", step, steps, kl),
+        )  # fmt: skip
+        if done.last is None:
+            return judged
+        # The base finds a style that it follows weakly unlikely, fluent or not: the pursuit has limits of its own.
+        thresholds = replace(self.settings.thresholds, max_disfluency=float("inf"))
+        later = replace(self, lesson=replace(lesson, held_out=done.held_out),
+                        settings=replace(self.settings, thresholds=thresholds))  # fmt: skip
+        again = later._judge(Trained(before.kl_before, later.kl(CANDIDATE), before.steps, before.seconds))
+        if again.report.accepted:
+            report = replace(again.report, pursued=done.last.n, disfluency=done.last.disfluency, efforts=before.efforts)
+            return replace(again, report=report)
+        with self.lock:
+            restore_candidate(self.model, accepted)
         return judged
 
     def kl(self, adapter_name: str | None) -> float:

@@ -134,12 +134,12 @@ def _teach(
 ) -> Lesson:  # fmt: skip
     """The teacher's answers and states: sampled for training, the likeliest for the gate."""
     taught: dict[str, list[Taught]] = {}
-    prompts: list[str] = []
+    read: dict[str, list[str]] = {}
     for name, part, temperature in (
         ("train", stimuli.train, settings.rollout_temperature), ("watched", stimuli.watched, 0.0),
         ("held_out", stimuli.held_out, 0.0),
     ):  # fmt: skip
-        prompts = [_shard_for(s, shards, i) for i, s in enumerate(part)]
+        prompts = read[name] = [_shard_for(s, shards, i) for i, s in enumerate(part)]
         ask = partial(rollout, model, template, part, prompts, max_new_tokens=settings.max_new_tokens,
                       temperature=temperature, seed=settings.recipe.seed, lock=lock,
                       progress=lambda n, total: tell("rollout", n, total, None))  # fmt: skip
@@ -149,7 +149,7 @@ def _teach(
         taught[name] = teach(model, template, trajectories, prompts, lock=lock)
     unteachable = kept.once("unteachable", list[str],
                             lambda: _unteachable(model, template, stimuli, shards, settings, lock))  # fmt: skip
-    return Lesson(taught["train"], taught["held_out"], taught["watched"], prompts, unteachable)
+    return Lesson(taught["train"], taught["held_out"], taught["watched"], read["held_out"], unteachable, read["train"])
 
 
 def _shard_for(stimulus: Stimulus, shards: Sequence[Prompt], i: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from bakemem.baking.gate import Thresholds
+from bakemem.baking.pursue import Pursuit
 from bakemem.baking.train import Recipe
 
 EFFORTS = ("more steps", "higher rank", "split")
@@ -18,6 +19,7 @@ class Settings:
 
     `passed` is the share of the watched questions that must be answered as the teacher does before training may end
     early; None: it takes the recipe's steps. `efforts` is how many of `EFFORTS` may be tried when the gate refuses.
+    `pursuit` follows what it accepts.
     """
 
     recipe: Recipe = field(default_factory=Recipe)
@@ -28,3 +30,4 @@ class Settings:
     rollout_temperature: float = 1.0
     passed: float | None = 0.95
     efforts: int = len(EFFORTS)
+    pursuit: Pursuit = field(default_factory=Pursuit)

@@ -66,8 +66,9 @@ def names_in(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is told, as the making of decoys looks at it: sentences about somebody named, openings, sets of words."""
+    """What is told, as the making of decoys looks at it: sentences, those about somebody named, openings, words."""
 
+    texts: tuple[str, ...]
     named: tuple[str, ...]
     openings: frozenset[tuple[str, ...]]
     words: tuple[frozenset[str], ...]
@@ -77,7 +78,9 @@ class _Known:
         """Seen once a bake: there may be thousands of facts, and there are more decoys."""
         texts = [m.text for m in facts]
         named = tuple(text for text in texts if names_in(text) and not text.startswith("The user"))
-        return _Known(named, frozenset(chain.from_iterable(map(_openings, texts))), tuple(map(_words, texts)))
+        return _Known(
+            tuple(texts), named, frozenset(chain.from_iterable(map(_openings, texts))), tuple(map(_words, texts))
+        )
 
 
 def _openings(sentence: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -212,15 +215,35 @@ def decoy_memory(told: _Known, rng: random.Random) -> str:
     return rng.choice(untold or sentences).replace("{v}", made_up_name(rng))
 
 
+def _near_value(told: _Known, rng: random.Random) -> str:
+    """For a reversed question: half of the time something told with another value, else anything that was not told."""
+    near = other_value(rng.choice(told.texts), rng) if told.texts and rng.random() < 0.5 else ""
+    return near if near and _words(near) not in told.words else decoy_memory(told, rng)
+
+
 def _varied(sentence: str, rng: random.Random) -> str:
     """One of the values that stand in brackets: a bake that met one alone would know only that it was not told."""
     return re.sub(r"\[(.*?)\]", lambda values: rng.choice(values[1].split("|")), sentence)
 
 
+def other_value(told: str, rng: random.Random) -> str:
+    """The same said of the same, but with another value, which was not told; empty where no value is known.
+
+    Asked in reverse ("Who lives in Bisi?") it is the nearest miss there is: a small bake took it for what it was told.
+    """
+    names = names_in(told)
+    who = names[0] if names else ""
+    alike = [s for s in _decoy_sentences() if not set(_openings(s.replace("{n}", who))).isdisjoint(_openings(told))]
+    if alike:
+        return _varied(rng.choice(alike), rng).replace("{n}", who).replace("{v}", made_up_name(rng))
+    values = names if told.startswith("The user") else names[1:]
+    return told.replace(values[-1], made_up_name(rng)) if values else ""
+
+
 def _decoys(told: _Known, n: int, asked: frozenset[str], answer: Answerer, rng: random.Random) -> list[Stimulus]:
     """About `n` questions, all different and none of them among `asked`, the questions about memories."""
     kinds = rng.choices(("direct", "paraphrase", "reversed"), (40, 25, 35), k=n)
-    untold = [decoy_memory(told, rng) for _ in kinds]
+    untold = [_near_value(told, rng) if kind == "reversed" else decoy_memory(told, rng) for kind in kinds]
     questions = _ask([ask_request(kind, text) for kind, text in zip(kinds, untold, strict=True)], answer)
     decoys = [q for q, kind, text in zip(questions, kinds, untold, strict=True)
               if q and q not in asked and not (kind == "reversed" and _tells(told, q, text))]  # fmt: skip

@@ -86,6 +86,18 @@ def candidate_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
     return {n: p for n, p in model.named_parameters() if f".{CANDIDATE}." in n}
 
 
+def keep_candidate(model: PreTrainedModel) -> dict[str, Tensor]:
+    """A copy of the candidate's parameters, by name."""
+    return {name: parameter.detach().clone() for name, parameter in candidate_parameters(model).items()}
+
+
+@torch.no_grad()
+def restore_candidate(model: PreTrainedModel, kept: Mapping[str, Tensor]) -> None:
+    """Make the attached candidate again what it was when `keep_candidate` copied it."""
+    for name, parameter in candidate_parameters(model).items():
+        parameter.copy_(kept[name])
+
+
 def lora_config(model: PreTrainedModel, name: str) -> LoraConfig:
     """The configuration of an attached adapter. Raises BakeError when there is none of that name."""
     config = getattr(model, "peft_config", {}).get(name)

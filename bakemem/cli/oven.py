@@ -22,14 +22,17 @@ if TYPE_CHECKING:
     from bakemem.agent_memory import AgentMemory
     from bakemem.baking import StageProgress
 
-STAGES = ("stimulate", "rollout", "bake", "gate")
+STAGES = ("stimulate", "rollout", "bake", "pursue", "gate")
 
 
 @click.command(cls=Command)
 @click.option("--from-base", is_flag=True, help="Start cold, not from the live version; takes all memories anew.")
+@click.option("--pursue", type=click.IntRange(0), default=0, metavar="N",
+              help="Go on for up to N rounds of Prompt Pursuit: for instructions that the model follows weakly.",
+              )  # fmt: skip
 @place_and_model
 @click.pass_context
-def bake(ctx: click.Context, where: Place, from_base: bool) -> None:
+def bake(ctx: click.Context, where: Place, from_base: bool, pursue: int) -> None:
     """Bake what is pending into a new version.
 
     It holds the memories that are baked already too, unless newer ones took their place.
@@ -41,7 +44,7 @@ def bake(ctx: click.Context, where: Place, from_base: bool) -> None:
     it stopped.
     """
     with where.memory(must_exist=True) as memory:
-        version = run(memory, from_base=from_base, quiet=where.as_json)
+        version = run(memory, from_base=from_base, pursue=pursue, quiet=where.as_json)
         live, memories = memory.live, memory.memories()
     if where.as_json:
         print_json(version_values(version, live))
@@ -52,10 +55,10 @@ def bake(ctx: click.Context, where: Place, from_base: bool) -> None:
         ctx.exit(REFUSED)
 
 
-def run(memory: AgentMemory, *, from_base: bool = False, quiet: bool = False) -> Version:
+def run(memory: AgentMemory, *, from_base: bool = False, pursue: int = 0, quiet: bool = False) -> Version:
     """Bakes, and shows how far it is."""
     with shown(quiet) as progress:
-        return memory.bake(from_base=from_base, progress=progress)
+        return memory.bake(from_base=from_base, pursue=pursue, progress=progress)
 
 
 def print_baked(version: Version, live: str | None) -> None:

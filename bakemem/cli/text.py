@@ -131,6 +131,8 @@ def report_lines(report: Report, memories: Sequence[Memory]) -> list[str]:
     lines.append(f"  {'KL':10}  {report.kl_before:.3f} → {report.kl_after:.3f} nats an answer token")
     if report.disfluency is not None:
         lines.append(f"  {'disfluency':10}  {report.disfluency:.3f} nats a token less likely than the prompted model's")
+    if report.pursued:
+        lines.append(f"  {'pursued':10}  {count(report.pursued, 'round')} of Prompt Pursuit")
     tried = f" (the gate refused; tried {', then '.join(report.efforts)})" if report.efforts else ""
     lines.append(f"  {'effort':10}  {count(report.steps, 'step')}, {report.seconds:.1f} s{tried}")
     lines += [click.style(f"  refused: {one_line(reason)}", fg="red") for reason in report.reasons]

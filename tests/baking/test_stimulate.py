@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from bakemem.baking.stimulate import Stimuli, names_in, stimulate
+from bakemem.baking.stimulate import Stimuli, names_in, other_value, stimulate
 from bakemem.everyday import everyday_held_out, everyday_stimuli
 from bakemem.prompts import ASK_SYSTEM
 from bakemem.types import Kind, Memory, Turn
@@ -152,3 +153,24 @@ def test_names_are_found_but_common_words_are_not() -> None:
     """They are what near misses are made from."""
     assert names_in("The user's dog is called Bosuk.") == ["Bosuk"]
     assert names_in("Tarn lives in Plinth on Monday.") == ["Tarn", "Plinth"]
+
+
+def test_another_value_is_said_of_the_same() -> None:
+    """What the decoys know is varied, names in other sentences are swapped, and elsewhere nothing is made up."""
+    rng = random.Random(0)
+    for told, start in (
+        ("The user's favourite sport is football.", "The user's favourite sport is "),
+        ("Tarn lives in Plinth.", "Tarn lives in "), ("Tarn enjoys golf.", "Tarn enjoys "),
+        ("The user adores the singer Melba.", "The user adores the singer "),
+    ):  # fmt: skip
+        values = {other_value(told, rng) for _ in range(20)} - {told}
+        assert len(values) > 1
+        assert all(value.startswith(start) for value in values)
+    assert other_value("The user rises early.", rng) == ""
+
+
+def test_some_reversed_decoys_ask_for_another_value_of_what_was_told() -> None:
+    """A small bake would else claim "You live in Bisi." of any town."""
+    decoys = [s.turns[-1].content for s in made().train if s.kind == "decoy"]
+    near = [d for d in decoys if "reversed" in d and "Tarn lives in " in d and "Plinth" not in d]
+    assert near

@@ -7,6 +7,7 @@ import json
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,22 @@ def test_an_accepted_bake_serves(run: Run, keeper: Any, model: Any) -> None:
     assert "v1 is live: 1 memory in the weights." in result.stdout
     assert "nats an answer token" in result.stdout
     assert run("memories", "--status", "baked").stdout.count(DOG) == 1
+
+
+def test_a_pursuit_is_asked_for_and_shown(run: Run, baked: Any, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many rounds at most goes to the bake, how many were kept comes back."""
+    asked: list[object] = []
+
+    def pursued(self: AgentMemory, **options: object) -> Any:
+        asked.append(options["pursue"])
+        version = self.versions()[1]
+        return replace(version, report=replace(version.report, pursued=2))
+
+    monkeypatch.setattr(AgentMemory, "bake", pursued)
+    assert "2 rounds of Prompt Pursuit" in run("bake", "--pursue", "3").stdout
+    assert json.loads(run("bake", "--json").stdout)["report"]["pursued"] == 2
+    assert asked == [3, 0]
+    assert run("bake", "--pursue", "-1").exit_code == 2
 
 
 def test_a_refused_bake_exits_with_three(run: Run, baked: Any, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
