@@ -71,10 +71,10 @@ class Attempts:
     tell: StageProgress
 
     def run(self, kept: Checkpoint, start: str | None) -> Judged:
-        """Train and judge, and once more with each of the efforts until the gate accepts; then pursue, if asked to."""
+        """Train, pursue if that is asked for, and judge; once more with each of the efforts until the gate accepts."""
         kl_before = kept.once("kl_before", float, lambda: self.kl(start))
         steps = self._train(self.settings.recipe, start, kept)
-        judged = self._judge(Trained(kl_before, self.kl(CANDIDATE), steps, kept.seconds))
+        judged = self._pursued(self._judge(Trained(kl_before, self.kl(CANDIDATE), steps, kept.seconds)))
         for n, effort in enumerate(EFFORTS[: min(2, self.settings.efforts)], start=1):
             if judged.report.accepted or leaking(judged.leaks):  # more of what tells a secret would tell it again
                 break
@@ -84,15 +84,20 @@ class Attempts:
             recipe = replace(self.settings.recipe, seed=self.settings.recipe.seed + n,
                              learning_rate=self.settings.recipe.learning_rate / 2)  # fmt: skip
             steps += self._train(recipe, CANDIDATE, kept.another(effort))
-            judged = self._judge(Trained(kl_before, self.kl(CANDIDATE), steps, kept.seconds))
+            judged = self._pursued(self._judge(Trained(kl_before, self.kl(CANDIDATE), steps, kept.seconds)))
             judged = replace(judged, report=replace(judged.report, efforts=EFFORTS[:n]))
-        return self._pursued(judged) if judged.report.accepted and self.settings.pursuit.rounds else judged
+        return judged
 
     def _pursued(self, judged: Judged) -> Judged:
-        """Go on from what was accepted, and judge by the last teacher; what the gate refuses then is undone."""
+        """Go on from what was judged, and judge again by the last teacher; what the gate refuses then is undone.
+
+        Also where it refused before: answers to what is weakly followed differ by chance from the prompted model's.
+        """
+        if not self.settings.pursuit.rounds or leaking(judged.leaks):
+            return judged
         with self.lock:
-            accepted = keep_candidate(self.model)
-        lesson, before = self.lesson, judged.report
+            before = keep_candidate(self.model)
+        lesson, first = self.lesson, judged.report
         done = pursue(
             self.model, self.template, self.head, [t.trajectory.stimulus for t in lesson.train], lesson.train_prompts,
             lesson.held_out, lesson.prompts, self.settings.recipe, self.settings.pursuit, lock=self.lock,
@@ -105,12 +110,12 @@ class Attempts:
         thresholds = replace(self.settings.thresholds, max_disfluency=float("inf"))
         later = replace(self, lesson=replace(lesson, held_out=done.held_out),
                         settings=replace(self.settings, thresholds=thresholds))  # fmt: skip
-        again = later._judge(Trained(before.kl_before, later.kl(CANDIDATE), before.steps, before.seconds))
+        again = later._judge(Trained(first.kl_before, later.kl(CANDIDATE), first.steps, first.seconds))
         if again.report.accepted:
-            report = replace(again.report, pursued=done.last.n, disfluency=done.last.disfluency, efforts=before.efforts)
+            report = replace(again.report, pursued=done.last.n, disfluency=done.last.disfluency)
             return replace(again, report=report)
         with self.lock:
-            restore_candidate(self.model, accepted)
+            restore_candidate(self.model, before)
         return judged
 
     def kl(self, adapter_name: str | None) -> float:

@@ -38,7 +38,8 @@ def measure(lab: Lab, row: str, seed: int) -> Figures:
     rng = rng_of(f"pursuit:{row}", seed)
     rule = Instruction(replace(kind, memory=row))
     memories, exam = memories_of(rule), exam_of(rule, rng, 20 if lab.quick else 60)
-    settings, prompt = lab.settings(memories, seed), lab.prompts(memories)[0].text
+    # A weak teacher answers by chance: the gate may refuse a bake that is as good as it is, and more would be tried.
+    settings, prompt = replace(lab.settings(memories, seed), efforts=0), lab.prompts(memories)[0].text
 
     def asked(adapter: str | None = None, prompt: str = "") -> Figures:
         given = lab.ask([question for question, _ in exam], adapter=adapter, prompt=prompt, seed=seed)
@@ -58,7 +59,7 @@ def measure(lab: Lab, row: str, seed: int) -> Figures:
     def watch(done: Round) -> None:
         rounds.append({**asked(CANDIDATE), "disfluency": done.disfluency, "lost": done.lost})
 
-    with lab.taught(memories, seed=seed, stimuli=stimuli) as baked:
+    with lab.taught(memories, seed=seed, stimuli=stimuli, settings=settings) as baked:
         ways |= {"baked": asked(baked.id), "baked + prompted": asked(baked.id, prompt)}
         base, prompts = lab.base, [prompt] * len(stimuli.held_out)
         own = rollout(base.model, base.template, stimuli.held_out, prompts, temperature=0.0, lock=base.lock)

@@ -52,7 +52,8 @@ def bake_pursued(base: Base, rounds: int, progress: StageProgress | None = None)
     memory = Memory("m1", "default", "instruction", "style.case", "Always answer in upper case.", "pending",
                     datetime(2026, 1, 1, tzinfo=UTC))  # fmt: skip
     asked = tuple(Stimulus((Turn("user", f"Question {i}?"),), "everyday") for i in range(8))
-    settings = Settings(replace(RECIPE, steps=3), LENIENT, max_new_tokens=4, pursuit=replace(FREE, rounds=rounds))
+    settings = Settings(replace(RECIPE, steps=3), LENIENT, max_new_tokens=4, efforts=0,
+                        pursuit=replace(FREE, rounds=rounds))  # fmt: skip
     return bake(base.model, base.template, [memory], [Prompt(PROMPT, ("m1",))], settings,
                 stimuli=Stimuli(asked[:6], asked[6:]), progress=progress)  # fmt: skip
 
@@ -108,9 +109,12 @@ def test_a_bake_reports_what_its_pursuit_kept(tiny_base: Base) -> None:
     assert stages[-1].startswith("gate")
 
 
-def test_a_pursuit_that_the_gate_refuses_is_undone(tiny_base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was accepted before it is what the bake gives."""
-    plain, verdicts = bake_pursued(tiny_base, 0), iter([True, False])
+@pytest.mark.parametrize(("before", "after"), [(True, False), (False, True), (False, False)])
+def test_a_pursuit_that_the_gate_refuses_is_undone(
+    tiny_base: Base, monkeypatch: pytest.MonkeyPatch, before: bool, after: bool
+) -> None:
+    """Then the bake gives what it would have given without; what is accepted counts, also where that was not."""
+    plain, verdicts = bake_pursued(tiny_base, 0), iter([before, after])
 
     def scripted(*args: object) -> Report:
         return replace(judge(*args), accepted=next(verdicts))  # type: ignore[arg-type]
@@ -118,6 +122,6 @@ def test_a_pursuit_that_the_gate_refuses_is_undone(tiny_base: Base, monkeypatch:
     monkeypatch.setattr(attempts, "judge", scripted)
     pursued = bake_pursued(tiny_base, 1)
     assert next(verdicts, None) is None
-    assert pursued.report.accepted
-    assert pursued.report.pursued == 0
-    assert same(plain.tensors, pursued.tensors)
+    assert pursued.report.accepted == (before or after)
+    assert pursued.report.pursued == int(after)
+    assert same(plain.tensors, pursued.tensors) == (not after)
