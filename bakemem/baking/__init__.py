@@ -7,7 +7,7 @@ from bakemem.baking.generate import generate
 from bakemem.baking.leak import leaking, leaks
 from bakemem.baking.losses import LossName
 from bakemem.baking.probe import LongConversations, answers, same, share
-from bakemem.baking.rollout import Taught, rollout, teach
+from bakemem.baking.rollout import Taught, prompted, rollout, teach
 from bakemem.baking.stimulate import Stimuli, stimulate
 from bakemem.baking.train import Recipe, default_learning_rate, mean_kl, train
 from bakemem.baking.weights import CANDIDATE, adapter, output_head
@@ -15,5 +15,5 @@ from bakemem.baking.weights import CANDIDATE, adapter, output_head
 __all__ = [
     "CANDIDATE", "Baked", "LongConversations", "LossName", "Recipe", "Settings", "StageProgress", "Stimuli", "Taught",
     "Thresholds", "adapter", "answers", "bake", "blame", "default_learning_rate", "generate", "leaking", "leaks",
-    "mean_kl", "output_head", "rollout", "same", "share", "stimulate", "teach", "train",
+    "mean_kl", "output_head", "prompted", "rollout", "same", "share", "stimulate", "teach", "train",
 ]  # fmt: skip
