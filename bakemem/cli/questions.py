@@ -37,7 +37,7 @@ def _conversation(line: str, where: str) -> tuple[Turn, ...]:
     messages = item.get("messages") if isinstance(item, dict) else None
     if not (isinstance(messages, list) and messages and all(map(_is_message, messages))):
         raise InputError(
-            f'{where}: give {{"question": "…"}}, or {{"messages": [{{"role": "user", "content": "…"}}]}}; the roles are '
+            f'{where}: give {{"question": "…"}}, or {{"messages": [{{"role": "user", "content": "…"}}]}}; roles are '
             f"{', '.join(_ROLES)}."
         )
     if messages[-1]["role"] != "user":
