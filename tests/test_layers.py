@@ -20,7 +20,7 @@ LAYERS = {
     "stages": {"baking", "memory", "serving", "starter", "versions"},
     "flow": {"agent_memory", "asking", "cycle", "erasure", "knowledge", "schedule", "upkeep", "versioned"},
     "wiring": {"opening"},
-    "edges": {"__main__", "agents", "cli", "demo", "web"},
+    "edges": {"__main__", "agents", "cli", "demo", "evaluation", "web"},
     "root": {""},  # bakemem/__init__.py
     "free": {"testing"},
 }
@@ -52,6 +52,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "langchain": frozenset({"agents"}),
     "langchain_core": frozenset({"agents"}),
     "langgraph": frozenset({"agents"}),
+    "lm_eval": frozenset({"evaluation.harness"}),
     "matplotlib": EDGES,
     "numpy": frozenset({"memory", "versions"}) | MODEL_ROOMS,
     "peft": MODEL_ROOMS,

@@ -10,7 +10,7 @@ from bakemem.baking.losses import LossName
 from bakemem.baking.measure import Measured, measure
 from bakemem.baking.probe import LongConversations, answers, same, share
 from bakemem.baking.pursue import Pursued, Pursuit, Round, content, pursue
-from bakemem.baking.rollout import Taught, rollout, teach
+from bakemem.baking.rollout import Taught, prompted, rollout, teach
 from bakemem.baking.settings import EFFORTS, Settings
 from bakemem.baking.stimulate import Stimuli, stimulate
 from bakemem.baking.train import Recipe, default_learning_rate, train
@@ -19,6 +19,6 @@ from bakemem.baking.weights import CANDIDATE, adapter, output_head
 __all__ = [
     "CANDIDATE", "EFFORTS", "Baked", "LongConversations", "LossName", "Measured", "Pursued", "Pursuit", "Recipe",
     "Round", "Settings", "StageProgress", "Stimuli", "Taught", "Thresholds", "adapter", "answers", "bake", "blame",
-    "content", "default_learning_rate", "generate", "leaking", "leaks", "measure", "output_head", "pursue", "rollout",
-    "same", "share", "stimulate", "teach", "train",
+    "content", "default_learning_rate", "generate", "leaking", "leaks", "measure", "output_head", "prompted", "pursue",
+    "rollout", "same", "share", "stimulate", "teach", "train",
 ]  # fmt: skip
