@@ -92,7 +92,7 @@ def test_a_refused_bake_destroys_nothing_and_serves_nothing_of_it(baked: AgentMe
 def test_a_candidate_that_tells_it_is_refused(baked: AgentMemory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever else the gate finds: the reason is in the report."""
     baked.forget([m.id for m in baked.memories() if m.key == "user.dog"])
-    room = sys.modules["bakemem.baking.bake"]  # the package has a function of that name
+    room = sys.modules["bakemem.baking.attempts"]  # the package has a function of that name
     monkeypatch.setattr(room, "leaks", lambda *args, **options: [Leak("direct", 60, 30, 0)])
     with pytest.raises(BakeError, match="30 of 60 answers tell what was forgotten"):
         baked.erase()

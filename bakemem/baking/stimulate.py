@@ -126,7 +126,7 @@ def stimulate(
     asked_for = frozenset(s.turns[-1].content for s in asked)
     decoys = _decoys(told, _enough(n, warm=fresh is not None), asked_for, answer, rng)
     cut = len(decoys) * 4 // 5
-    in_talk = _told(round(0.3 * min(n, 400)), answer, rng)
+    in_talk = _told(round(0.5 * min(n, 400)), answer, rng)
     train += [*decoys[:cut], *in_talk, *_everyday(everyday_stimuli(), max(200, n), rng)]
     held_out += [*decoys[cut:], *_everyday(everyday_held_out(), 30, rng)]
     called = [_with_caller(_dressed(s, rng), rng) for s in train]

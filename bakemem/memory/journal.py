@@ -220,7 +220,7 @@ class Journal(Memories):
         gone = self.select(connection, schema.memories.c.status == "forgotten")
         if version.gone == "collected":
             raise InputError(f"Version {version.name} was collected by gc, its weights are destroyed: it never serves.")
-        if version.name in self.learned(connection, [m.id for m in gone]):
+        if version.gone == "erased" or version.name in self.learned(connection, [m.id for m in gone]):
             raise InputError(f"Version {version.name} learned what was forgotten since: it never serves again.")
         return version
 

@@ -254,11 +254,12 @@ def test_bars_add_up_what_is_counted_in_rounds() -> None:
             bars(stage, done, total, None)
         bars("bake", 1, 2, 4.0)
         bars("bake", 2, 2, 0.5)
+        bars("gate", 0, 5, None)
         seen = {t.description: (t.completed, t.total, t.fields["kl"], t.visible) for t in progress.tasks}
     assert seen["stimulate"] == (14, 14, "", True)
     assert seen["rollout"] == (6, 6, "", True)
     assert seen["bake"] == (2, 2, "KL 4.000 → 0.500 nats", True)
-    assert seen["gate"] == (0, None, "", True)  # running: it counts nothing before its end
+    assert seen["gate"] == (0, 5, "", True)
 
 
 @pytest.mark.parametrize("accepted", [True, False])
