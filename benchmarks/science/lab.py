@@ -84,9 +84,7 @@ class Lab:
         changes = {**_recipe_of(way), **recipe}
         if self.quick:
             changes["steps"] = min(30, changes.get("steps", made.recipe.steps))
-            made = replace(made, per_memory=8, efforts=0)
-        if way != "baked":  # the baselines take just their steps, and nothing more is tried
-            made = replace(made, passed=None, efforts=0)
+            made = replace(made, per_memory=8)
         return replace(made, recipe=replace(made.recipe, **changes))
 
     def prompts(self, memories: Sequence[Memory]) -> list[Prompt]:

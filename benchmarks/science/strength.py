@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,8 +81,13 @@ def measure(lab: Lab, row: str, seed: int) -> Figures:
     kept = {name: curves[name] for name in CURVES[row]}
     return {"instruction": instruction.memory, "prompted": gauge.read(prompt=consolidate(memories).text), **kept,
             "steps": taught.baked.report.steps,
-            "rho": {name: rank_correlation([p["at"] for p in curve], [p["probability"] for p in curve])
-                    for name, curve in kept.items()}}  # fmt: skip
+            "rho": {name: _rho(curve) for name, curve in kept.items()},
+            "rho_to_1": _rho([p for p in curves["scale"] if p["at"] <= 1])}  # fmt: skip
+
+
+def _rho(curve: Sequence[Figures]) -> float:
+    """Spearman's correlation of where and how strongly; 0 of no curve."""
+    return rank_correlation([p["at"] for p in curve], [p["probability"] for p in curve]) if curve else 0.0
 
 
 def page(results: Results) -> Page:
@@ -97,11 +103,24 @@ def page(results: Results) -> Page:
                   results.spread(row, "rho", name).text(".3f")] for row in measured]  # fmt: skip
         tables.append(table((f"probability of obeying {title}", *(f"{at:g}" for at in shown), "Spearman"), lines))
     goals = [
-        Goal(f"Spearman along {name}, {row}", results.spread(row, "rho", name), least=0.98, form=".3f")
-        for row, name in (("baked", "scale"), (GENTLY, "training")) if row in rows
+        Goal(what, results.spread(row, *path), least=0.98, form=".3f")
+        for what, row, *path in (
+            ("Spearman along the scale, 0 to 1.5", "baked", "rho", "scale"),
+            ("Spearman along the scale, 0 to 1", "baked", "rho_to_1"),
+            ("Spearman along a gentle training", GENTLY, "rho", "training"),
+        ) if row in rows
     ]  # fmt: skip
+    return Page("\n\n".join(tables), tuple(goals), _verdict(results, rows))
+
+
+def _verdict(results: Results, rows: Sequence[str]) -> str:
+    """How strong the prompted model is, and how little the baked one's scale still tells from 1 on."""
     prompted = results.spread(rows[0], "prompted", "probability").text()
-    return Page("\n\n".join(tables), tuple(goals), f"The prompted model's probability of obeying is {prompted}.")
+    said = f"The prompted model's probability of obeying is {prompted}."
+    if "baked" in rows:
+        beyond = [p["probability"] for curve in results.of("baked", "scale") for p in curve if p["at"] >= 1]
+        said += f" From scale 1 on, those of the baked one lie within {max(beyond) - min(beyond):.1e} of each other."
+    return said
 
 
 def _places(results: Results, row: str, name: str) -> list[float]:
@@ -112,7 +131,7 @@ def _places(results: Results, row: str, name: str) -> list[float]:
 
 def _mean(results: Results, row: str, name: str, at: float, what: str) -> float:
     points = [point for curve in results.of(row, name) for point in curve if point["at"] == at]
-    return statistics.mean(point[what] for point in points)
+    return statistics.mean(float(point[what]) for point in points)
 
 
 def plot(results: Results, path: Path) -> None:
