@@ -44,9 +44,7 @@ class AgentMemory(Versioned):
 
     # ---- bake, compare, roll back
 
-    def bake(
-        self, *, from_base: bool = False, pursue: int = 0, progress: StageProgress | None = None
-    ) -> Version:  # fmt: skip
+    def bake(self, *, from_base: bool = False, pursue: int = 0, progress: StageProgress | None = None) -> Version:
         """Bake what is pending, with what is baked, into a new version; it serves at once if the gate accepts it.
 
         What was observed before is read first. A bake that was stopped goes on where it was, if nothing has changed. If

@@ -75,14 +75,13 @@ class _Oven:
 
     def bake(self, memories: Sequence[Memory], fresh: frozenset[str], room: str = "") -> Baked:
         """Bake these memories; an unfinished bake is kept in a `room` of its own in the scratch folder."""
-        base, scratch, new = self.serving.base, self.store.scratch() / room, fresh if self.parent else None
-        scratch.mkdir(mode=0o700, exist_ok=True)
+        base, new = self.serving.base, fresh if self.parent else None
         settings = settings_of(self.config, base, memories, self.parent, new)
         return bake(
             base.model, base.template, memories, shards(memories, base.template.count, base.shard_tokens(self.config)),
             replace(settings, pursuit=Pursuit(self.pursue)), start=self.parent.id if self.parent else None,
-            fresh=new, secrets=self.secrets, lock=base.lock, progress=self.progress, checkpoint=scratch,
-            fingerprint=base.fingerprint,
+            fresh=new, secrets=self.secrets, lock=base.lock, progress=self.progress,
+            checkpoint=self.store.scratch(room), fingerprint=base.fingerprint,
         )  # fmt: skip
 
     def split(self, memories: list[Memory], fresh: frozenset[str], refused: Baked) -> tuple[list[Memory], Baked]:

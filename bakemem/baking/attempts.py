@@ -74,7 +74,11 @@ class Attempts:
         """Train, pursue if that is asked for, and judge; once more with each of the efforts until the gate accepts."""
         kl_before = kept.once("kl_before", float, lambda: self.kl(start))
         steps = self._train(self.settings.recipe, start, kept)
-        judged = self._pursued(self._judge(Trained(kl_before, self.kl(CANDIDATE), steps, kept.seconds)))
+
+        def judge_now() -> Judged:
+            return self._pursued(self._judge(Trained(kl_before, self.kl(CANDIDATE), steps, kept.seconds)))
+
+        judged = judge_now()
         for n, effort in enumerate(EFFORTS[: min(2, self.settings.efforts)], start=1):
             if judged.report.accepted or leaking(judged.leaks):  # more of what tells a secret would tell it again
                 break
@@ -84,7 +88,7 @@ class Attempts:
             recipe = replace(self.settings.recipe, seed=self.settings.recipe.seed + n,
                              learning_rate=self.settings.recipe.learning_rate / 2)  # fmt: skip
             steps += self._train(recipe, CANDIDATE, kept.another(effort))
-            judged = self._pursued(self._judge(Trained(kl_before, self.kl(CANDIDATE), steps, kept.seconds)))
+            judged = judge_now()
             judged = replace(judged, report=replace(judged.report, efforts=EFFORTS[:n]))
         return judged
 

@@ -162,14 +162,16 @@ class VersionStore:
         except OSError as error:
             raise HomeError(f"Version {name} cannot be removed from {self._root} ({error}).") from error
 
-    def scratch(self) -> Path:
-        """The private folder of a bake that is not finished, made if it is missing; no sweep touches it.
+    def scratch(self, room: str = "") -> Path:
+        """The private folder of a bake that is not finished, or a room in it, made if missing; no sweep touches it.
 
         It holds questions and answers in plain text. Raises HomeError.
         """
-        folder = self._root / _SCRATCH
+        whole = self._root / _SCRATCH
+        folder = whole / room
         try:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            whole.mkdir(mode=0o700, exist_ok=True)
             folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise HomeError(f"A bake has no room in {folder} ({error}): free space or mend permissions.") from error

@@ -53,10 +53,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where units are kept")
     parser.add_argument("--page", action="store_true", help="run nothing; write the page from what is kept")
     args = parser.parse_args()
-    from benchmarks.science.experiment import RUNS, unit_file
+    from benchmarks.science.experiment import runs_of, unit_file
     from benchmarks.science.page import write
 
-    out = args.out or (RUNS.with_name("science-quick") if args.quick else RUNS)
+    out = args.out or runs_of(args.model, args.quick)
     experiments = [import_module(f"benchmarks.science.{name}").EXPERIMENT for name in args.only]
     seeds = 1 if args.quick else args.seeds
     waiting = sorted(
@@ -64,12 +64,12 @@ def main() -> None:
         for i, experiment in enumerate(experiments)
         for row in experiment.rows
         for seed in range(experiment.seeds if seeds is None else min(seeds, experiment.seeds))
-        if not unit_file(out, experiment, args.model, row, seed).exists()
+        if not unit_file(out, experiment, row, seed).exists()
     )
     if waiting and not args.page:
         jobs = [(experiments[i].name, args.model, row, seed, args.quick, out) for seed, i, row in waiting]
         _run(jobs, args.jobs)
-    write(out, experiments, quick=args.quick)
+    write(out, experiments, docs=args.model == "starter" and not args.quick)
 
 
 def _run(jobs: list[tuple[str, str, str, int, bool, Path]], n_jobs: int) -> None:

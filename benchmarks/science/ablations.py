@@ -22,7 +22,6 @@ from bakemem.baking import (
     rollout,
     same,
     share,
-    stimulate,
     teach,
     train,
 )
@@ -106,15 +105,15 @@ def run(lab: Lab, row: str, seed: int) -> Figures:
 
 def _stimuli(lab: Lab, memories: list[Memory], settings: Settings, without: str) -> Stimuli:
     """The product's stimuli, but for one kind in training."""
-    made = stimulate(memories, lambda turns, temperature: lab.ask(turns, temperature=temperature),
-                     per_memory=settings.per_memory, seed=settings.recipe.seed)  # fmt: skip
+    made = lab.stimuli(memories, settings, settings.recipe.seed)
     return replace(made, train=tuple(s for s in made.train if s.kind != without))
 
 
 def _polished(lab: Lab, memories: list[Memory], settings: Settings, made: Taught, seed: int) -> Taught:
     """Forty more steps on what the baked model itself answers, judged by the teacher (on-policy distillation)."""
     base, prompt = lab.base, lab.prompts(memories)[0].text
-    stimuli = rng_of("polish", seed).sample(_stimuli(lab, memories, settings, "").train, 320)
+    asked = _stimuli(lab, memories, settings, "").train
+    stimuli = rng_of("polish", seed).sample(asked, min(320, len(asked)))
     own = rollout(base.model, base.template, stimuli, [""] * len(stimuli), adapter_name=made.id, lock=base.lock,
                   seed=seed)  # fmt: skip
     taught = teach(base.model, base.template, own, [prompt] * len(stimuli), lock=base.lock)

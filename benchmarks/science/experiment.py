@@ -132,15 +132,21 @@ class Experiment:
     seeds: int = 3
 
 
-def unit_file(runs: Path, experiment: Experiment, model: str, row: str, seed: int) -> Path:
+def runs_of(model: str, quick: bool) -> Path:
+    """Where the units of a model are kept; those of a quick run stand apart, as their figures mean nothing."""
+    name = "".join(c if c.isalnum() or c in ".-" else "-" for c in model)
+    return RUNS / f"{name}-{hashlib.sha256(model.encode()).hexdigest()[:6]}{'-quick' * quick}"
+
+
+def unit_file(runs: Path, experiment: Experiment, row: str, seed: int) -> Path:
     """Where a unit is kept."""
-    safe = hashlib.sha256(f"{model}|{row}".encode()).hexdigest()[:8]
+    safe = hashlib.sha256(row.encode()).hexdigest()[:8]
     return runs / experiment.name / f"{''.join(c if c.isalnum() else '-' for c in row)}-{safe}-{seed}.json"
 
 
 def run_unit(experiment: Experiment, lab: Lab, model: str, row: str, seed: int, runs: Path) -> Unit:
     """Measure one unit and keep it; one that is kept already is read."""
-    file = unit_file(runs, experiment, model, row, seed)
+    file = unit_file(runs, experiment, row, seed)
     if not file.exists():
         started = time.monotonic()
         figures = experiment.measure(lab, row, seed)
@@ -157,7 +163,7 @@ def read_unit(file: Path) -> Unit:
     return Unit(kept["row"], kept["seed"], kept["figures"], kept["seconds"])
 
 
-def results_of(experiment: Experiment, runs: Path = RUNS) -> Results:
+def results_of(experiment: Experiment, runs: Path) -> Results:
     """All units of an experiment that are done."""
     return Results([read_unit(file) for file in sorted((runs / experiment.name).glob("*.json"))])
 
@@ -170,15 +176,15 @@ def main(experiment: Experiment) -> None:
     parser.add_argument("--rows", nargs="+", default=list(experiment.rows), help="only these")
     parser.add_argument("--json", type=Path, help="write all units to this file")
     parser.add_argument("--quick", action="store_true", help="one seed, a few steps: shows that it runs")
-    parser.add_argument("--out", type=Path, default=RUNS, help="where units are kept; what is kept is not run again")
+    parser.add_argument("--out", type=Path, help="where units are kept; what is kept is not run again")
     args = parser.parse_args()
     from benchmarks.science.lab import Lab
 
-    lab = Lab(args.model, quick=args.quick)
+    lab, out = Lab(args.model, quick=args.quick), args.out or runs_of(args.model, args.quick)
     units = []
     for seed in range(1 if args.quick else args.seeds):
         for row in args.rows:
-            units.append(run_unit(experiment, lab, args.model, row, seed, args.out))
+            units.append(run_unit(experiment, lab, args.model, row, seed, out))
             print(f"{experiment.name} / {row} / seed {seed}: {units[-1].seconds:.0f} s", file=sys.stderr, flush=True)
     page = experiment.page(Results(units))
     print(page.table, *(f"{'met   ' if g.met else 'MISSED'} {g.what}: {g.reached.text(g.form)}" for g in page.goals),

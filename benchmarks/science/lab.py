@@ -28,13 +28,13 @@ from bakemem.baking import (
     train,
 )  # fmt: skip
 from bakemem.baking import Taught as Answer
+from bakemem.baking import prompted as as_taught
 from bakemem.config import Config
 from bakemem.cycle import settings_of
 from bakemem.memory import shards
-from bakemem.prompts import system_text
 from bakemem.serving import Base, ServingModel, load_base
 from bakemem.starter import STARTER, Fact, Instruction
-from bakemem.types import Memory, Prompt, Turn
+from bakemem.types import Memory, Prompt, Stimulus, Turn
 
 Conversation = Sequence[Turn]
 WAYS = ("baked", "paper", "fine-tuned")
@@ -149,10 +149,7 @@ class Lab:
 
 def prompted(turns: Conversation, prompt: str) -> list[Turn]:
     """The conversation with the prompt behind a system prompt of its own, if it has one."""
-    own = turns[0].content if turns[0].role == "system" else None
-    text = system_text(own, prompt)
-    rest = list(turns)[1:] if own is not None else list(turns)
-    return [Turn("system", text), *rest] if text else rest
+    return as_taught(Stimulus(tuple(turns), ""), prompt)
 
 
 def memories_of(*made: Fact | Instruction, first: int = 0) -> list[Memory]:

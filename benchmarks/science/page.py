@@ -13,9 +13,9 @@ from benchmarks.pages import DOCS, write_block
 from benchmarks.science.experiment import Experiment, Goal, Page, results_of, table
 
 
-def write(runs: Path, experiments: Sequence[Experiment], *, quick: bool) -> None:
-    """Results as JSON and figures to docs/science, tables to docs/science.md; of a quick run to its own folder."""
-    folder = runs / "page" if quick else DOCS / "science"
+def write(runs: Path, experiments: Sequence[Experiment], *, docs: bool) -> None:
+    """Results as JSON and figures to docs/science, tables to docs/science.md; else all to a folder beside the units."""
+    folder = DOCS / "science" if docs else runs / "page"
     folder.mkdir(parents=True, exist_ok=True)
     pages: list[tuple[Experiment, Page]] = []
     for experiment in experiments:
@@ -29,12 +29,12 @@ def write(runs: Path, experiments: Sequence[Experiment], *, quick: bool) -> None
         if experiment.plot:
             experiment.plot(results, folder / f"{experiment.name}.png")
         block = _section(experiment, pages[-1][1], max(u.seed for u in results.units) + 1)
-        if quick:
+        if not docs:
             (folder / f"{experiment.name}.md").write_text(block, encoding="utf-8")
         else:
             write_block("science.md", experiment.name, block)
     goals = _goals([(e, g) for e, p in pages for g in p.goals])
-    if quick:
+    if not docs:
         print(goals)
     elif len(pages) > 1:
         write_block("science.md", "goals", goals)
