@@ -41,7 +41,7 @@ def test_help_lists_the_commands_in_the_order_of_use() -> None:
         *("chat", "remember", "observe", "memories", "bake", "log", "show", "diff", "verify", "rollback", "reflog"),
         *("tag", "release", "recall", "why", "bisect", "blame", "history", "edit", "forget", "erase", "receipts"),
         *("quarantine", "approve", "reject", "drop", "export", "import", "pack", "unpack", "copies", "reindex"),
-        *("gc", "check", "starter", "demo"),
+        *("gc", "check", "eval", "starter", "demo"),
     ]
 
 
