@@ -11,7 +11,6 @@ import os
 import sys
 import time
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
-from functools import cache
 from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,35 +19,13 @@ NAMES = ("fidelity", "strength", "instructions", "few_shot", "news", "forgetting
          "sequence", "capacity", "order", "ablations", "injection")  # fmt: skip
 
 
-def begin() -> None:
-    """One thread a process: two with one thread each do more than one with two."""
-    import torch
-
-    torch.set_num_threads(1)
-
-
-def unit(name: str, model: str, row: str, seed: int, quick: bool, out: Path) -> tuple[str, float]:
-    """Run one unit in a worker."""
-    from benchmarks.science.experiment import run_unit
-
-    done = run_unit(import_module(f"benchmarks.science.{name}").EXPERIMENT, _lab(model, quick), model, row, seed, out)
-    return f"{name} / {row} / seed {seed}", done.seconds
-
-
-@cache
-def _lab(model: str, quick: bool):  # type: ignore[no-untyped-def]  # the import is heavy, and only for workers
-    from benchmarks.science.lab import Lab
-
-    return Lab(model, quick=quick)
-
-
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.science", description=__doc__)
     parser.add_argument("--model", default="starter", help="starter, a folder, or a hub id")
     parser.add_argument("--seeds", type=int, help="seeds of each experiment; unset: its own number, mostly 3")
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
-    parser.add_argument("--quick", action="store_true", help="one seed, a few steps: shows that all of it runs")
+    parser.add_argument("--quick", action="store_true", help="one seed, two rows, a few steps: shows that all of it runs")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--out", type=Path, help="where units are kept")
     parser.add_argument("--page", action="store_true", help="run nothing; write the page from what is kept")
@@ -62,7 +39,7 @@ def main() -> None:
     waiting = sorted(
         (seed, i, row)
         for i, experiment in enumerate(experiments)
-        for row in experiment.rows
+        for row in (experiment.rows[:2] if args.quick else experiment.rows)
         for seed in range(experiment.seeds if seeds is None else min(seeds, experiment.seeds))
         if not unit_file(out, experiment, row, seed).exists()
     )
@@ -84,8 +61,10 @@ def _run(jobs: list[tuple[str, str, str, int, bool, Path]], n_jobs: int) -> None
             left = (time.monotonic() - started) / done * (len(jobs) - done)
             print(f"{done}/{len(jobs)}  {what}: {seconds:.0f} s  (about {left / 60:.0f} min left)", file=sys.stderr)
 
-    with ProcessPoolExecutor(n_jobs, mp_context=get_context("spawn"), initializer=begin) as pool:
-        futures = [pool.submit(unit, *job) for job in jobs]
+    from benchmarks.science import worker
+
+    with ProcessPoolExecutor(n_jobs, mp_context=get_context("spawn"), initializer=worker.begin) as pool:
+        futures = [pool.submit(worker.unit, *job) for job in jobs]
         for future in futures:
             future.add_done_callback(tell)
         finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
