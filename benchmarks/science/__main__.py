@@ -25,7 +25,9 @@ def main() -> None:
     parser.add_argument("--model", default="starter", help="starter, a folder, or a hub id")
     parser.add_argument("--seeds", type=int, help="seeds of each experiment; unset: its own number, mostly 3")
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
-    parser.add_argument("--quick", action="store_true", help="one seed, two rows, a few steps: shows that all of it runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="one seed, two rows, a few steps: shows that all of it runs"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--out", type=Path, help="where units are kept")
     parser.add_argument("--page", action="store_true", help="run nothing; write the page from what is kept")
