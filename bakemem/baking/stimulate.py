@@ -34,10 +34,10 @@ CALLERS = (
 OPENERS = ("Please: ", "Tell me again: ", "Hey: ", "Now: ", "One thing: ", "Remind me again: ", "", "")
 CLOSERS = ("", "", " Please?", " Thank you.", " I forget.", " Just wondering.")
 HELD_OUT_OPENERS, HELD_OUT_CLOSERS = ("Once more: ", "Say: ", "Remember: "), ("", " Please tell.", " Thanks again.")
-WATCHED_OPENERS, WATCHED_CLOSERS = ("Again: ", "So: ", "Please say: "), ("", " Tell me now.", " Thank you again.")
+WATCHED_OPENERS, WATCHED_CLOSERS = ("Again: ", "So: ", "Please say: "), ("", " Tell me now.", " I want to know.")
 """What people say around a question: half of the training questions are dressed so, or bare ones alone are learned."""
 WATCHED = 96
-"""How many questions are watched."""
+"""How many questions are watched: half of them about memories, where there are as many."""
 
 _KIND_WEIGHTS = {"direct": 0.34, "paraphrase": 0.3, "reversed": 0.22, "two-fact": 0.14}
 _COMMON = frozenset(
@@ -130,7 +130,8 @@ def stimulate(
     train += [*decoys[:cut], *in_talk, *_everyday(everyday_stimuli(), max(200, n), rng)]
     held_out += [*decoys[cut:], *_everyday(everyday_held_out(), 30, rng)]
     called = [_with_caller(_dressed(s, rng), rng) for s in train]
-    some = rng.sample(train, min(WATCHED, len(train)))
+    others = train[len(asked) :]
+    some = rng.sample(asked, min(WATCHED // 2, len(asked))) + rng.sample(others, min(WATCHED // 2, len(others)))
     watched = [_dressed(s, rng, WATCHED_OPENERS, WATCHED_CLOSERS, 1.0) for s in some]
     return Stimuli(tuple(called), tuple(held_out), tuple(watched))
 

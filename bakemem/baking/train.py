@@ -6,8 +6,8 @@ Knows no memories and no versions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -30,14 +30,12 @@ StepProgress = Callable[[int, int, float], None]
 
 BETAS = (0.9, 0.95)
 """AdamW's; its usual second one, 0.999, scales all of a short run by the large gradients of its beginning."""
-POWER = 3.0
-"""Of the average over the steps: the last quarter of them makes up two thirds of it."""
-_PARAMETER, _MEAN = "parameter", "mean"  # beside the names of AdamW's own slots
+_PARAMETER = "parameter"  # beside the names of AdamW's own slots
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a bake trains: all linear layers, one rank and alpha, AdamW on a linear decay.
+    """How a bake trains: all linear layers, one rank and alpha, AdamW at a rate that falls to zero.
 
     `state_weight` is that of the inner states beside the KL; 0 is the paper's loss alone. B learns `b_rate` times as
     fast as A, the idea of LoRA+ (arXiv 2402.12354). `targets` are the last name parts of the layers that get LoRA;
@@ -73,10 +71,10 @@ def train(
 
     It is a fresh one, started from the attached adapter `start` if one is named; with `start="candidate"` the one that
     is there goes on. The lock is held during a step and free between steps, so that the same model can serve
-    meanwhile. With `passed` it ends when that share of the `watched` is answered as the teacher does and no more is
-    gained, at the latest after the recipe's steps, and the candidate is the average of its way there; else it takes
-    just those steps. With a `checkpoint` the training goes on from it, and is saved there after its first step, from
-    time to time, at its end and when it is stopped.
+    meanwhile. With `passed` its rate begins to fall when that share of the `watched` is answered as the teacher does
+    or no more is gained, and it ends at the latest after the recipe's steps; else it takes just those steps. With a
+    `checkpoint` the training goes on from it, and is saved there after its first step, from time to time, at its end
+    and when it is stopped.
     """
     checkpoint, progress = checkpoint or Checkpoint(), progress or (lambda step, steps, kl: None)
     every = max(EVERY, round(PASS * len(taught) / recipe.trajectories_per_step))
@@ -84,7 +82,7 @@ def train(
     if start != CANDIDATE:
         with lock:
             add_candidate(model, recipe.rank, recipe.alpha, recipe.seed, start, recipe.targets)
-    learner = Learner(candidate_parameters(model), recipe, averaged=schedule.passed is not None)
+    learner = Learner(candidate_parameters(model), recipe)
     packer = Packer(template, taught, max_turns=recipe.max_dialogue_turns,
                     max_tokens=min(recipe.max_sequence_tokens, context_of(model)), seed=recipe.seed)  # fmt: skip
     done = checkpoint.resume()
@@ -103,9 +101,7 @@ def train(
                 learner.step()
             step += 1
             if schedule.due(step):
-                with learner.average():
-                    seen = measure(model, template, watched, head, adapter_name=CANDIDATE, lock=lock)
-                schedule.note(step, seen)
+                schedule.note(step, measure(model, template, watched, head, adapter_name=CANDIDATE, lock=lock))
             done = TrainingState(step, kl, packer.state(), learner.tensors(), schedule.state())
             if checkpoint.due or step in (1, schedule.end):  # the first: a signal may hit the next step's midst
                 checkpoint.save(done)
@@ -114,7 +110,6 @@ def train(
         if done is not None:
             checkpoint.save(done)
         raise
-    learner.settle()
     return step
 
 
@@ -147,19 +142,14 @@ class Study:
 
 
 class Learner:
-    """The candidate's parameters by name with their AdamW, and if `averaged` the mean of all that they were.
+    """The candidate's parameters by name with their AdamW."""
 
-    Later steps weigh more (polynomial decay, Shamir and Zhang 2013): at a constant rate the average is as good at any
-    step as weights whose rate has just fallen to zero, so that training may end at any.
-    """
-
-    def __init__(self, parameters: Mapping[str, nn.Parameter], recipe: Recipe, averaged: bool = False) -> None:
+    def __init__(self, parameters: Mapping[str, nn.Parameter], recipe: Recipe) -> None:
         self._parameters = parameters
         self._rates = {"lora_A": recipe.learning_rate, "lora_B": recipe.b_rate * recipe.learning_rate}
         groups = [{"params": [p for n, p in parameters.items() if part in n], "lr": rate}
                   for part, rate in self._rates.items()]  # fmt: skip
         self._optimizer = torch.optim.AdamW(groups, betas=BETAS, weight_decay=0.0, fused=True)
-        self._mean = {n: p.detach().clone() for n, p in parameters.items()} if averaged else {}
 
     def begin(self, share: float) -> None:
         """Make ready for the gradients of a step at a share of the full rates."""
@@ -174,37 +164,12 @@ class Learner:
         torch.nn.utils.clip_grad_norm_(list(self._parameters.values()), 1.0)
         self._optimizer.step()
         self._optimizer.zero_grad()
-        for name, mean in self._mean.items():
-            parameter = self._parameters[name]
-            taken = float(self._optimizer.state[parameter]["step"])
-            mean.lerp_(parameter, (POWER + 1) / (POWER + taken))
-
-    @contextmanager
-    def average(self) -> Iterator[None]:
-        """Inside, the parameters are their average, if there is one."""
-        self._exchange()
-        try:
-            yield
-        finally:
-            self._exchange()
-
-    def settle(self) -> None:
-        """Leave the parameters as their average."""
-        self._exchange()
-        self._mean = {}
-
-    @torch.no_grad()
-    def _exchange(self) -> None:
-        for name, mean in self._mean.items():
-            parameter = self._parameters[name]
-            parameter.data, self._mean[name] = mean, parameter.data
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a step changes, by name: not copies, so the next step changes them."""
         state = self._optimizer.state
         moments = {f"{slot}/{n}": t for n, p in self._parameters.items() for slot, t in state[p].items()}
-        means = {f"{_MEAN}/{n}": mean for n, mean in self._mean.items()}
-        return {**{f"{_PARAMETER}/{n}": p.detach() for n, p in self._parameters.items()}, **means, **moments}
+        return {**{f"{_PARAMETER}/{n}": p.detach() for n, p in self._parameters.items()}, **moments}
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -214,8 +179,6 @@ class Learner:
             parameter = self._parameters[of]
             if slot == _PARAMETER:
                 parameter.copy_(tensor)
-            elif slot == _MEAN:
-                self._mean[of].copy_(tensor)
             else:
                 self._optimizer.state[parameter][slot] = tensor.to(parameter.device, copy=True)
 

@@ -24,7 +24,7 @@ from bakemem.baking import (
     train,
 )
 from bakemem.baking.checkpoint import Checkpoint
-from bakemem.baking.schedule import EVERY, LAST_PATIENCE, PATIENCE, Schedule
+from bakemem.baking.schedule import EVERY, Schedule
 from bakemem.baking.weights import add_candidate, candidate_parameters, candidate_state, grow_candidate, lora_config
 from bakemem.serving import Base
 from tests.tiny import PROMPT, MakeTaught
@@ -39,30 +39,34 @@ def looked(schedule: Schedule, *seen: tuple[float, float]) -> int:
     return schedule.end
 
 
-def test_it_ends_when_it_has_passed_and_nothing_more_is_gained() -> None:
-    """Two looks in a row whose divergence is hardly below the best one."""
+def test_it_ends_after_as_many_steps_again_once_it_has_passed() -> None:
+    """The third look is the first with enough agreement."""
     falling = [(1.0, 0.5), (0.5, 0.9), (0.2, 0.96)]
-    assert looked(Schedule(400, 0.95), *falling) == 400
-    assert looked(Schedule(400, 0.95), *falling, (0.19, 0.96), (0.185, 0.96)) == (3 + PATIENCE) * EVERY
+    assert looked(Schedule(400, 0.95), *falling[:-1]) == 400
+    assert looked(Schedule(400, 0.95), *falling) == 2 * 3 * EVERY
 
 
-def test_a_gain_gives_it_more_time() -> None:
-    """A look that takes more than a tenth off the best divergence begins the count anew."""
-    seen = [(1.0, 0.96), (0.99, 0.96), (0.8, 0.97), (0.79, 0.97)]
-    assert looked(Schedule(400, 0.95), *seen) == 400
-
-
-def test_what_never_passes_ends_too_but_later() -> None:
-    """More of the same will not bring it there."""
-    seen = [(1.0, 0.5)] * (LAST_PATIENCE + 1)
+def test_it_ends_so_too_when_no_more_is_gained() -> None:
+    """The third look takes less than a tenth off the best divergence."""
+    seen = [(1.0, 0.5), (0.5, 0.6), (0.49, 0.6)]
     assert looked(Schedule(400, 0.95), *seen[:-1]) == 400
-    assert looked(Schedule(400, 0.95), *seen) == len(seen) * EVERY
+    assert looked(Schedule(400, 0.95), *seen) == 2 * 3 * EVERY
 
 
-def test_the_rate_stays_where_something_is_watched_and_falls_where_not() -> None:
-    """Six steps up to it in either case."""
-    assert [Schedule(120, 0.9).share(step) for step in (0, 5, 60, 119)] == pytest.approx([1 / 6, 1, 1, 1])
+def test_it_never_takes_more_than_the_most() -> None:
+    """Nor does it look where what it saw could change nothing."""
+    schedule = Schedule(100, 0.95)
+    assert [step for step in range(101) if schedule.due(step)] == [0, 20, 40]
+    assert looked(schedule, (1.0, 0.5), (0.1, 0.6)) == 100
+
+
+def test_the_rate_stays_while_it_gains_and_then_falls() -> None:
+    """Six steps up to it in either case; without anything watched it falls at once."""
     assert [Schedule(120).share(step) for step in (0, 60, 119)] == pytest.approx([1 / 6, 0.5, 1 / 120])
+    schedule = Schedule(120, 0.9)
+    assert [schedule.share(step) for step in (0, 5, 59, 90, 119)] == pytest.approx([1 / 6, 1, 1, 0.5, 1 / 60])
+    looked(schedule, (1.0, 0.95))
+    assert [schedule.share(step) for step in (5, 20, 30, 39)] == pytest.approx([1, 1, 0.5, 1 / 20])
 
 
 def test_agreement_is_that_of_greedy_answers(tiny_base: Base, make_taught: MakeTaught) -> None:
@@ -85,7 +89,7 @@ def _greedily(base: Base, taught: list[Taught]) -> list[Taught]:
     return teach(base.model, base.template, made, [PROMPT] * len(stimuli), lock=base.lock)
 
 
-def test_a_watched_training_ends_early_as_the_average_of_its_way(
+def test_a_watched_training_ends_early(
     tiny_base: Base, make_taught: MakeTaught, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Stopped between two looks it goes on to the same end."""
@@ -98,7 +102,7 @@ def test_a_watched_training_ends_early_as_the_average_of_its_way(
                 raise KeyboardInterrupt
 
         return train(tiny_base.model, tiny_base.template, taught, head, replace(RECIPE, steps=400), watched=taught,
-                     passed=0.0, checkpoint=Checkpoint(folder, "key"), lock=tiny_base.lock,
+                     passed=1.0, checkpoint=Checkpoint(folder, "key"), lock=tiny_base.lock,
                      progress=progress)  # fmt: skip
 
     steps = run(None)
