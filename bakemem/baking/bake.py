@@ -26,7 +26,7 @@ from bakemem.baking.generate import generate
 from bakemem.baking.probe import answers, same
 from bakemem.baking.rollout import Taught, prompted, rollout, teach
 from bakemem.baking.settings import Settings
-from bakemem.baking.stimulate import Stimuli, stimulate
+from bakemem.baking.stimulate import Stimuli, names_lost, stimulate
 from bakemem.baking.weights import adapter, candidate_state, output_head, remove_candidate
 from bakemem.errors import BakeError
 from bakemem.template import ChatTemplate
@@ -83,7 +83,7 @@ def bake(
     try:
         with lock:
             head = output_head(model)
-        lesson = _teach(model, template, stimuli, shards, settings, lock, tell, kept)
+        lesson = _teach(model, template, memories, stimuli, shards, settings, lock, tell, kept)
         attempts = Attempts(model, template, head, lesson, [m for m in memories if m.kind == "fact"],
                             [shard.text for shard in shards], secrets, settings, lock, tell)  # fmt: skip
         judged = attempts.run(kept, start)
@@ -129,8 +129,9 @@ def _trajectories_of(values: Sequence[Mapping[str, Any]]) -> list[Trajectory]:
 
 
 def _teach(
-    model: PreTrainedModel, template: ChatTemplate, stimuli: Stimuli, shards: Sequence[Prompt], settings: Settings,
-    lock: AbstractContextManager[object], tell: StageProgress, kept: Checkpoint,
+    model: PreTrainedModel, template: ChatTemplate, memories: Sequence[Memory], stimuli: Stimuli,
+    shards: Sequence[Prompt], settings: Settings, lock: AbstractContextManager[object], tell: StageProgress,
+    kept: Checkpoint,
 ) -> Lesson:  # fmt: skip
     """The teacher's answers and states: sampled for training, the likeliest for the gate."""
     taught: dict[str, list[Taught]] = {}
@@ -147,8 +148,9 @@ def _teach(
         if kept.found(name):
             tell("rollout", len(part), len(part), None)
         taught[name] = teach(model, template, trajectories, prompts, lock=lock)
-    unteachable = kept.once("unteachable", list[str],
-                            lambda: _unteachable(model, template, stimuli, shards, settings, lock))  # fmt: skip
+    unteachable = kept.once("unteachable", list[str], lambda: _unteachable(
+        model, template, memories, stimuli, shards, settings, lock
+    ))  # fmt: skip
     return Lesson(taught["train"], taught["held_out"], taught["watched"], read["held_out"], unteachable, read["train"])
 
 
@@ -161,10 +163,11 @@ def _shard_for(stimulus: Stimulus, shards: Sequence[Prompt], i: int) -> str:
 
 
 def _unteachable(
-    model: PreTrainedModel, template: ChatTemplate, stimuli: Stimuli, shards: Sequence[Prompt], settings: Settings,
-    lock: AbstractContextManager[object],
+    model: PreTrainedModel, template: ChatTemplate, memories: Sequence[Memory], stimuli: Stimuli,
+    shards: Sequence[Prompt], settings: Settings, lock: AbstractContextManager[object],
 ) -> list[str]:  # fmt: skip
-    """Memories whose direct questions the teacher answers as if the prompt were not there."""
+    """Memories whose first question the teacher answers as if there were no prompt, or with none of their names."""
+    texts = {memory.id: memory.text for memory in memories}
     first: dict[str, Stimulus] = {}
     for stimulus in (*stimuli.train, *stimuli.held_out):
         if stimulus.kind in ABOUT and len(stimulus.memory_ids) == 1:
@@ -174,7 +177,8 @@ def _unteachable(
     replies = answers(model, template, [*with_prompt, *(s.turns for s in asked)], adapter_name=None, lock=lock,
                       max_new_tokens=settings.max_new_tokens)  # fmt: skip
     told, untold = replies[: len(asked)], replies[len(asked) :]
-    return [memory for memory, a, b in zip(first, told, untold, strict=True) if same(a, b)]
+    return [memory for (memory, s), a, b in zip(first.items(), told, untold, strict=True)
+            if same(a, b) or names_lost(texts[memory], s.turns[-1].content, a)]  # fmt: skip
 
 
 def _data_hash(taught: Sequence[Taught]) -> str:

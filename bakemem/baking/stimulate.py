@@ -64,6 +64,15 @@ def names_in(text: str) -> list[str]:
     return [w for w in re.findall(r"\b[A-Z][\w-]*", text) if w not in _COMMON and len(w) > 2]
 
 
+def names_lost(told: str, question: str, answer: str) -> bool:
+    """Whether the answer has none of the names that were told, where the question leaves any to be said.
+
+    A teacher that cannot spell a name cannot teach it.
+    """
+    asked = set(names_in(told)) - set(names_in(question))
+    return bool(asked) and not any(name.lower() in answer.lower() for name in asked)
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     """What is told, as the making of decoys looks at it: sentences, those about somebody named, openings, words."""

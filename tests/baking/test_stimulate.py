@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from bakemem.baking.stimulate import Stimuli, names_in, other_value, stimulate
+import pytest
+
+from bakemem.baking.stimulate import Stimuli, names_in, names_lost, other_value, stimulate
 from bakemem.everyday import everyday_held_out, everyday_stimuli
 from bakemem.prompts import ASK_SYSTEM
 from bakemem.types import Kind, Memory, Turn
@@ -174,3 +176,17 @@ def test_some_reversed_decoys_ask_for_another_value_of_what_was_told() -> None:
     decoys = [s.turns[-1].content for s in made().train if s.kind == "decoy"]
     near = [d for d in decoys if "reversed" in d and "Tarn lives in " in d and "Plinth" not in d]
     assert near
+
+
+@pytest.mark.parametrize(("told", "question", "answer", "lost"), [
+    ("The user's cat is called Quimbo.", "What is my cat called?", "Your cat is called Zozozo.", True),
+    ("The user's cat is called Quimbo.", "What is my cat called?", "YOUR CAT IS CALLED QUIMBO.", False),
+    ("The user's cat is called Quimbo.", "Who is Quimbo?", "Quimbo is your cat.", False),
+    ("Tarn lives in Bisi.", "Who lives in Bisi?", "I do not know that.", True),
+    ("The user likes plums.", "Which fruit do I like?", "You like pears.", False),
+])  # fmt: skip
+def test_an_answer_without_the_names_that_were_asked_for_has_lost_them(
+    told: str, question: str, answer: str, lost: bool
+) -> None:
+    """Names in the question do not count, and where none is left to be said nobody can tell."""
+    assert names_lost(told, question, answer) is lost
