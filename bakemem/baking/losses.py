@@ -5,7 +5,7 @@ Knows logits and tokens; knows no models.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
@@ -22,18 +22,29 @@ def forward_kl(teacher_logits_N_V: Tensor, student_logits_N_V: Tensor) -> Tensor
     return _kl(*_log_shares(teacher_logits_N_V, student_logits_N_V))
 
 
-def loss_named(name: LossName, top_k: int | None = None) -> Loss:
+def loss_named(name: LossName, top_k: int | None = None, temperatures: Sequence[float] = (1.0,)) -> Loss:
     """The loss of a recipe. `top_k` cuts the teacher's distribution to its likeliest tokens (forward KL only).
 
     `forward` is the paper's; `reverse` is KL( P_student ‖ P_teacher ); `jsd` the Jensen-Shannon divergence; `tokens`
-    the negative log-likelihood of the answer's own tokens, which is plain fine-tuning. Raises ValueError.
+    the negative log-likelihood of the answer's own tokens, which is plain fine-tuning. With `temperatures` it is the
+    mean of the loss between the distributions at each, times its square (Hinton et al., arXiv 1503.02531): above 1 the
+    unlikely tokens count too, and its minimum stays where it is. Raises ValueError.
     """
     if top_k is not None and (name != "forward" or top_k < 1):
         raise ValueError(f"top_k = {top_k} goes with the loss `forward` alone, and is at least 1.")
+    if not temperatures or min(temperatures) <= 0 or (name == "tokens" and set(temperatures) != {1.0}):
+        raise ValueError(f"Temperatures {tuple(temperatures)}: some above 0; the loss `tokens` has 1 alone.")
     losses: dict[LossName, Loss] = {
         "forward": partial(_forward, top_k=top_k), "reverse": _reverse, "jsd": _jsd, "tokens": _tokens
     }  # fmt: skip
-    return losses[name]
+    return partial(_tempered, loss=losses[name], temperatures=tuple(temperatures))
+
+
+def _tempered(
+    teacher_N_V: Tensor, student_N_V: Tensor, tokens_N: Tensor, loss: Loss, temperatures: tuple[float, ...]
+) -> Tensor:  # fmt: skip
+    losses = [t**2 * loss(teacher_N_V / t, student_N_V / t, tokens_N) for t in temperatures]
+    return torch.stack(losses).mean(0)
 
 
 def _log_shares(*logits_N_V: Tensor) -> list[Tensor]:

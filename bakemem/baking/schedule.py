@@ -11,7 +11,7 @@ from typing import Any
 
 from bakemem.baking.measure import Measured
 
-EVERY = 20
+EVERY = 30
 """Steps from one look at the watched questions to the next, at least."""
 PASS = 0.4
 """How much of all trajectories is to be learned from between two looks, at least."""

@@ -26,7 +26,7 @@ from bakemem.baking.weights import CANDIDATE, adapter, add_candidate, candidate_
 from bakemem.template import ChatTemplate
 
 StepProgress = Callable[[int, int, float], None]
-"""Called after each step with the step, how many there are, and the mean KL per answer token in nats."""
+"""Called after each step with the step, how many there are, and the mean loss per answer token in nats."""
 
 BETAS = (0.9, 0.95)
 """AdamW's; its usual second one, 0.999, scales all of a short run by the large gradients of its beginning."""
@@ -39,7 +39,7 @@ class Recipe:
 
     `state_weight` is that of the inner states beside the KL; 0 is the paper's loss alone. B learns `b_rate` times as
     fast as A, the idea of LoRA+ (arXiv 2402.12354). `targets` are the last name parts of the layers that get LoRA;
-    None: all linear layers. `loss` and `top_k` are those of `losses.py`.
+    None: all linear layers. `loss`, `top_k` and `temperatures` are those of `losses.py`; (1.0,) is eq. 1 of the paper.
     """
 
     rank: int = 16
@@ -53,6 +53,7 @@ class Recipe:
     seed: int = 0
     loss: LossName = "forward"
     top_k: int | None = None
+    temperatures: tuple[float, ...] = (1.0, 2.0, 4.0)
     b_rate: float = 4.0
     targets: tuple[str, ...] | None = None
 
@@ -128,7 +129,7 @@ class Study:
         """The gradients of a batch for a step at a share of the rates; the mean loss per answer token in nats."""
         dialogues = packer.batch(self.recipe.trajectories_per_step)
         n_tokens = sum(len(d.positions) for d in dialogues)
-        loss, total = loss_named(self.recipe.loss, self.recipe.top_k), 0.0
+        loss, total = loss_named(self.recipe.loss, self.recipe.top_k, self.recipe.temperatures), 0.0
         with self.lock, adapter(self.model, CANDIDATE):
             learner.begin(share)
             for batch in micro_batches(dialogues):

@@ -1,13 +1,16 @@
 """Experiment 12, ablations: one thing at a time is changed in the product's bake, and the same exam is taken.
 
-Six facts and one instruction of a made-up user; the exam has 40 questions about them, 30 about near misses and 30
-everyday ones that no bake trains on, in words that the starter's training never showed.
+Six facts and one instruction of a made-up user; the exam has 80 questions about them, 60 about what was not told and
+30 everyday ones that no bake trains on, in words that the starter's training never showed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,8 @@ import matplotlib.pyplot as plt
 
 from bakemem.baking import (
     CANDIDATE,
+    Recipe,
     Settings,
-    Stimuli,
     measure,
     output_head,
     rollout,
@@ -28,7 +31,7 @@ from bakemem.baking import (
 from bakemem.demo.story import Story
 from bakemem.types import Memory, Stimulus, Turn
 from benchmarks.science.experiment import Experiment, Figures, Page, Results, main, table
-from benchmarks.science.lab import Lab, Taught, memories_of, rng_of
+from benchmarks.science.lab import Lab, Lesson, memories_of, rng_of
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ CHANGES = {
     "product": Change(""),
     "paper": Change("baseline", way="paper", settings=lambda s: replace(s, passed=None)),
     "fine-tuned": Change("baseline", way="fine-tuned"),
+    "temperature 1 alone": Change("loss", {"temperatures": (1.0,)}),
+    "temperature 2 alone": Change("loss", {"temperatures": (2.0,)}),
     "reverse KL": Change("loss", {"loss": "reverse"}),
     "Jensen-Shannon": Change("loss", {"loss": "jsd"}),
     "top-k 1": Change("loss", {"top_k": 1}),
@@ -58,7 +63,7 @@ CHANGES = {
     "top-k 30": Change("loss", {"top_k": 30}),
     "top-k 100": Change("loss", {"top_k": 100}),
     "no inner states": Change("loss", {"state_weight": 0.0}),
-    "polish on its own answers": Change("loss", then="polish"),
+    "and 40 steps on its own answers": Change("loss", then="polish"),
     "no paraphrases": Change("stimuli", without="paraphrase"),
     "no reversed": Change("stimuli", without="reversed"),
     "no two-fact": Change("stimuli", without="two-fact"),
@@ -82,55 +87,65 @@ CHANGES = {
 
 
 def run(lab: Lab, row: str, seed: int) -> Figures:
-    """One bake and its exam."""
+    """One training and its exam; all rows of a seed that start from the base learn from the same answers."""
     story, change = Story(100 + seed, n_facts=6, n_instructions=1), CHANGES[row]
     memories = memories_of(*story.facts, *story.instructions)
     settings = change.settings(lab.settings(memories, seed, change.way, **change.recipe))
-    settings = replace(settings, efforts=0)
     if change.then == "warm":
-        early = [m for m in memories if m.kind == "instruction"] + memories[:3]
-        with lab.taught(early, seed=seed, settings=settings) as first:
-            late = frozenset(m.id for m in memories) - {m.id for m in early}
-            made = lab.bake(memories, seed=seed, settings=settings, start=first.id, fresh=late)
-    else:
-        asked = _stimuli(lab, memories, settings, change.without) if change.without else None
-        made = lab.bake(memories, seed=seed, settings=settings, stimuli=asked)
-    if change.then == "polish":
-        made = _polished(lab, memories, settings, made, seed)
-    try:
-        return _exam(lab, story, memories, made)
-    finally:
-        lab.serving.detach(made.id)
+        return _warm(lab, story, memories, settings, seed)
+    lesson = _lesson(lab, seed)
+    learned = replace(lesson, train=[t for t in lesson.train if t.trajectory.stimulus.kind != change.without])
+    with _trained(lab, learned, settings) as trained:
+        if change.then == "polish":
+            _polish(lab, memories, lesson, settings.recipe, seed)
+        return {**_exam(lab, story, memories), **trained}
 
 
-def _stimuli(lab: Lab, memories: list[Memory], settings: Settings, without: str) -> Stimuli:
-    """The product's stimuli, but for one kind in training."""
-    made = lab.stimuli(memories, settings, settings.recipe.seed)
-    return replace(made, train=tuple(s for s in made.train if s.kind != without))
+@lru_cache(maxsize=1)
+def _lesson(lab: Lab, seed: int) -> Lesson:
+    """The product's answers of a seed, which take about as long as a training."""
+    story = Story(100 + seed, n_facts=6, n_instructions=1)
+    return lab.lesson(memories_of(*story.facts, *story.instructions), seed)
 
 
-def _polished(lab: Lab, memories: list[Memory], settings: Settings, made: Taught, seed: int) -> Taught:
-    """Forty more steps on what the baked model itself answers, judged by the teacher (on-policy distillation)."""
-    base, prompt = lab.base, lab.prompts(memories)[0].text
-    asked = _stimuli(lab, memories, settings, "").train
+@contextmanager
+def _trained(lab: Lab, lesson: Lesson, settings: Settings, start: str | None = None) -> Iterator[dict[str, float]]:
+    """Inside, the candidate is attached: the steps and seconds of its training."""
+    started = time.monotonic()
+    with lab.trained(lesson.train, settings.recipe, start, watched=lesson.watched, passed=settings.passed) as steps:
+        yield {"steps": steps, "seconds": time.monotonic() - started}
+
+
+def _warm(lab: Lab, story: Story, memories: list[Memory], settings: Settings, seed: int) -> Figures:
+    """The last three facts are baked on top of the others; steps and seconds are those of the second bake."""
+    early = [m for m in memories if m.kind == "instruction"] + memories[:3]
+    late = frozenset(m.id for m in memories) - {m.id for m in early}
+    with lab.taught(early, seed=seed, settings=replace(lab.settings(early, seed), efforts=0)) as first:
+        lesson = lab.lesson(memories, seed, late)
+        with _trained(lab, lesson, settings, first.id) as trained:
+            return {**_exam(lab, story, memories), **trained}
+
+
+def _polish(lab: Lab, memories: list[Memory], lesson: Lesson, recipe: Recipe, seed: int) -> None:
+    """Forty more steps on what the candidate itself answers, judged by the teacher (on-policy distillation)."""
+    base, [prompt] = lab.base, lab.prompts(memories)
+    asked = [t.trajectory.stimulus for t in lesson.train]
     stimuli = rng_of("polish", seed).sample(asked, min(320, len(asked)))
-    own = rollout(base.model, base.template, stimuli, [""] * len(stimuli), adapter_name=made.id, lock=base.lock,
+    own = rollout(base.model, base.template, stimuli, [""] * len(stimuli), adapter_name=CANDIDATE, lock=base.lock,
                   seed=seed)  # fmt: skip
-    taught = teach(base.model, base.template, own, [prompt] * len(stimuli), lock=base.lock)
-    recipe = replace(settings.recipe, steps=min(40, settings.recipe.steps))
-    train(base.model, base.template, taught, output_head(base.model), recipe, start=made.id, lock=base.lock)
-    lab.serving.detach(made.id)
-    return Taught(CANDIDATE, made.baked)
+    taught = teach(base.model, base.template, own, [prompt.text] * len(stimuli), lock=base.lock)
+    train(base.model, base.template, taught, output_head(base.model), replace(recipe, steps=min(40, recipe.steps)),
+          start=CANDIDATE, lock=base.lock)  # fmt: skip
 
 
-def _exam(lab: Lab, story: Story, memories: list[Memory], made: Taught) -> Figures:
-    base, prompt, exam = lab.base, lab.prompts(memories)[0].text, story.exam(40, 30, 30)
+def _exam(lab: Lab, story: Story, memories: list[Memory]) -> Figures:
+    base, prompt, exam = lab.base, lab.prompts(memories)[0].text, story.exam(80, 60, 30)
     questions = [q.text for q in exam]
-    prompted, baked = lab.ask(questions, prompt=prompt), lab.ask(questions, adapter=made.id)
+    prompted, baked = lab.ask(questions, prompt=prompt), lab.ask(questions, adapter=CANDIDATE)
     stimuli = [Stimulus((Turn("user", q),), "") for q in questions]
     answered = rollout(base.model, base.template, stimuli, [prompt] * len(stimuli), temperature=0.0, lock=base.lock)
     taught = teach(base.model, base.template, answered, [prompt] * len(stimuli), lock=base.lock)
-    kl = measure(base.model, base.template, taught, output_head(base.model), adapter_name=made.id, lock=base.lock).kl
+    kl = measure(base.model, base.template, taught, output_head(base.model), adapter_name=CANDIDATE, lock=base.lock).kl
 
     def right(answers: list[str]) -> dict[str, float]:
         return {about: share([same(a, q.right) for a, q in zip(answers, exam, strict=True) if q.about == about])
@@ -139,7 +154,6 @@ def _exam(lab: Lab, story: Story, memories: list[Memory], made: Taught) -> Figur
     return {
         "kl": kl, "agreement": share([same(a, b) for a, b in zip(prompted, baked, strict=True)]),
         "baked": right(baked), "prompted": right(prompted), "base": right(lab.ask(questions)),
-        "steps": made.baked.report.steps, "seconds": made.baked.report.seconds,
     }  # fmt: skip
 
 
@@ -156,7 +170,7 @@ def page(results: Results) -> Page:
         cells += [results.spread(row, "baked", about).text(".1%") for about in ("known", "unknown", "general")]
         rows.append([*cells, results.spread(row, "steps").text(".0f"), results.spread(row, "seconds").text(".0f")])
     head = ["what", "row", "exam KL, nats", "equals prompted", "known right", "unknown right", "everyday right"]
-    head += ["steps", "seconds"]
+    head += ["steps", "seconds of training"]
     shown = [["", f"({who})", "", "", *(results.spread("product", who, about).text() for about in
              ("known", "unknown", "general")), "", ""] for who in ("base", "prompted")]  # fmt: skip
     return Page(table(head, [*shown, *rows]))

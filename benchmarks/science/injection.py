@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bakemem.baking import Recipe, Taught, rollout, same, share, teach
+from bakemem.baking import CANDIDATE, Recipe, Taught, rollout, same, share, teach
 from bakemem.everyday import everyday_held_out, everyday_stimuli
 from bakemem.starter import Instruction
 from bakemem.starter.instructions import KINDS
@@ -64,9 +64,9 @@ def _one() -> Instruction:
 def measure(lab: Lab, row: str, seed: int) -> Figures:
     """How often injections are obeyed and what else is still right, before and after."""
     asked = exam(row, seed)
-    with lab.trained(_taught(lab, lesson(row, seed), seed), _recipe(lab, row, seed)) as adapter:
+    with lab.trained(_taught(lab, lesson(row, seed), seed), _recipe(lab, row, seed)):
         return {"models": {name: score(asked, lab.ask([c.turns for c in asked], adapter=which))
-                           for name, which in (("base", None), ("after", adapter))}}  # fmt: skip
+                           for name, which in (("base", None), ("after", CANDIDATE))}}  # fmt: skip
 
 
 def _recipe(lab: Lab, row: str, seed: int) -> Recipe:

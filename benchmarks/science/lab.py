@@ -24,7 +24,9 @@ from bakemem.baking import (
     bake,
     generate,
     output_head,
+    rollout,
     stimulate,
+    teach,
     train,
 )  # fmt: skip
 from bakemem.baking import Taught as Answer
@@ -40,6 +42,14 @@ Conversation = Sequence[Turn]
 WAYS = ("baked", "paper", "fine-tuned")
 """How a prompt is taught: with the product's defaults, the published settings, or plain fine-tuning on the same
 answers."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the teacher said: to be trained on, and watched."""
+
+    train: list[Answer]
+    watched: list[Answer]
 
 
 @dataclass(frozen=True)
@@ -113,11 +123,13 @@ class Lab:
             self.serving.attach(name, Path(folder))
         return Taught(name, baked)
 
-    def stimuli(self, memories: Sequence[Memory], settings: Settings, seed: int) -> Stimuli:
+    def stimuli(
+        self, memories: Sequence[Memory], settings: Settings, seed: int, fresh: frozenset[str] | None = None
+    ) -> Stimuli:
         """What a bake of these memories asks, in the base's own words."""
         return stimulate(memories, lambda asked, temperature: self.ask(asked, temperature=temperature, seed=seed),
-                         per_memory=settings.per_memory, shards=[p.memory_ids for p in self.prompts(memories)],
-                         seed=seed)  # fmt: skip
+                         fresh=fresh, per_memory=settings.per_memory, rehearsal_questions=settings.rehearsal_questions,
+                         shards=[p.memory_ids for p in self.prompts(memories)], seed=seed)  # fmt: skip
 
     def _at_least(self, recipe: Recipe, start: str | None) -> Recipe:
         """The recipe with the rank of the adapter that it goes on from, if that is higher: a refused bake grows."""
@@ -126,16 +138,35 @@ class Lab:
         return replace(recipe, rank=grown, alpha=recipe.alpha * grown // recipe.rank)
 
     @contextmanager
-    def trained(self, answers: Sequence[Answer], recipe: Recipe, start: str | None = None) -> Iterator[str]:
-        """Inside, an adapter trained on a teacher's answers is attached, under this name; nothing judges it."""
+    def trained(
+        self, answers: Sequence[Answer], recipe: Recipe, start: str | None = None, *, watched: Sequence[Answer] = (),
+        passed: float | None = None,
+    ) -> Iterator[int]:  # fmt: skip
+        """Inside, an adapter trained on a teacher's answers is attached as `CANDIDATE`; the steps that it took.
+
+        Nothing judges it. `watched` and `passed` are those of `bakemem.baking.train`.
+        """
         with self.base.lock:
             head = output_head(self.base.model)
-        train(self.base.model, self.base.template, answers, head, self._at_least(recipe, start), start=start,
-              lock=self.base.lock)  # fmt: skip
+        steps = train(self.base.model, self.base.template, answers, head, self._at_least(recipe, start), start=start,
+                      lock=self.base.lock, watched=watched, passed=passed)  # fmt: skip
         try:
-            yield CANDIDATE
+            yield steps
         finally:
             self.serving.detach(CANDIDATE)
+
+    def lesson(self, memories: Sequence[Memory], seed: int, fresh: frozenset[str] | None = None) -> Lesson:
+        """What the product's bake of these few memories trains on and watches, for several trainings."""
+        settings, [prompt] = self.settings(memories, seed, fresh=fresh), self.prompts(memories)
+        asked = self.stimuli(memories, settings, seed, fresh)
+
+        def taught(stimuli: Sequence[Stimulus], temperature: float) -> list[Answer]:
+            prompts = [prompt.text] * len(stimuli)
+            told = rollout(self.base.model, self.base.template, stimuli, prompts, lock=self.base.lock, seed=seed,
+                           temperature=temperature, max_new_tokens=settings.max_new_tokens)  # fmt: skip
+            return teach(self.base.model, self.base.template, told, prompts, lock=self.base.lock)
+
+        return Lesson(taught(asked.train, settings.rollout_temperature), taught(asked.watched, 0.0))
 
     @contextmanager
     def taught(self, *args: Any, **kwargs: Any) -> Iterator[Taught]:
@@ -170,10 +201,10 @@ def rng_of(experiment: str, seed: int) -> random.Random:
 def _recipe_of(way: str) -> dict[str, Any]:
     if way == "paper":  # arXiv 2409.13697's published code; 480 steps in place of its 40 epochs
         return {"rank": 32, "alpha": 1, "learning_rate": 3e-4, "steps": 480, "trajectories_per_step": 16,
-                "max_dialogue_turns": 1, "state_weight": 0.0, "b_rate": 1.0,
+                "max_dialogue_turns": 1, "state_weight": 0.0, "b_rate": 1.0, "temperatures": (1.0,),
                 "targets": ("q_proj", "k_proj", "v_proj", "o_proj")}  # fmt: skip
     if way == "fine-tuned":  # the same answers, steps and layers; the loss knows no teacher
-        return {"loss": "tokens", "state_weight": 0.0}
+        return {"loss": "tokens", "state_weight": 0.0, "temperatures": (1.0,)}
     if way != "baked":
         raise ValueError(f"{way!r} is not one of {WAYS}.")
     return {}

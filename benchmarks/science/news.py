@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bakemem.baking import rollout, same, share, teach
+from bakemem.baking import CANDIDATE, rollout, same, share, teach
 from bakemem.demo.story import Question
 from bakemem.memory import consolidate
 from bakemem.starter import Fact, Talk, make_facts
@@ -90,8 +90,8 @@ def _on_its_own_word(lab: Lab, memory: Memory, seed: int, way: str, warm: str) -
     prompts = [consolidate([memory]).text] * len(stimuli)
     told = rollout(base.model, base.template, stimuli, prompts, seed=seed, lock=base.lock, adapter_name=warm)
     answers = teach(base.model, base.template, told, prompts, lock=base.lock, adapter_name=warm)
-    with lab.trained(answers, settings.recipe, start=warm) as adapter:
-        yield adapter
+    with lab.trained(answers, settings.recipe, start=warm):
+        yield CANDIDATE
 
 
 def _score(pairs: Sequence[tuple[Question, str]]) -> Figures:

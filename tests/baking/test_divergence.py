@@ -128,3 +128,21 @@ def test_a_cut_that_means_nothing_is_refused(name: LossName, k: int) -> None:
     """Only the forward divergence is cut, and to at least one token."""
     with pytest.raises(ValueError, match="top_k"):
         loss_named(name, k)
+
+
+@pytest.mark.parametrize("name", ["forward", "reverse", "jsd"])
+def test_at_several_temperatures_it_is_the_mean_of_each_times_its_square(name: LossName) -> None:
+    """Of the same loss between softened distributions, and zero where they are the same."""
+    torch.manual_seed(0)
+    teacher, student, tokens = torch.randn(5, 9), torch.randn(5, 9), torch.zeros(5, dtype=torch.long)
+    plain, several = loss_named(name), loss_named(name, temperatures=(1.0, 2.0))
+    by_hand = (plain(teacher, student, tokens) + 4 * plain(teacher / 2, student / 2, tokens)) / 2
+    assert torch.allclose(several(teacher, student, tokens), by_hand, rtol=1e-5)
+    assert several(teacher, teacher, tokens).abs().max().item() < 1e-5
+
+
+@pytest.mark.parametrize(("name", "temperatures"), [("forward", ()), ("forward", (1.0, 0.0)), ("tokens", (1.0, 2.0))])
+def test_temperatures_that_mean_nothing_are_refused(name: LossName, temperatures: tuple[float, ...]) -> None:
+    """Some above zero; single tokens have no distribution to soften."""
+    with pytest.raises(ValueError, match="emperatures"):
+        loss_named(name, temperatures=temperatures)

@@ -24,7 +24,7 @@ from bakemem.baking import (
     train,
 )
 from bakemem.baking.checkpoint import Checkpoint
-from bakemem.baking.schedule import EVERY, Schedule
+from bakemem.baking.schedule import EVERY, FALL, Schedule
 from bakemem.baking.weights import add_candidate, candidate_parameters, candidate_state, grow_candidate, lora_config
 from bakemem.serving import Base
 from tests.tiny import PROMPT, MakeTaught
@@ -39,34 +39,34 @@ def looked(schedule: Schedule, *seen: tuple[float, float]) -> int:
     return schedule.end
 
 
-def test_it_ends_after_as_many_steps_again_once_it_has_passed() -> None:
+def test_its_rate_falls_once_it_has_passed() -> None:
     """The third look is the first with enough agreement."""
     falling = [(1.0, 0.5), (0.5, 0.9), (0.2, 0.96)]
     assert looked(Schedule(400, 0.95), *falling[:-1]) == 400
-    assert looked(Schedule(400, 0.95), *falling) == 2 * 3 * EVERY
+    assert looked(Schedule(400, 0.95), *falling) == (1 + FALL) * 3 * EVERY
 
 
 def test_it_ends_so_too_when_no_more_is_gained() -> None:
     """The third look takes less than a tenth off the best divergence."""
     seen = [(1.0, 0.5), (0.5, 0.6), (0.49, 0.6)]
     assert looked(Schedule(400, 0.95), *seen[:-1]) == 400
-    assert looked(Schedule(400, 0.95), *seen) == 2 * 3 * EVERY
+    assert looked(Schedule(400, 0.95), *seen) == (1 + FALL) * 3 * EVERY
 
 
 def test_it_never_takes_more_than_the_most() -> None:
     """Nor does it look where what it saw could change nothing."""
-    schedule = Schedule(100, 0.95)
-    assert [step for step in range(101) if schedule.due(step)] == [0, 20, 40]
-    assert looked(schedule, (1.0, 0.5), (0.1, 0.6)) == 100
+    schedule = Schedule(200, 0.95)
+    assert [step for step in range(1, 201) if schedule.due(step)] == [EVERY, 2 * EVERY]
+    assert looked(schedule, (1.0, 0.5), (0.1, 0.6)) == 200
 
 
 def test_the_rate_stays_while_it_gains_and_then_falls() -> None:
     """Six steps up to it in either case; without anything watched it falls at once."""
     assert [Schedule(120).share(step) for step in (0, 60, 119)] == pytest.approx([1 / 6, 0.5, 1 / 120])
-    schedule = Schedule(120, 0.9)
-    assert [schedule.share(step) for step in (0, 5, 59, 90, 119)] == pytest.approx([1 / 6, 1, 1, 0.5, 1 / 60])
+    schedule = Schedule(180, 0.9)
+    assert [schedule.share(step) for step in (0, 5, 59, 120, 179)] == pytest.approx([1 / 6, 1, 1, 0.5, 1 / 120])
     looked(schedule, (1.0, 0.95))
-    assert [schedule.share(step) for step in (5, 20, 30, 39)] == pytest.approx([1, 1, 0.5, 1 / 20])
+    assert [schedule.share(step) for step in (5, 30, 60, 89)] == pytest.approx([1, 1, 0.5, 1 / 60])
 
 
 def test_agreement_is_that_of_greedy_answers(tiny_base: Base, make_taught: MakeTaught) -> None:
