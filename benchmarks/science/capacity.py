@@ -17,10 +17,11 @@ from benchmarks.science.exam import KINDS, by_kind, holds_value, questions, read
 from benchmarks.science.experiment import Experiment, Figures, Goal, Page, Results, main, spread, table
 from benchmarks.science.lab import Lab, memories_of, rng_of
 
-CELLS = {10: (4, 16, 64), 30: (4, 16, 64), 100: (4, 16, 64), 300: (16, 64), 1000: (16, 64)}
-"""Facts to ranks; what is left out could not pay: rank 4 falls behind with fewer facts already."""
+CELLS = {10: (4, 16, 64), 30: (4, 16, 64), 100: (4, 16, 64), 300: (16, 64), 1000: (64,)}
+"""Facts to ranks; what is left out would take a quarter of an hour or more each."""
 QUESTIONS = 12  # about each fact; the product's 32 are for bakes of a few
 TRAJECTORIES = 32  # a step
+STEPS = 1200  # at most
 
 
 def rows() -> tuple[str, ...]:
@@ -40,7 +41,10 @@ def measure(lab: Lab, row: str, seed: int) -> Figures:
     rng = rng_of(f"capacity {n}", seed)  # the same facts for each rank
     facts = make_facts(rng, n, held_out=True)
     memories = memories_of(*facts)
-    settings = lab.settings(memories, seed, rank=rank, alpha=2 * rank, trajectories_per_step=TRAJECTORIES)
+    settings = lab.settings(memories, seed, trajectories_per_step=TRAJECTORIES)
+    recipe = settings.recipe
+    settings = replace(settings, recipe=replace(
+        recipe, rank=rank, alpha=recipe.alpha * rank // recipe.rank, steps=min(STEPS, recipe.steps)))  # fmt: skip
     started = time.monotonic()
     with lab.taught(memories, seed=seed, settings=replace(settings, per_memory=QUESTIONS, efforts=0)) as made:
         seconds = time.monotonic() - started
@@ -87,8 +91,8 @@ def recall(unit: Figures) -> float:
 
 VERDICT = (
     "Asked of three questions about each fact (of 300 facts at most), in words that neither the starter nor the bake "
-    "was trained on; the prompted base reads the shard that holds the fact. Left out: rank 4 beyond 100 facts. One "
-    "seed beyond 100 facts."
+    "was trained on; the prompted base reads the shard that holds the fact. A bake has 12 questions about each "
+    "fact, 32 trajectories a step and 1,200 steps at most."
 )
 
 
