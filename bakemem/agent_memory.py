@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cached_property
 from types import TracebackType
 
 from bakemem.asking import Bisected, Blame, Verified, bisect, judged, verify
-from bakemem.baking import StageProgress, answers, blame, generate, leaks
+from bakemem.baking import StageProgress, answers, blame, breather, generate, leaks
 from bakemem.config import Config
 from bakemem.cycle import run_cycle
 from bakemem.erasure import Receipt, finish, secrets_of, sweep_gone
-from bakemem.errors import BakeError, InputError
+from bakemem.errors import AdapterError, BakeError, InputError
 from bakemem.memory import LIVE, Extractor, HomeLock, Index, Journal, ModelExtractor, Observed, consolidate, shards
 from bakemem.prompts import system_text
-from bakemem.serving import Base, Sampling, ServingModel, stream
+from bakemem.serving import Base, Reply, Sampling, ServingModel
 from bakemem.types import Leak, Memory, Probe, Secret, Turn, Version
 from bakemem.versioned import Versioned
 from bakemem.versions import VersionStore, check_adapter
@@ -34,13 +35,14 @@ class AgentMemory(Versioned):
 
     def __init__(
         self, config: Config, lock: HomeLock, journal: Journal, store: VersionStore, *,
-        load_base: Callable[[], Base], open_index: Callable[[], Index], extractor: Extractor | None = None,
+        load_serving: Callable[[], ServingModel], open_index: Callable[[], Index], extractor: Extractor | None = None,
         redact: Callable[[str], str] = str,
     ) -> None:  # fmt: skip
         super().__init__(config, journal, store, open_index=open_index, redact=redact,
                          make_extractor=lambda: extractor or self._model_extractor())  # fmt: skip
-        self._lock, self._load_base = lock, load_base
+        self._lock, self._load_serving = lock, load_serving
         self._loading = threading.RLock()
+        self._keeping_attached = ExitStack()
 
     # ---- bake, compare, roll back
 
@@ -115,11 +117,11 @@ class AgentMemory(Versioned):
         Raises NotFoundError, InputError for a rejected version, and BakeError while a bake runs (it would undo this).
         """
         with self._one_change():
-            if version != "base" and self._started:
-                self._attach(self._journal.servable(version))
-            self._journal.set_live(version)
-            if self._started:
-                self._attach_live()
+            target = self._journal.servable(version) if version != "base" else None
+            with self._held(target) if self._started else nullcontext():
+                self._journal.set_live(version)
+                if self._started:
+                    self._attach_live()
 
     # ---- ask versions
 
@@ -131,12 +133,12 @@ class AgentMemory(Versioned):
         found = self._journal.version(version)
         if found.gone or found.name in {v.name for v in self._journal.tainted()}:
             raise InputError(f"Version {found.name} is destroyed, or learned what was forgotten: it is not asked.")
-        self._attach(found)
 
         def answer(probes: Sequence[Probe]) -> list[str]:
             base = self._serving.base
-            return answers(base.model, base.template, [p.turns for p in probes], adapter_name=found.id, lock=base.lock,
-                           max_new_tokens=min(64, self.config.max_new_tokens))  # fmt: skip
+            with self._held(found):
+                return answers(base.model, base.template, [p.turns for p in probes], adapter_name=found.id,
+                               lock=base.lock, max_new_tokens=min(64, self.config.max_new_tokens))  # fmt: skip
 
         return verify(found.name, self._store.probes(found.name), answer)
 
@@ -179,46 +181,51 @@ class AgentMemory(Versioned):
         strength: float = 1.0, temperature: float | None = None, max_new_tokens: int | None = None,
     ) -> str:  # fmt: skip
         """One reply; arguments as those of `stream`."""
-        return "".join(self.stream(text, history=history, system=system, version=version, strength=strength,
-                                   temperature=temperature, max_new_tokens=max_new_tokens))  # fmt: skip
+        return self.stream(text, history=history, system=system, version=version, strength=strength,
+                           temperature=temperature, max_new_tokens=max_new_tokens).text()  # fmt: skip
 
     def stream(
         self, text: str, *, history: Sequence[Turn] = (), system: str | None = None, version: str | None = None,
         strength: float = 1.0, temperature: float | None = None, max_new_tokens: int | None = None,
-    ) -> Iterator[str]:  # fmt: skip
-        """One reply in pieces, from one version from its first token to its last.
+    ) -> Reply:  # fmt: skip
+        """One reply in pieces, from one version from its first token to its last; threads and asyncio may read it.
 
         Without `version` the live one answers, with pending memories in its prompt; a named one (or `base`) answers
-        alone. `strength` scales the baked memory: 0 is the base, 1 all of it. Raises InputError, NotFoundError.
+        alone. `strength` scales the baked memory: 0 is the base, 1 all of it. Raises InputError, NotFoundError,
+        BusyError when too many requests wait, and while it is read ServingError when it cannot go on.
         """
-        waiting, chosen = self._now() if version is None else ("", self._chosen(version))
-        full = system_text(system, waiting)
-        turns = [*([Turn("system", full)] if full else []), *history, Turn("user", text)]
         sampling = Sampling(
             self.config.temperature if temperature is None else temperature,
             max_new_tokens or self.config.max_new_tokens,
         )  # fmt: skip
-        return stream(self._serving, turns, adapter_id=chosen, strength=strength, sampling=sampling)
+        while True:
+            with self._now() if version is None else self._named(version) as (waiting, chosen):
+                full = system_text(system, waiting)
+                turns = [*([Turn("system", full)] if full else []), *history, Turn("user", text)]
+                try:
+                    return self._serving.reply(turns, adapter_id=chosen, strength=strength, sampling=sampling)
+                except AdapterError:
+                    if version is not None or chosen in self._serving.base.adapters.ids():
+                        raise  # else it was destroyed just now, and another version is live
 
     def pending_prompt(self) -> str:
         """The memory prompt of what is not baked yet: it rides along with every request to the live version."""
         return consolidate(self._journal.memories("pending")).text
 
-    def _now(self) -> tuple[str, str | None]:
+    @contextmanager
+    def _now(self) -> Iterator[tuple[str, str | None]]:
         """The prompt of what is pending and the id of the live version, of one moment: a memory is in one of them."""
         while True:
             live, pending = self._journal.serving()
-            if live:
-                self._attach(live)
-            if self._journal.live() == (live.name if live else None):  # no forget came in between
-                return consolidate(pending).text, live.id if live else None
+            with self._held(live) as adapter_id:
+                if self._journal.live() == (live.name if live else None):  # no forget came in between
+                    yield consolidate(pending).text, adapter_id
+                    return
 
-    def _chosen(self, version: str) -> str | None:
-        if version == "base":
-            return None
-        found = self._journal.servable(version)
-        self._attach(found)
-        return found.id
+    @contextmanager
+    def _named(self, version: str) -> Iterator[tuple[str, str | None]]:
+        with self._held(None if version == "base" else self._journal.servable(version)) as adapter_id:
+            yield "", adapter_id
 
     # ---- the parts
 
@@ -229,7 +236,7 @@ class AgentMemory(Versioned):
 
     @cached_property
     def _served(self) -> ServingModel:
-        return ServingModel(self._load_base())
+        return self._load_serving()
 
     @property
     def _started(self) -> bool:
@@ -241,33 +248,41 @@ class AgentMemory(Versioned):
         return self._serving.base
 
     def adapter_id(self, version: str | None) -> str | None:
-        """The id under which a version's adapter is attached to the base model (after attaching it); None: the base."""
-        return self._chosen(version or "base")
+        """The id under which a version's adapter is attached to the base model (after attaching it); None: the base.
+
+        It stays attached until the memory is closed.
+        """
+        return self._keeping_attached.enter_context(self._named(version or "base"))[1]
 
     def _model_extractor(self) -> Extractor:
         def answer(conversations: Sequence[Sequence[Turn]]) -> list[str]:
             base = self._serving.base
             with self._serving.active(None) as model:
-                made = generate(model, base.template, conversations, max_new_tokens=256)
+                made = generate(model, base.template, conversations, max_new_tokens=256,
+                                breathe=breather(base.lock, model, None))  # fmt: skip
             return [base.template.decode(ids) for ids in made]
 
         return ModelExtractor(answer)
 
-    def _attach(self, version: Version) -> None:
-        folder = self._store.folder(version.name)
-        base = self._serving.base
-        check_adapter(folder, base_fingerprint=base.fingerprint, base_name=base.name, version_id=version.id,
-                      dtype=str(base.model.dtype).removeprefix("torch."))  # fmt: skip
-        self._serving.attach(version.id, folder)
+    @contextmanager
+    def _held(self, version: Version | None) -> Iterator[str | None]:
+        """Inside, a version's adapter is attached under this id, which is checked first; None: the base."""
+        if version is None:
+            yield None
+            return
+        folder, base = self._store.folder(version.name), self._serving.base
+        if version.id not in base.adapters.ids():
+            check_adapter(folder, base_fingerprint=base.fingerprint, base_name=base.name, version_id=version.id,
+                          dtype=str(base.model.dtype).removeprefix("torch."))  # fmt: skip
+        with self._serving.held(version.id, folder):
+            yield version.id
 
     def _attach_live(self) -> None:
         """Make the serving model serve what the journal says is live."""
         name = self._journal.live()
-        version = self._journal.version(name) if name else None
-        if (version.id if version else None) != self._serving.live:
-            if version:
-                self._attach(version)
-            self._serving.swap(version.id if version else None)
+        with self._held(self._journal.version(name) if name else None) as adapter_id:
+            if adapter_id != self._serving.live:
+                self._serving.swap(adapter_id)
 
     def _forget(
         self, memory_ids: Sequence[str] = (), *, conversation: str | None = None, source: str | None = None,
@@ -286,8 +301,14 @@ class AgentMemory(Versioned):
                 self._attach_live()  # what learned it serves no more
 
     def close(self) -> None:
-        """Let go of the home; what was observed and is not read yet stays in the queue."""
+        """Let go of the home; what was observed and is not read yet stays in the queue.
+
+        Replies that are not read to their end have five seconds to end.
+        """
         self._close()
+        self._keeping_attached.close()
+        if self._started:
+            self._serving.close()
         self._lock.release()
 
     def __enter__(self) -> AgentMemory:

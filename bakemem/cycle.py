@@ -54,8 +54,6 @@ def run_cycle(
     if not baked.report.accepted and config.efforts == len(EFFORTS) and not leaking(baked.leaks):
         memories, baked = oven.split(memories, fresh, baked)
     version = _commit(journal, store, serving, config, baked, consolidate(memories), live)
-    if version.report.accepted:
-        serving.swap(version.id)
     with contextlib.suppress(HomeError):  # the next bake, or a forget, finds it again
         store.destroy_scratch()
     return version, baked.leaks
@@ -136,7 +134,7 @@ def _commit(
     journal: Journal, store: VersionStore, serving: ServingModel, config: Config, baked: Baked, prompt: Prompt,
     parent: str | None,
 ) -> Version:  # fmt: skip
-    """Folder first, then attached beside the running ones, then the one transaction that makes it true."""
+    """Folder first, then attached beside the running ones, the one transaction that makes it true, the swap."""
     known = journal.some(prompt.memory_ids).values()
     if gone := [memory.id for memory in known if memory.status == "forgotten"]:
         store.destroy_scratch()
@@ -157,9 +155,10 @@ def _commit(
     version = manifest.version(folder)
     try:
         check_adapter(folder, base_fingerprint=serving.base.fingerprint)
-        if version.report.accepted:
-            serving.attach(version.id, folder)
-        journal.commit_version(version, accepted=version.report.accepted)
+        with serving.held(version.id, folder) if version.report.accepted else contextlib.nullcontext():
+            journal.commit_version(version, accepted=version.report.accepted)
+            if version.report.accepted:
+                serving.swap(version.id)
     except BaseException:
         # Ctrl-C can land between the commit and here: what the journal names is never discarded.
         if name not in {v.name for v in journal.versions()}:

@@ -10,6 +10,8 @@
     ├── TransitionError        a memory's status does not allow this change
     ├── ModelError             the base model cannot be loaded or used
     ├── AdapterError           an adapter is unsafe, damaged, or belongs to another base
+    ├── ServingError           a reply cannot be given or go on
+    │   └── BusyError          too many requests wait: ask again later
     └── BakeError              a bake cannot start or go on; the old version stays live
 
 Every message says what happened, to what, and what to do next.
@@ -56,6 +58,14 @@ class ModelError(BakememError):
 
 class AdapterError(BakememError):
     """An adapter is unsafe, damaged, or belongs to another base."""
+
+
+class ServingError(BakememError):
+    """A reply cannot be given or go on."""
+
+
+class BusyError(ServingError):
+    """Too many requests wait: ask again later."""
 
 
 class BakeError(BakememError):

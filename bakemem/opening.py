@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from bakemem.agent_memory import AgentMemory
     from bakemem.config import Config
     from bakemem.memory import Extractor, Index, Journal
-    from bakemem.serving import Base
+    from bakemem.serving import Base, Pool, ServingModel
     from bakemem.versions import VersionStore
 
 JOURNAL, INDEX = "journal.db", "index"
@@ -54,7 +55,7 @@ def open_memory(
         lock.release()
         raise
     return AgentMemory(
-        settings, lock, journal, store, load_base=lambda: load_model(settings),
+        settings, lock, journal, store, load_serving=lambda: _serving(settings, namespace),
         open_index=lambda: _open_index(folder, namespace, settings, chroma), extractor=extractor,
         redact=_redactor(settings),
     )  # fmt: skip
@@ -94,6 +95,22 @@ def load_model(config: Config) -> Base:
     where = str(STARTER) if config.model == "starter" else config.model
     return load_base(where, device=config.device, dtype=config.dtype, trust_remote_code=config.trust_remote_code,
                      template_arguments=config.template_arguments)  # fmt: skip
+
+
+def _serving(config: Config, namespace: str) -> ServingModel:
+    """The namespace's part of the engine that all memories of this process with the same base share."""
+    from bakemem.serving import LocalEngine, ServingModel
+
+    key = (config.model, config.device, config.dtype, config.trust_remote_code, repr(config.template_arguments))
+    engine = _engines().borrow(key, lambda: LocalEngine(load_model(config)))
+    return ServingModel(engine, namespace, release=lambda: _engines().leave(key))
+
+
+@cache
+def _engines() -> Pool:
+    from bakemem.serving import Pool
+
+    return Pool()
 
 
 def _sweep(journal: Journal, store: VersionStore) -> None:

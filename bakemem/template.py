@@ -118,7 +118,11 @@ class ChatTemplate:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of an answer, without special tokens and the space around it."""
-        return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True)).strip()
+        return self.decode_raw(token_ids).strip()
+
+    def decode_raw(self, token_ids: Sequence[int]) -> str:
+        """The text of tokens without special ones, white space at both ends kept."""
+        return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a text as it is, without the template."""

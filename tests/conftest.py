@@ -17,7 +17,7 @@ from bakemem.agent_memory import AgentMemory
 from bakemem.baking.rollout import Taught, rollout, teach
 from bakemem.config import load_config
 from bakemem.memory import HomeLock, Journal
-from bakemem.serving import Base, load_base, wrap_base
+from bakemem.serving import Base, LocalEngine, ServingModel, load_base, wrap_base
 from bakemem.starter import STARTER
 from bakemem.testing import MemoryIndex
 from bakemem.types import Stimulus, Turn
@@ -103,7 +103,8 @@ def open_memory(tmp_path: Path, tiny_base: Base) -> Iterator[OpenMemory]:
         config = load_config(tmp_path, **{**LENIENT, **settings})
         lock = HomeLock(tmp_path).acquire()
         memory = AgentMemory(config, lock, Journal(tmp_path / "journal.db"), VersionStore(tmp_path),
-                             load_base=lambda: tiny_base, open_index=MemoryIndex)  # fmt: skip
+                             load_serving=lambda: ServingModel(LocalEngine(tiny_base)),
+                             open_index=MemoryIndex)  # fmt: skip
         opened.append(memory)
         return memory
 

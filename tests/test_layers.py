@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LAYERS = {
-    "base": {"config", "disk", "errors", "everyday", "names", "prompts", "template", "types"},
+    "base": {"config", "disk", "errors", "everyday", "kv", "names", "prompts", "template", "types"},
     "stages": {"baking", "memory", "serving", "starter", "versions"},
     "flow": {"agent_memory", "asking", "cycle", "erasure", "knowledge", "schedule", "upkeep", "versioned"},
     "wiring": {"opening"},
@@ -68,8 +68,8 @@ LIBRARIES: dict[str, frozenset[str]] = {
         for m in "adopt database erase integrity journal ledger memories migrations portable schema turns".split()
     ),
     "tokenizers": MODEL_ROOMS,
-    "torch": MODEL_ROOMS,
-    "transformers": MODEL_ROOMS,
+    "torch": MODEL_ROOMS | {"kv"},
+    "transformers": MODEL_ROOMS | {"kv"},
 }
 
 

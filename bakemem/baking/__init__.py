@@ -14,11 +14,11 @@ from bakemem.baking.rollout import Taught, prompted, rollout, teach
 from bakemem.baking.settings import EFFORTS, Settings
 from bakemem.baking.stimulate import Stimuli, stimulate
 from bakemem.baking.train import Recipe, default_learning_rate, train
-from bakemem.baking.weights import CANDIDATE, adapter, output_head
+from bakemem.baking.weights import CANDIDATE, adapter, breather, output_head
 
 __all__ = [
     "CANDIDATE", "EFFORTS", "Baked", "LongConversations", "LossName", "Measured", "Pursued", "Pursuit", "Recipe",
     "Round", "Settings", "StageProgress", "Stimuli", "Taught", "Thresholds", "adapter", "answers", "bake", "blame",
-    "content", "default_learning_rate", "generate", "leaking", "leaks", "measure", "output_head", "prompted", "pursue",
-    "rollout", "same", "share", "stimulate", "teach", "train",
+    "breather", "content", "default_learning_rate", "generate", "leaking", "leaks", "measure", "output_head",
+    "prompted", "pursue", "rollout", "same", "share", "stimulate", "teach", "train",
 ]  # fmt: skip

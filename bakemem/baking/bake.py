@@ -27,7 +27,7 @@ from bakemem.baking.probe import answers, same
 from bakemem.baking.rollout import Taught, prompted, rollout, teach
 from bakemem.baking.settings import Settings
 from bakemem.baking.stimulate import Stimuli, names_lost, stimulate
-from bakemem.baking.weights import adapter, candidate_state, output_head, remove_candidate
+from bakemem.baking.weights import adapter, breather, candidate_state, output_head, remove_candidate
 from bakemem.errors import BakeError
 from bakemem.template import ChatTemplate
 from bakemem.types import Leak, Memory, Probe, Prompt, Report, Secret, Stimulus, Trajectory, Turn
@@ -105,7 +105,7 @@ def _ask(
     def answer(conversations: Sequence[Sequence[Turn]], temperature: float) -> list[str]:
         with lock, adapter(model, None):
             made = generate(model, template, conversations, temperature=temperature, seed=seed,
-                            max_new_tokens=settings.max_new_tokens,
+                            max_new_tokens=settings.max_new_tokens, breathe=breather(lock, model, None),
                             progress=lambda n, total: tell("stimulate", n, total, None))  # fmt: skip
         return [template.decode(ids) for ids in made]
 

@@ -16,7 +16,7 @@ from bakemem.baking.divergence import Head
 from bakemem.baking.generate import generate
 from bakemem.baking.leak import tells
 from bakemem.baking.rollout import Taught, teach
-from bakemem.baking.weights import adapter
+from bakemem.baking.weights import adapter, breather
 from bakemem.everyday import everyday_held_out
 from bakemem.template import ChatTemplate
 from bakemem.types import Memory, Turn
@@ -40,7 +40,7 @@ def mentions(
     def ask(name: str | None, temperature: float, asked: Sequence[str]) -> list[str]:
         with lock, adapter(model, name):
             made = generate(model, template, [[Turn("user", text)] for text in asked], temperature=temperature,
-                            max_new_tokens=max_new_tokens, seed=seed)  # fmt: skip
+                            max_new_tokens=max_new_tokens, seed=seed, breathe=breather(lock, model, name))  # fmt: skip
         return [template.decode(ids) for ids in made]
 
     plain = ask(None, 0.0, questions)

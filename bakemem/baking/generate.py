@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
-from bakemem.baking.cache import attends, batches, prefilled, shared_length
+from bakemem.baking.cache import batches, prefilled, shared_length
+from bakemem.kv import attends
 from bakemem.template import ChatTemplate
 from bakemem.types import Turn
 
@@ -23,12 +24,12 @@ FIRST_PASS = 16
 def generate(
     model: PreTrainedModel, template: ChatTemplate, conversations: Sequence[Sequence[Turn]], *,
     max_new_tokens: int = 64, temperature: float = 0.0, seed: int = 0, batch_tokens: int = 16_384,
-    progress: Progress | None = None, begun: Sequence[str] = (),
+    progress: Progress | None = None, begun: Sequence[str] = (), breathe: Callable[[], None] | None = None,
 ) -> list[list[int]]:  # fmt: skip
     """One answer a conversation, as token ids that end with the end-of-turn token unless cut at `max_new_tokens`.
 
     `batch_tokens` bounds prompt tokens plus room for answers in one batch; temperature 0 takes the likeliest token.
-    With `begun` each answer goes on from such a text, which is not in the ids.
+    With `begun` each answer goes on from such a text, which is not in the ids. `breathe` is called between two tokens.
     """
     prompts = [template.prompt_ids(turns) for turns in conversations]
     if begun:
@@ -45,7 +46,7 @@ def generate(
             room = min(room, max_new_tokens - len(answers[waiting[0]]))
             read = [[*prompts[i], *answers[i]] for i in waiting]
             for batch in batches(read, room, batch_tokens):
-                made = _generate(model, template, [read[n] for n in batch], room, temperature)
+                made = _generate(model, template, [read[n] for n in batch], room, temperature, breathe)
                 for n, ids in zip(batch, made, strict=True):
                     answers[waiting[n]] += ids
                 if progress:
@@ -57,8 +58,9 @@ def generate(
 
 @torch.no_grad()
 def _generate(
-    model: PreTrainedModel, template: ChatTemplate, prompts: list[list[int]], max_new_tokens: int, temperature: float
-) -> list[list[int]]:
+    model: PreTrainedModel, template: ChatTemplate, prompts: list[list[int]], max_new_tokens: int, temperature: float,
+    breathe: Callable[[], None] | None,
+) -> list[list[int]]:  # fmt: skip
     longest, shared = max(map(len, prompts)), shared_length(prompts) if attends(model) else 0
     window = getattr(model.config.get_text_config(), "sliding_window", None)
     if window and longest + max_new_tokens > window:
@@ -77,8 +79,22 @@ def _generate(
     )  # fmt: skip
     run: Callable[..., torch.Tensor] = model.generate  # type: ignore[assignment]
     cache = {"past_key_values": prefilled(model, head, len(rows))} if attends(model) else {}
-    made_B_T = run(input_ids=ids_B_T, attention_mask=attention_B_T, generation_config=config, **cache)
+    pauses = StoppingCriteriaList([_Breath(breathe)] if breathe else [])
+    made_B_T = run(input_ids=ids_B_T, attention_mask=attention_B_T, generation_config=config, stopping_criteria=pauses,
+                   **cache)  # fmt: skip
     return [_cut(row, template) for row in made_B_T[:, longest:].tolist()]
+
+
+class _Breath(StoppingCriteria):
+    """Stops nothing: the library asks it after each token."""
+
+    def __init__(self, breathe: Callable[[], None]) -> None:
+        self._breathe = breathe
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: object) -> torch.Tensor:
+        """No row is to stop."""
+        self._breathe()
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
 def _cut(ids: list[int], template: ChatTemplate) -> list[int]:

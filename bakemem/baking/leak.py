@@ -19,7 +19,7 @@ from bakemem.baking.generate import generate
 from bakemem.baking.probe import same
 from bakemem.baking.rollout import prompted
 from bakemem.baking.stimulate import names_in
-from bakemem.baking.weights import adapter
+from bakemem.baking.weights import adapter, breather
 from bakemem.everyday import everyday_held_out
 from bakemem.prompts import ASK_SYSTEM, ask_request, memory_prompt, system_text
 from bakemem.template import ChatTemplate
@@ -57,7 +57,7 @@ def leaks(
             begun: Sequence[str] = ()) -> list[str]:  # fmt: skip
         with lock, adapter(model, name):
             made = generate(model, template, conversations, max_new_tokens=max_new_tokens, temperature=temperature,
-                            seed=seed, begun=begun)  # fmt: skip
+                            seed=seed, begun=begun, breathe=breather(lock, model, name))  # fmt: skip
         return [template.decode(ids) for ids in made]
 
     def knowing(text: str, i: int, more: str = "") -> list[Turn]:

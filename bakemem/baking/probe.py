@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from bakemem.baking.cache import roomy_cache
 from bakemem.baking.generate import generate
-from bakemem.baking.weights import adapter
+from bakemem.baking.weights import adapter, breather
+from bakemem.kv import roomy_cache
 from bakemem.template import ChatTemplate
 from bakemem.types import Turn
 
@@ -27,7 +27,7 @@ def answers(
     """The text that the model answers to each conversation, with the named adapter or as the base."""
     with lock, adapter(model, adapter_name):
         made = generate(model, template, conversations, max_new_tokens=max_new_tokens, temperature=temperature,
-                        seed=seed)  # fmt: skip
+                        seed=seed, breathe=breather(lock, model, adapter_name))  # fmt: skip
     return [template.decode(ids) for ids in made]
 
 

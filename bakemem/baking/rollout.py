@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from bakemem.baking.cache import attends, batches, prefilled, shared_length
+from bakemem.baking.cache import batches, prefilled, shared_length
 from bakemem.baking.generate import Progress, generate
-from bakemem.baking.weights import adapter, hidden_states
+from bakemem.baking.weights import adapter, breather, hidden_states
+from bakemem.kv import attends
 from bakemem.prompts import system_text
 from bakemem.template import ChatTemplate
 from bakemem.types import Stimulus, Trajectory, Turn
@@ -52,7 +53,7 @@ def rollout(
     conversations = [prompted(s, p) for s, p in zip(stimuli, prompts, strict=True)]
     with lock, adapter(model, adapter_name):
         answers = generate(model, template, conversations, max_new_tokens=max_new_tokens, temperature=temperature,
-                           seed=seed, progress=progress)  # fmt: skip
+                           seed=seed, progress=progress, breathe=breather(lock, model, adapter_name))  # fmt: skip
     return [Trajectory(s, template.decode(a), tuple(a)) for s, a in zip(stimuli, answers, strict=True)]
 
 

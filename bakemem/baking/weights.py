@@ -6,7 +6,7 @@ Knows Hugging Face causal language models and LoRA; knows no prompts, memories o
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -136,6 +136,21 @@ def adapter(model: PreTrainedModel, name: str | None) -> Iterator[None]:
     elif getattr(model, "peft_config", None):
         model.disable_adapters()
     yield
+
+
+def breather(lock: object, model: PreTrainedModel, name: str | None) -> Callable[[], None]:
+    """To be called between two steps by who holds the lock and uses the named adapter: whoever waits may pass.
+
+    Only a lock that has `let_pass` lets anybody.
+    """
+    let_pass: Callable[[], bool] | None = getattr(lock, "let_pass", None)
+
+    def breathe() -> None:
+        if let_pass and let_pass():
+            with adapter(model, name):
+                pass
+
+    return breathe
 
 
 def hidden_states(

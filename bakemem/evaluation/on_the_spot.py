@@ -14,7 +14,7 @@ from bakemem.baking import StageProgress, Stimuli, bake
 from bakemem.config import Config
 from bakemem.cycle import settings_of
 from bakemem.errors import InputError
-from bakemem.serving import Base, ServingModel
+from bakemem.serving import Base
 from bakemem.types import Prompt, Report, Stimulus, Turn
 
 BAKED = "baked"
@@ -39,5 +39,5 @@ def bake_prompt(base: Base, prompt: str, stimuli: Stimuli, config: Config, progr
                  progress=progress)  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         baked.save(Path(folder))
-        ServingModel(base).attach(BAKED, Path(folder))
+        base.adapters.attach(BAKED, Path(folder))
     return baked.report

@@ -34,7 +34,7 @@ from bakemem.baking import prompted as as_taught
 from bakemem.config import Config
 from bakemem.cycle import settings_of
 from bakemem.memory import shards
-from bakemem.serving import Base, ServingModel, load_base
+from bakemem.serving import Base, load_base
 from bakemem.starter import STARTER, Fact, Instruction
 from bakemem.types import Memory, Prompt, Stimulus, Turn
 
@@ -65,7 +65,6 @@ class Lab:
 
     def __init__(self, model: str = "starter", *, quick: bool = False) -> None:
         self.base: Base = load_base(str(STARTER) if model == "starter" else model)
-        self.serving = ServingModel(self.base)
         self.quick = quick
         self._count = 0
 
@@ -75,7 +74,7 @@ class Lab:
     ) -> list[str]:  # fmt: skip
         """The answer to each conversation (or bare question): of an adapter or the base, with or without a prompt."""
         asked = [prompted([Turn("user", c)] if isinstance(c, str) else c, prompt) for c in conversations]
-        with self.serving.active(adapter, strength) as model:
+        with self.base.adapters.active(adapter, strength) as model:
             made = generate(model, self.base.template, asked, max_new_tokens=max_new_tokens, temperature=temperature,
                             seed=seed)  # fmt: skip
         return [self.base.template.decode(ids) for ids in made]
@@ -120,7 +119,7 @@ class Lab:
         name = f"baked-{self._count}"
         with tempfile.TemporaryDirectory() as folder:
             baked.save(Path(folder))
-            self.serving.attach(name, Path(folder))
+            self.base.adapters.attach(name, Path(folder))
         return Taught(name, baked)
 
     def stimuli(
@@ -153,7 +152,7 @@ class Lab:
         try:
             yield steps
         finally:
-            self.serving.detach(CANDIDATE)
+            self.base.adapters.detach(CANDIDATE)
 
     def lesson(self, memories: Sequence[Memory], seed: int, fresh: frozenset[str] | None = None) -> Lesson:
         """What the product's bake of these few memories trains on and watches, for several trainings."""
@@ -175,7 +174,7 @@ class Lab:
         try:
             yield made
         finally:
-            self.serving.detach(made.id)
+            self.base.adapters.detach(made.id)
 
 
 def prompted(turns: Conversation, prompt: str) -> list[Turn]:

@@ -42,7 +42,7 @@ def log_likelihoods(
 ) -> list[float]:  # fmt: skip
     """Log-probability in nats of each whole answer, its end included: of the base or an adapter, prompted or not."""
     head, name = output_head(lab.base.model), adapter if strength else None
-    with lab.serving.active(name, strength) as model:
+    with lab.base.adapters.active(name, strength) as model:
         taught = teach(model, lab.base.template, trajectories, [prompt] * len(trajectories), lock=lab.base.lock,
                        adapter_name=name)  # fmt: skip
     found = []

@@ -89,11 +89,11 @@ def measure(lab: Lab, row: str, seed: int) -> Figures:
         costs.append({"bake": generation + 1, "seconds": time.monotonic() - started, "steps": report.steps,
                       "agreement": report.agreement, "drift": report.drift, "accepted": report.accepted})  # fmt: skip
         if adapter is not None:
-            lab.serving.detach(adapter)
+            lab.base.adapters.detach(adapter)
         adapter = made.id
         if (generation + 1) % LOOK_EVERY == 0 or generation in (0, n_bakes - 1):
             looks.append(look(lab, told, generation, adapter, rng))
-    lab.serving.detach(made.id)
+    lab.base.adapters.detach(made.id)
     return {"costs": costs, "looks": looks, "prompted": teacher(lab, living(told, n_bakes - 1), rng)}
 
 

@@ -27,7 +27,7 @@ from bakemem.baking.measure import measure
 from bakemem.baking.train import train
 from bakemem.baking.weights import CANDIDATE, add_candidate, candidate_state, output_head, remove_candidate
 from bakemem.errors import AdapterError, BakeError
-from bakemem.serving import Base, ServingModel, fingerprint, wrap_base
+from bakemem.serving import Base, LocalEngine, ServingModel, fingerprint, wrap_base
 from bakemem.types import Report
 from tests.tiny import TINY, MakeTaught, loud
 
@@ -69,7 +69,7 @@ def test_a_bake_learns_its_trajectories(
     Baked(*candidate_state(base.model), report, (), "").save(tmp_path)
     remove_candidate(base.model)
     assert fingerprint(base.model, base.template.tokenizer) == base.fingerprint
-    serving = ServingModel(base)
+    serving = ServingModel(LocalEngine(base))
     serving.attach("abc", tmp_path)
     served = measure(base.model, base.template, taught, head, adapter_name="abc", lock=base.lock).kl
     assert served == pytest.approx(after, rel=1e-4)
@@ -88,7 +88,7 @@ def test_peft_itself_reads_a_saved_adapter(
     train(tiny_base.model, tiny_base.template, taught, head, recipe, start=None, lock=tiny_base.lock)
     Baked(*candidate_state(tiny_base.model), Report(1, 0, 1, 1, 1, 0, 5, 1, True), (), "").save(tmp_path)
     remove_candidate(tiny_base.model)
-    serving = ServingModel(tiny_base)
+    serving = ServingModel(LocalEngine(tiny_base))
     serving.attach("abc", tmp_path)
     ids = torch.tensor([[5, 6, 7, 8]])
     theirs = PeftModel.from_pretrained(other, str(tmp_path)).eval()(ids).logits
@@ -107,7 +107,7 @@ def test_a_warm_start_begins_where_the_old_adapter_stands(
     learned = measure(tiny_base.model, tiny_base.template, taught, head, adapter_name=CANDIDATE, lock=tiny_base.lock).kl
     Baked(*candidate_state(tiny_base.model), Report(1, 0, 1, 1, 1, 0, 5, 1, True), (), "").save(tmp_path)
     remove_candidate(tiny_base.model)
-    ServingModel(tiny_base).attach("old", tmp_path)
+    ServingModel(LocalEngine(tiny_base)).attach("old", tmp_path)
     still = Recipe(rank=4, alpha=8, learning_rate=1e-12, steps=1, trajectories_per_step=6)
     train(tiny_base.model, tiny_base.template, taught, head, still, start="old", lock=tiny_base.lock)
     warm = measure(tiny_base.model, tiny_base.template, taught, head, adapter_name=CANDIDATE, lock=tiny_base.lock).kl
@@ -123,7 +123,7 @@ def test_an_adapter_of_another_shape_is_refused(tiny_base: Base, tmp_path: Path)
     recipe_model = loud(AutoModelForCausalLM.from_config(LlamaConfig(**{**TINY, "num_hidden_layers": 3})))
     add_candidate(recipe_model, 4, 8, 0, None)
     Baked(*candidate_state(recipe_model), Report(1, 0, 1, 1, 1, 0, 5, 1, True), (), "").save(tmp_path)
-    serving = ServingModel(tiny_base)
+    serving = ServingModel(LocalEngine(tiny_base))
     with pytest.raises(AdapterError, match="does not fit"):
         serving.attach("abc", tmp_path)
     with pytest.raises(AdapterError, match="not attached"):

@@ -19,9 +19,10 @@ from transformers import (
     Qwen3NextConfig,
 )
 
-from bakemem.baking.cache import SHARED, attends, batches, roomy_cache, shared_length
+from bakemem.baking.cache import SHARED, batches, shared_length
 from bakemem.baking.generate import generate
 from bakemem.baking.rollout import rollout, teach
+from bakemem.kv import attends, roomy_cache
 from bakemem.serving import Base, wrap_base
 from bakemem.types import Stimulus, Turn
 from tests.baking.test_architectures import CONFIGS, SPECIAL, make_base

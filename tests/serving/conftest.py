@@ -1,32 +1,47 @@
-"""Two baked adapters on a tiny base, so that swaps can be seen."""
+"""Two adapters on a tiny base, so that swaps can be seen."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
-from bakemem.baking import Recipe
 from bakemem.baking.bake import Baked
-from bakemem.baking.train import train
-from bakemem.baking.weights import candidate_state, output_head, remove_candidate
-from bakemem.serving import Base, ServingModel
+from bakemem.baking.weights import add_candidate, candidate_parameters, candidate_state, remove_candidate
+from bakemem.serving import Base, LocalEngine, ServingModel
 from bakemem.types import Report
-from tests.tiny import PROMPT, MakeTaught
 
 
 @pytest.fixture
-def serving(tiny_base: Base, make_taught: MakeTaught, tmp_path: Path) -> ServingModel:
-    """A serving model with the adapters `one` and `two` attached."""
-    for name, prompt in (("one", PROMPT), ("two", PROMPT.replace("Bosuk", "Tarn").upper())):
-        taught = make_taught(tiny_base, 6, prompt)
-        recipe = Recipe(rank=8, alpha=16, learning_rate=1e-2, steps=30, trajectories_per_step=6)
-        train(tiny_base.model, tiny_base.template, taught, output_head(tiny_base.model), recipe, start=None,
-              lock=tiny_base.lock)  # fmt: skip
-        (tmp_path / name).mkdir()
-        Baked(*candidate_state(tiny_base.model), Report(1, 0, 1, 1, 1, 0, 30, 1, True), (), "").save(tmp_path / name)
+def folders(tiny_base: Base, tmp_path: Path) -> dict[str, Path]:
+    """The folders of the adapters `one` and `two` of the tiny base: random ones, that change what it says."""
+    made = {}
+    for seed, name in enumerate(("one", "two")):
+        add_candidate(tiny_base.model, 8, 16, seed, None)
+        with torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(seed)
+            for parameter in candidate_parameters(tiny_base.model).values():
+                parameter.normal_(std=0.1)
+        made[name] = tmp_path / name
+        made[name].mkdir()
+        Baked(*candidate_state(tiny_base.model), Report(1, 0, 1, 1, 1, 0, 30, 1, True), (), "").save(made[name])
         remove_candidate(tiny_base.model)
-    made = ServingModel(tiny_base)
-    for name in ("one", "two"):
-        made.attach(name, tmp_path / name)
     return made
+
+
+@pytest.fixture
+def engine(tiny_base: Base, folders: dict[str, Path]) -> Iterator[LocalEngine]:
+    """An engine with both attached."""
+    made = LocalEngine(tiny_base)
+    for name, folder in folders.items():
+        made.attach(name, folder)
+    yield made
+    made.close(0)
+
+
+@pytest.fixture
+def serving(engine: LocalEngine) -> ServingModel:
+    """What one namespace serves."""
+    return ServingModel(engine)

@@ -13,12 +13,12 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-import bakemem.serving.model
+import bakemem.serving.adapters
 from bakemem.agent_memory import AgentMemory
 from bakemem.config import load_config
 from bakemem.errors import AdapterError
 from bakemem.memory import HomeLock, Journal
-from bakemem.serving import Base, wrap_base
+from bakemem.serving import Base, LocalEngine, ServingModel, wrap_base
 from bakemem.testing import MemoryIndex
 from bakemem.types import Prompt, Report
 from bakemem.versions import Manifest, VersionStore, check_adapter
@@ -47,8 +47,8 @@ def serve(tmp_path: Path, base: Base, monkeypatch: pytest.MonkeyPatch) -> Iterat
         raise Opened
 
     for place, name in (
-        (bakemem.serving.model, "load_file"), (bakemem.serving.model, "LoraConfig"),
-        (bakemem.serving.model, "set_peft_model_state_dict"), (peft.PeftModel, "from_pretrained"),
+        (bakemem.serving.adapters, "load_file"), (bakemem.serving.adapters, "LoraConfig"),
+        (bakemem.serving.adapters, "set_peft_model_state_dict"), (peft.PeftModel, "from_pretrained"),
         (peft.PeftConfig, "from_pretrained"), (torch, "load"), (pickle, "load"), (pickle, "loads"),
     ):  # fmt: skip
         monkeypatch.setattr(place, name, opened)
@@ -68,7 +68,8 @@ def serve(tmp_path: Path, base: Base, monkeypatch: pytest.MonkeyPatch) -> Iterat
         journal.commit_version(staged.version(store.folder("v1")), accepted=True)
         case.after(store.folder("v1"))
         memories.append(AgentMemory(load_config(tmp_path), HomeLock(tmp_path).acquire(), journal, store,
-                                    load_base=lambda: base, open_index=MemoryIndex))  # fmt: skip
+                                    load_serving=lambda: ServingModel(LocalEngine(base)),
+                                    open_index=MemoryIndex))  # fmt: skip
         return memories[-1]
 
     yield make

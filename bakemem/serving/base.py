@@ -1,0 +1,103 @@
+"""A base model in memory with its chat template, and the fingerprint that an adapter must match.
+
+Knows how models are loaded; knows no requests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from bakemem.config import Config
+from bakemem.errors import ModelError
+from bakemem.serving.adapters import Adapters
+from bakemem.serving.turnstile import Turnstile
+from bakemem.template import ChatTemplate
+
+
+@dataclass(eq=False)
+class Base:
+    """A base model with its template, and the adapters beside it.
+
+    `lock` guards which of them is active, and is held for one step at a time.
+    """
+
+    name: str
+    model: PreTrainedModel
+    template: ChatTemplate
+    fingerprint: str
+    lock: Turnstile = field(default_factory=Turnstile)
+    adapters: Adapters = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.adapters = Adapters(self.model, self.lock)
+
+    @property
+    def context(self) -> int:
+        """The longest conversation in tokens that the model has positions for."""
+        return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 0) or 1_000_000)
+
+    def shard_tokens(self, config: Config) -> int:
+        """The longest prompt that this model follows well as a teacher: the setting, or what the model says of itself.
+
+        A model says it in its `config.json` as `"bakemem": {"shard_tokens": N}`; without that, 1,024.
+        """
+        advice: dict[str, int] = getattr(self.model.config, "bakemem", None) or {}
+        return config.shard_tokens or advice.get("shard_tokens", 1024)
+
+    @property
+    def width(self) -> int:
+        """The hidden size H."""
+        return int(self.model.config.get_text_config().hidden_size)
+
+
+def load_base(
+    name: str, *, device: str = "auto", dtype: str = "auto", trust_remote_code: bool = False,
+    template_arguments: Mapping[str, Any] | None = None,
+) -> Base:  # fmt: skip
+    """Load a causal language model from a folder or the hub. Raises ModelError, which says what to do."""
+    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    kind: Any = dtype if dtype != "auto" or where.type != "cpu" else torch.float32
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+        model = AutoModelForCausalLM.from_pretrained(name, dtype=kind, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        raise ModelError(
+            f"The base model {name!r} cannot be loaded: {error}. Give `starter`, a folder with a Hugging Face causal "
+            "language model, or a hub id that this machine can reach or has cached."
+        ) from error
+    move: Any = model.to  # typed for other arguments than it takes
+    model = move(where).eval().requires_grad_(False)
+    return wrap_base(name, model, tokenizer, template_arguments)
+
+
+def wrap_base(
+    name: str, model: PreTrainedModel, tokenizer: Any, template_arguments: Mapping[str, Any] | None = None
+) -> Base:
+    """A base from a model and tokenizer that are already in memory."""
+    template = ChatTemplate(tokenizer, template_arguments)
+    return Base(name, model, template, fingerprint(model, tokenizer))
+
+
+def fingerprint(model: PreTrainedModel, tokenizer: Any) -> str:
+    """What an adapter must match: a hash of architecture, vocabulary, chat template and sampled weights."""
+    digest = hashlib.sha256()
+    config = model.config.to_diff_dict()
+    skipped = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "_attn_implementation"}
+    digest.update(json.dumps({k: v for k, v in config.items() if k not in skipped}, sort_keys=True,
+                             default=str).encode())  # fmt: skip
+    digest.update(json.dumps(sorted(tokenizer.get_vocab().items())).encode())
+    digest.update(str(tokenizer.chat_template).encode())
+    for name, parameter in model.named_parameters():
+        if ".lora_" not in name:
+            flat = parameter.detach().flatten()
+            sample = flat[:: max(1, len(flat) // 64)][:64].to("cpu", torch.bfloat16).view(torch.int16)
+            digest.update(name.replace(".base_layer.", ".").encode() + sample.numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,96 @@
+"""What is asked of an engine, and what every engine promises. `tests/serving/test_contract.py` holds each one to it.
+
+Knows turns; knows no models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from bakemem.errors import InputError
+from bakemem.serving.reply import Reply
+from bakemem.types import Turn
+
+MOST_STOPS, LONGEST_STOP = 64, 256  # texts, and characters of each
+ROLES = ("system", "user", "assistant", "tool")
+Cut = Literal["refuse", "window"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a reply is drawn; temperature 0 takes the likeliest token.
+
+    `top_p` keeps the likeliest tokens that together have at least that probability. `stop` are texts that end the
+    reply and are not part of it. `logprobs` asks for the log-probability of each token, at temperature 1, in nats.
+    """
+
+    temperature: float = 0.0
+    max_new_tokens: int = 256
+    seed: int | None = None
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    logprobs: bool = False
+
+
+GREEDY = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One reply that is wanted: of which adapter (None: the base), at which strength, to which conversation.
+
+    A conversation that does not fit the model's context is refused, or with `too_long="window"` loses its oldest turns.
+    `namespace` is who asks: an engine is fair between them.
+    """
+
+    turns: Sequence[Turn]
+    adapter_id: str | None = None
+    strength: float = 1.0
+    sampling: Sampling = GREEDY
+    namespace: str = "default"
+    too_long: Cut = "refuse"
+
+
+class Engine(Protocol):
+    """One base model in memory, adapters beside it, and replies that are each pinned to one of them."""
+
+    def attach(self, adapter_id: str, folder: Path) -> None:
+        """Put an adapter beside the running ones; an id names its content. Raises AdapterError, and nothing changed."""
+
+    def detach(self, adapter_id: str) -> None:
+        """No new reply begins with it; it is unloaded when its last reply ends. Unknown ids are no error."""
+
+    def attached(self) -> set[str]:
+        """The adapters that new replies may begin with."""
+
+    def submit(self, request: Request) -> Reply:
+        """Begin a reply. Raises InputError, AdapterError (not attached), BusyError, ServingError (closed)."""
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Begin no more replies; those that have not ended after `timeout` seconds end with ServingError."""
+
+
+def check(request: Request) -> None:
+    """Raises InputError for a request that no engine can answer."""
+    turns, sampling = request.turns, request.sampling
+    if unknown := [turn.role for turn in turns if turn.role not in ROLES]:
+        raise InputError(f"Role {unknown[0]!r} is not one of {', '.join(ROLES)}.")
+    if not turns or turns[-1].role not in ("user", "tool") or not turns[-1].content.strip():
+        raise InputError("There is nothing to answer: the last turn must be a user's and hold text.")
+    if not 0.0 <= request.strength <= 4.0:
+        raise InputError(f"Strength {request.strength} is out of range: 0 is the base, 1 the baked memory, at most 4.")
+    if not 0.0 <= sampling.temperature <= 10.0:
+        raise InputError(
+            f"Temperature {sampling.temperature} is out of range: 0 takes the likeliest token, at most 10."
+        )
+    if not 0.0 < sampling.top_p <= 1.0:
+        raise InputError(f"top_p {sampling.top_p} is out of range: above 0, and 1 keeps every token.")
+    if sampling.max_new_tokens < 1:
+        raise InputError(f"max_new_tokens {sampling.max_new_tokens} leaves no room for a reply: at least 1.")
+    if len(sampling.stop) > MOST_STOPS or any(not 0 < len(text) <= LONGEST_STOP for text in sampling.stop):
+        raise InputError(
+            f"There are {len(sampling.stop)} stop texts: give at most {MOST_STOPS}, of 1 to {LONGEST_STOP} characters."
+        )

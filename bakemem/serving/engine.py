@@ -1,0 +1,273 @@
+"""The engine in this process: one thread that owns the model while replies run, and batches what goes together.
+
+Rows of the same adapter and strength decode as one batch; the batches take turns, and so do the namespaces that wait
+for a place. Long prompts are read a piece at a time, so that running replies do not wait for them. Knows requests and
+the model; knows no memories.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import Cache, DynamicCache
+
+from bakemem.errors import BakememError, BusyError, ServingError
+from bakemem.kv import attends
+from bakemem.serving.base import Base
+from bakemem.serving.batch import Batch, cache_of, read
+from bakemem.serving.contract import Request, check
+from bakemem.serving.prefixes import Prefixes
+from bakemem.serving.reply import Channel, Reply
+from bakemem.serving.row import Row
+from bakemem.serving.window import fitted
+
+Key = tuple[str | None, float, int]
+"""Adapter, strength, and 0; or a number of its own for a row that cannot be batched."""
+_IDLE = 5.0  # seconds after which a thread that has nothing to do ends
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much an engine takes on: replies that run at once, requests of one namespace that wait for a place, prompt
+    tokens read between two steps of those that run, and bytes of adapters and of conversations that were read.
+    """
+
+    running: int = 32
+    waiting: int = 64
+    chunk: int = 512
+    adapter_bytes: int = 1 << 28
+    prefix_bytes: int = 1 << 28
+
+
+@dataclass(eq=False, slots=True)
+class _Reading:
+    """A row whose prompt is being read into a cache; there is none before its first piece."""
+
+    row: Row
+    cache: Cache | None = None
+    done: int = 0
+
+
+class LocalEngine:
+    """An `Engine` over a base in this process. Its thread begins with a request and ends when it has been idle."""
+
+    def __init__(self, base: Base, limits: Limits = Limits()) -> None:
+        self.base, self.limits = base, limits
+        self.adapters = base.adapters
+        self.adapters.most_bytes = limits.adapter_bytes
+        self._whole = not attends(base.model)  # states that are not keys and values: no batches, pieces or prefixes
+        self._prefixes = Prefixes(limits.prefix_bytes)
+        self._changed = threading.Condition()
+        self._waiting: OrderedDict[str, deque[Row]] = OrderedDict()  # by namespace; whose turn it is comes first
+        self._running: dict[str, set[Row]] = {}
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        # These two belong to the engine's thread.
+        self._reading: deque[_Reading] = deque()
+        self._batches: dict[Key, Batch] = {}
+
+    # ---- the contract
+
+    def attach(self, adapter_id: str, folder: Path) -> None:
+        """Put an adapter beside the running ones, between two of their steps."""
+        self.adapters.attach(adapter_id, folder)
+
+    def detach(self, adapter_id: str) -> None:
+        """No new reply begins with it; it is unloaded when its last one ends."""
+        self.adapters.detach(adapter_id)
+        self._prefixes.forget(adapter_id)
+
+    def attached(self) -> set[str]:
+        """The adapters that new replies may begin with."""
+        return self.adapters.ids()
+
+    def submit(self, request: Request) -> Reply:
+        """Begin a reply, or have it wait for a place."""
+        check(request)
+        ids, room, dropped = fitted(request, self.base.template, self.base.context)
+        row = Row(request, Channel(), ids, room, self.base.template, dropped)
+        with self._changed:
+            if self._closed:
+                raise ServingError("The engine is closed: no reply begins any more.")
+            waiting = sum(not other.unwanted for other in self._waiting.get(request.namespace, ()))
+            if waiting >= self.limits.waiting:
+                raise BusyError(f"{waiting} requests wait for a place already: ask again later.")
+            if request.adapter_id is not None:
+                self.adapters.pin(request.adapter_id)
+            self._waiting.setdefault(request.namespace, deque()).append(row)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="bakemem-engine", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+        return Reply(row.channel, request.adapter_id)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Begin no more replies; those that have not ended after `timeout` seconds end with ServingError."""
+        with self._changed:
+            self._closed = True
+            namespaces = [*self._waiting, *self._running]
+        deadline = time.monotonic() + timeout
+        for namespace in namespaces:
+            self.drain(namespace, max(0.0, deadline - time.monotonic()))
+
+    def drain(self, namespace: str, timeout: float = 5.0) -> None:
+        """As `close`, for the replies of one namespace that are there now."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: not self._of(namespace), timeout):
+                for row in self._of(namespace):
+                    row.channel.end(ServingError("The memory was closed before the reply had ended."))
+
+    # ---- the engine's thread
+
+    def _run(self) -> None:
+        try:
+            while self._admit():
+                self._read_prompts()
+                for key in list(self._batches):
+                    self._step(key)
+        except BaseException as error:
+            self._give_up(error)
+            raise
+
+    def _admit(self) -> bool:
+        """Give free places to those who wait, one namespace after the other; False: there is nothing to do any more."""
+        with self._changed:
+            if not self._running and not self._waiting:
+                self.base.lock.busy(False)
+                if not self._changed.wait_for(lambda: self._waiting, _IDLE):
+                    self._thread = None
+                    return False
+            self.base.lock.busy(True)
+            while (row := self._next()) is not None:
+                self._running.setdefault(row.request.namespace, set()).add(row)
+                self._reading.append(_Reading(row))
+        return True
+
+    def _next(self) -> Row | None:
+        """Who is admitted: while there is a place, and always one of a namespace that has none."""
+        places = self.limits.running - sum(map(len, self._running.values()))
+        for namespace, waiting in self._waiting.items():
+            if waiting and (places > 0 or namespace not in self._running):
+                row = waiting.popleft()
+                self._waiting.move_to_end(namespace)
+                if not waiting:
+                    del self._waiting[namespace]
+                return row
+        return None
+
+    def _read_prompts(self) -> None:
+        """Read a piece of prompts; a row whose prompt is read draws its first token and joins a batch."""
+        budget = self.limits.chunk
+        while self._reading and budget > 0:
+            reading = self._reading.popleft()
+            with self._failing(reading.row):
+                budget -= self._read_piece(reading, budget)
+
+    def _read_piece(self, reading: _Reading, budget: int) -> int:
+        row = reading.row
+        if row.unwanted:
+            self._leave(row)
+            return 0
+        adapter_id, strength = _weights(row.request)
+        if reading.cache is None:
+            reading.cache = self._begun(reading)
+        rest = row.prompt[reading.done :]
+        piece = rest if self._whole else rest[:budget]
+        with self.base.lock.replying(), self.adapters.switched(adapter_id, strength) as model:
+            logits_V = read(model, piece, reading.cache)
+        reading.done += len(piece)
+        if len(piece) < len(rest):
+            self._reading.append(reading)
+        elif row.take(logits_V):
+            key = (adapter_id, strength, id(row) if self._whole else 0)
+            self._batches.setdefault(key, Batch()).join(row, reading.cache)
+        else:
+            self._leave(row)
+        return len(piece)
+
+    def _begun(self, reading: _Reading) -> Cache:
+        """A cache for the row, which may have read the beginning of its prompt with an earlier reply."""
+        if self._whole:
+            return DynamicCache(config=self.base.model.config)
+        reading.row.cached, layers = self._prefixes.longest(_weights(reading.row.request), reading.row.prompt)
+        reading.done = reading.row.cached
+        return cache_of(layers)
+
+    def _step(self, key: Key) -> None:
+        """One token for each row of a batch."""
+        batch = self._batches[key]
+        for row in [row for row in batch.rows if row.unwanted]:
+            self._leave(row)
+        batch.keep([i for i, row in enumerate(batch.rows) if not row.channel.over])
+        with self._failing(*batch.rows):
+            if batch.rows:
+                with self.base.lock.replying(), self.adapters.switched(key[0], key[1]) as model:
+                    logits_B_V = batch.step(model)
+                for i, row in enumerate(batch.rows):
+                    if not row.take(logits_B_V[i]):
+                        if not self._whole:
+                            layers = batch.layers(i)
+                            self._prefixes.keep(key[:2], row.read[: layers[0][0].shape[-2]], layers)
+                        self._leave(row)
+        batch.keep([i for i, row in enumerate(batch.rows) if not row.channel.over])
+        if not batch.rows:
+            del self._batches[key]
+
+    def _leave(self, row: Row) -> None:
+        """Its place is free, and its adapter needed by one less."""
+        if not row.channel.over:
+            row.end("cancelled")
+        request = row.request
+        if request.adapter_id is not None:
+            self.adapters.unpin(request.adapter_id)
+            if request.adapter_id not in self.adapters.ids():  # it was detached meanwhile
+                self._prefixes.forget(request.adapter_id)
+        with self._changed:
+            running = self._running[request.namespace]
+            running.remove(row)
+            if not running:
+                del self._running[request.namespace]
+            self._changed.notify_all()
+
+    @contextmanager
+    def _failing(self, *rows: Row) -> Iterator[None]:
+        """What the model fails in inside ends these rows, and no others."""
+        try:
+            yield
+        except Exception as error:
+            told = error if isinstance(error, BakememError) else ServingError(f"The model failed in the reply: {error}")
+            for row in rows:
+                row.channel.end(told)
+                if row in self._running.get(row.request.namespace, ()):
+                    self._leave(row)
+
+    def _give_up(self, error: BaseException) -> None:
+        """Nobody waits for ever for a thread that died."""
+        self.base.lock.busy(False)
+        with self._changed:
+            self._thread = None
+            for namespace, waiting in self._waiting.items():
+                self._running.setdefault(namespace, set()).update(waiting)
+            rows = [row for running in self._running.values() for row in running]
+            self._waiting.clear()
+            self._reading.clear()
+            self._batches.clear()
+        for row in rows:
+            row.channel.end(ServingError(f"The engine failed: {error!r}. Ask again."))
+            self._leave(row)
+
+    def _of(self, namespace: str) -> list[Row]:
+        return [*self._waiting.get(namespace, ()), *self._running.get(namespace, ())]
+
+
+def _weights(request: Request) -> tuple[str | None, float]:
+    """What answers: adapter and strength, one name for what is the same."""
+    if request.adapter_id is None or request.strength == 0.0:
+        return None, 1.0
+    return request.adapter_id, request.strength

@@ -1,0 +1,36 @@
+"""A conversation made to fit what a model reads. Knows turns and a template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bakemem.errors import InputError
+from bakemem.serving.contract import Request
+from bakemem.template import ChatTemplate
+from bakemem.types import Turn
+
+
+def fitted(request: Request, template: ChatTemplate, context: int) -> tuple[list[int], int, int]:
+    """The prompt's token ids, the room for the reply in tokens, and how many of the oldest turns were left out for it.
+
+    A window keeps the system turn and the last one, drops whole exchanges, and leaves room for the reply, a quarter of
+    the context at most. Raises InputError when it does not fit.
+    """
+    turns, room = list(request.turns), request.sampling.max_new_tokens
+    ids = template.prompt_ids(turns)
+    if request.too_long == "window" and len(ids) + min(room, context // 4) > context:
+        for kept in _windows(turns):
+            ids = template.prompt_ids(kept)
+            turns = kept
+            if len(ids) + min(room, context // 4) <= context:
+                break
+    if len(ids) >= context:
+        raise InputError(f"The conversation has {len(ids)} tokens, the model reads {context}: drop its oldest turns.")
+    return ids, min(room, context - len(ids)), len(request.turns) - len(turns)
+
+
+def _windows(turns: Sequence[Turn]) -> list[list[Turn]]:
+    """Ever shorter conversations, each of which begins with a user's turn after the system's."""
+    head = [turn for turn in turns[:1] if turn.role == "system"]
+    starts = [i for i in range(len(head) + 1, len(turns)) if turns[i].role == "user"]
+    return [[*head, *turns[i:]] for i in starts]
