@@ -32,7 +32,7 @@ format: $(STAMP) ## Mend what lint can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-science: $(STAMP) ## All experiments, resumable, up to three hours (QUICK=1: minutes, only shows that they run)
+science: $(STAMP) ## All experiments with one seed, resumable, hours (ARGS="--seeds 3"; QUICK=1: minutes)
 	$(BIN)/python -m benchmarks.science $(if $(QUICK),--quick) $(ARGS)
 
 bench: $(STAMP) ## Measure the figures that docs/ reports

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cached_property
 from types import TracebackType
+from typing import Unpack
 
+from bakemem.asked import ChatOptions, sampling_of
 from bakemem.asking import Bisected, Blame, Verified, bisect, judged, verify
 from bakemem.baking import StageProgress, answers, blame, breather, generate, leaks
 from bakemem.config import Config
@@ -19,7 +21,7 @@ from bakemem.erasure import Receipt, finish, secrets_of, sweep_gone
 from bakemem.errors import AdapterError, BakeError, InputError
 from bakemem.memory import LIVE, Extractor, HomeLock, Index, Journal, ModelExtractor, Observed, consolidate, shards
 from bakemem.prompts import system_text
-from bakemem.serving import Base, Reply, Sampling, ServingModel
+from bakemem.serving import Base, Cut, Reply, ServingModel
 from bakemem.types import Leak, Memory, Probe, Secret, Turn, Version
 from bakemem.versioned import Versioned
 from bakemem.versions import VersionStore, check_adapter
@@ -43,6 +45,7 @@ class AgentMemory(Versioned):
         self._lock, self._load_serving = lock, load_serving
         self._loading = threading.RLock()
         self._keeping_attached = ExitStack()
+        self._closed = False
 
     # ---- bake, compare, roll back
 
@@ -176,34 +179,28 @@ class AgentMemory(Versioned):
 
     # ---- chat
 
-    def chat(
-        self, text: str, *, history: Sequence[Turn] = (), system: str | None = None, version: str | None = None,
-        strength: float = 1.0, temperature: float | None = None, max_new_tokens: int | None = None,
-    ) -> str:  # fmt: skip
-        """One reply; arguments as those of `stream`."""
-        return self.stream(text, history=history, system=system, version=version, strength=strength,
-                           temperature=temperature, max_new_tokens=max_new_tokens).text()  # fmt: skip
+    def chat(self, text: str, **options: Unpack[ChatOptions]) -> str:
+        """One reply; options and errors as those of `stream`."""
+        return self.stream(text, **options).text()
 
-    def stream(
-        self, text: str, *, history: Sequence[Turn] = (), system: str | None = None, version: str | None = None,
-        strength: float = 1.0, temperature: float | None = None, max_new_tokens: int | None = None,
-    ) -> Reply:  # fmt: skip
+    def stream(self, text: str, **options: Unpack[ChatOptions]) -> Reply:
         """One reply in pieces, from one version from its first token to its last; threads and asyncio may read it.
 
         Without `version` the live one answers, with pending memories in its prompt; a named one (or `base`) answers
-        alone. `strength` scales the baked memory: 0 is the base, 1 all of it. Raises InputError, NotFoundError,
+        alone. `reply.ending` tells tokens, why it ended, and what was asked for. Raises InputError, NotFoundError,
         BusyError when too many requests wait, and while it is read ServingError when it cannot go on.
         """
-        sampling = Sampling(
-            self.config.temperature if temperature is None else temperature,
-            max_new_tokens or self.config.max_new_tokens,
-        )  # fmt: skip
+        version, strength = options.get("version"), options.get("strength", 1.0)
+        system, history = options.get("system"), options.get("history", ())
+        sampling = sampling_of(options, self.config)
+        cut: Cut = "window" if options.get("window") else "refuse"
         while True:
             with self._now() if version is None else self._named(version) as (waiting, chosen):
                 full = system_text(system, waiting)
                 turns = [*([Turn("system", full)] if full else []), *history, Turn("user", text)]
                 try:
-                    return self._serving.reply(turns, adapter_id=chosen, strength=strength, sampling=sampling)
+                    return self._serving.reply(turns, adapter_id=chosen, strength=strength, sampling=sampling,
+                                               too_long=cut)  # fmt: skip
                 except AdapterError:
                     if version is not None or chosen in self._serving.base.adapters.ids():
                         raise  # else it was destroyed just now, and another version is live
@@ -303,8 +300,11 @@ class AgentMemory(Versioned):
     def close(self) -> None:
         """Let go of the home; what was observed and is not read yet stays in the queue.
 
-        Replies that are not read to their end have five seconds to end.
+        Replies that are still made have five seconds to end. A second call does nothing.
         """
+        if self._closed:
+            return
+        self._closed = True
         self._close()
         self._keeping_attached.close()
         if self._started:

@@ -54,6 +54,20 @@ class Config(BaseSettings):
     max_new_tokens: int = Field(default=256, ge=1, description="longest answer, in tokens")
     temperature: float = Field(default=0.0, ge=0.0, le=10.0, description="of chat answers; 0 takes the likeliest token")
 
+    most_running: int = Field(default=32, ge=1, description="replies of one base model that are made at once")
+    most_waiting: int = Field(
+        default=64, ge=0, description="requests of a memory that wait for a place; more are refused with BusyError"
+    )
+    adapter_megabytes: int = Field(
+        default=256, ge=0, description="of versions kept beside the base; the least used leave, never live ones"
+    )
+    prefix_megabytes: int = Field(
+        default=256, ge=0, description="of what was read of conversations, for their next turn; 0 keeps none"
+    )
+    bake_share: float = Field(
+        default=0.5, gt=0.0, le=1.0, description="of the time that a bake may take while replies are made"
+    )
+
     rank: int = Field(default=16, ge=1, le=256, description="LoRA rank")
     alpha: int = Field(default=32, ge=1, description="LoRA alpha; the update is scaled by alpha / rank")
     learning_rate: float | None = Field(

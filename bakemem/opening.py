@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bakemem.agent_memory import AgentMemory
     from bakemem.config import Config
     from bakemem.memory import Extractor, Index, Journal
-    from bakemem.serving import Base, Pool, ServingModel
+    from bakemem.serving import Base, Limits, Pool, ServingModel
     from bakemem.versions import VersionStore
 
 JOURNAL, INDEX = "journal.db", "index"
@@ -98,12 +98,26 @@ def load_model(config: Config) -> Base:
 
 
 def _serving(config: Config, namespace: str) -> ServingModel:
-    """The namespace's part of the engine that all memories of this process with the same base share."""
+    """The namespace's part of the engine that all memories of this process with the same base share.
+
+    Its limits are those of the memory that was opened first.
+    """
     from bakemem.serving import LocalEngine, ServingModel
 
+    def make() -> LocalEngine:
+        base = load_model(config)
+        base.lock.share = config.bake_share
+        return LocalEngine(base, _limits(config))
+
     key = (config.model, config.device, config.dtype, config.trust_remote_code, repr(config.template_arguments))
-    engine = _engines().borrow(key, lambda: LocalEngine(load_model(config)))
-    return ServingModel(engine, namespace, release=lambda: _engines().leave(key))
+    return ServingModel(_engines().borrow(key, make), namespace, release=lambda: _engines().leave(key))
+
+
+def _limits(config: Config) -> Limits:
+    from bakemem.serving import Limits
+
+    return Limits(running=config.most_running, waiting=config.most_waiting,
+                  adapter_bytes=config.adapter_megabytes << 20, prefix_bytes=config.prefix_megabytes << 20)  # fmt: skip
 
 
 @cache

@@ -15,13 +15,13 @@ What every engine promises (`contract.Engine`; the suite is `tests/serving/test_
 
 from bakemem.serving.adapters import Adapters
 from bakemem.serving.base import Base, fingerprint, load_base, wrap_base
-from bakemem.serving.contract import Engine, Request, Sampling, check
+from bakemem.serving.contract import Cut, Engine, Request, Sampling, check
 from bakemem.serving.engine import Limits, LocalEngine
 from bakemem.serving.model import ServingModel
 from bakemem.serving.pool import Pool
 from bakemem.serving.reply import Channel, Ending, Reply, TokenLogprob
 
 __all__ = [
-    "Adapters", "Base", "Channel", "Ending", "Engine", "Limits", "LocalEngine", "Pool", "Reply", "Request", "Sampling",
-    "ServingModel", "TokenLogprob", "check", "fingerprint", "load_base", "wrap_base",
+    "Adapters", "Base", "Channel", "Cut", "Ending", "Engine", "Limits", "LocalEngine", "Pool", "Reply", "Request",
+    "Sampling", "ServingModel", "TokenLogprob", "check", "fingerprint", "load_base", "wrap_base",
 ]  # fmt: skip

@@ -112,6 +112,7 @@ class LocalEngine:
         with self._changed:
             self._closed = True
             namespaces = [*self._waiting, *self._running]
+            self._changed.notify_all()
         deadline = time.monotonic() + timeout
         for namespace in namespaces:
             self.drain(namespace, max(0.0, deadline - time.monotonic()))
@@ -140,7 +141,8 @@ class LocalEngine:
         with self._changed:
             if not self._running and not self._waiting:
                 self.base.lock.busy(False)
-                if not self._changed.wait_for(lambda: self._waiting, _IDLE):
+                self._changed.wait_for(lambda: self._waiting or self._closed, _IDLE)
+                if not self._waiting:
                     self._thread = None
                     return False
             self.base.lock.busy(True)
@@ -202,22 +204,32 @@ class LocalEngine:
     def _step(self, key: Key) -> None:
         """One token for each row of a batch."""
         batch = self._batches[key]
-        for row in [row for row in batch.rows if row.unwanted]:
+        unwanted = {row for row in batch.rows if row.unwanted}  # asked once: it may change at any time
+        batch.keep([i for i, row in enumerate(batch.rows) if row not in unwanted])
+        for row in unwanted:
             self._leave(row)
-        batch.keep([i for i, row in enumerate(batch.rows) if not row.channel.over])
-        with self._failing(*batch.rows):
-            if batch.rows:
+        going: list[int] = []
+        if batch.rows:
+            with self._failing(*batch.rows):
                 with self.base.lock.replying(), self.adapters.switched(key[0], key[1]) as model:
                     logits_B_V = batch.step(model)
                 for i, row in enumerate(batch.rows):
-                    if not row.take(logits_B_V[i]):
-                        if not self._whole:
-                            layers = batch.layers(i)
-                            self._prefixes.keep(key[:2], row.read[: layers[0][0].shape[-2]], layers)
-                        self._leave(row)
-        batch.keep([i for i, row in enumerate(batch.rows) if not row.channel.over])
-        if not batch.rows:
+                    with self._failing(row):
+                        if row.take(logits_B_V[i]):
+                            going.append(i)
+                        else:
+                            self._finish(batch, i, key)
+        batch.keep(going)
+        if not going:
             del self._batches[key]
+
+    def _finish(self, batch: Batch, i: int, key: Key) -> None:
+        """A row has ended: what was read of it may serve the next turn of its conversation."""
+        row = batch.rows[i]
+        if not self._whole:
+            layers = batch.layers(i)
+            self._prefixes.keep(key[:2], row.read[: layers[0][0].shape[-2]], layers)
+        self._leave(row)
 
     def _leave(self, row: Row) -> None:
         """Its place is free, and its adapter needed by one less."""

@@ -19,6 +19,9 @@ from bakemem.serving.engine import LocalEngine
 from bakemem.serving.reply import Reply
 from bakemem.types import Turn
 
+PATIENCE = 5.0
+"""Seconds that running replies have to end when their memory is closed."""
+
 
 class ServingModel:
     """The live adapter of one namespace. Two of them never share a queue, whatever they are called.
@@ -87,9 +90,9 @@ class ServingModel:
         """A reply of this adapter, whatever is live. Raises as `LocalEngine.submit`."""
         return self.engine.submit(Request(tuple(turns), adapter_id, strength, sampling, self._namespace, too_long))
 
-    def close(self, timeout: float = 5.0) -> None:
-        """Running replies have so many seconds to end; then nothing is served here any more."""
-        self.engine.drain(self._namespace, timeout)
+    def close(self) -> None:
+        """Running replies have `PATIENCE` seconds to end; then nothing is served here any more."""
+        self.engine.drain(self._namespace, PATIENCE)
         self.swap(None)
         release, self._release = self._release, lambda: None
         release()

@@ -23,7 +23,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.science", description=__doc__)
     parser.add_argument("--model", default="starter", help="starter, a folder, or a hub id")
-    parser.add_argument("--seeds", type=int, help="seeds of each experiment; unset: its own number, mostly 3")
+    parser.add_argument("--seeds", type=int, default=1, help="of each experiment, most have 3  [default: 1]")
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument(
         "--quick", action="store_true", help="one seed, two rows, a few steps: shows that all of it runs"
@@ -37,12 +37,11 @@ def main() -> None:
 
     out = args.out or runs_of(args.model, args.quick)
     experiments = [import_module(f"benchmarks.science.{name}").EXPERIMENT for name in args.only]
-    seeds = 1 if args.quick else args.seeds
     waiting = sorted(
         (seed, i, row)
         for i, experiment in enumerate(experiments)
         for row in (experiment.rows[:2] if args.quick else experiment.rows)
-        for seed in range(experiment.seeds if seeds is None else min(seeds, experiment.seeds))
+        for seed in range(min(1 if args.quick else args.seeds, experiment.seeds))
         if not unit_file(out, experiment, row, seed).exists()
     )
     if waiting and not args.page:

@@ -119,6 +119,29 @@ def test_a_failure_of_the_model_ends_its_replies_and_no_others(engine: LocalEngi
     assert engine.submit(Request(ASKED, "one", sampling=SHORT)).text()
 
 
+def test_a_row_that_cannot_be_drawn_ends_alone(engine: LocalEngine) -> None:
+    """The others of its batch go on, and its place is free."""
+    real = Batch.step
+
+    def broken(batch: Batch, model: object) -> torch.Tensor:
+        logits_B_V = real(batch, model)  # type: ignore[arg-type]
+        for i, row in enumerate(batch.rows):
+            if row.request.sampling.temperature:
+                logits_B_V[i] = float("nan")
+        return logits_B_V
+
+    alone = engine.submit(Request(ASKED, "one", sampling=SHORT)).text()
+    with mock.patch.object(Batch, "step", broken):
+        good = engine.submit(Request(ASKED, "one", sampling=SHORT))
+        bad = engine.submit(Request(ASKED, "one", sampling=Sampling(1.0, 12)))
+        assert good.text() == alone
+        with pytest.raises(ServingError, match="failed"):
+            bad.text()
+    engine.drain("default", 10)
+    engine.detach("one")
+    assert "one" not in engine.base.model.peft_config
+
+
 def test_adapters_beyond_the_budget_leave_the_least_used_first(tiny_base: Base, folders: dict[str, Path]) -> None:
     """Never one that is live or that answers."""
     engine = LocalEngine(tiny_base)

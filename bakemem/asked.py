@@ -1,0 +1,44 @@
+"""What can be asked of a reply beside its text: the options of `chat` and `stream`.
+
+Knows their names and defaults; knows no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+from bakemem.config import Config
+from bakemem.serving import Sampling
+from bakemem.types import Turn
+
+
+class ChatOptions(TypedDict, total=False):
+    """All may be left out.
+
+    `system` is a prompt of the caller's own, and `history` the conversation before. `strength` scales the baked memory:
+    0 is the base, 1 all of it. `temperature` and `max_new_tokens` are as configured if unset; `seed` makes sampling
+    repeatable, `top_p` keeps the likeliest tokens, and `stop` holds texts that end the reply. With `logprobs` the
+    reply's ending holds each token's. With `window` the oldest turns are left out of what is too long for the model.
+    """
+
+    history: Sequence[Turn]
+    system: str | None
+    version: str | None
+    strength: float
+    temperature: float | None
+    max_new_tokens: int | None
+    seed: int | None
+    top_p: float
+    stop: Sequence[str]
+    logprobs: bool
+    window: bool
+
+
+def sampling_of(options: ChatOptions, config: Config) -> Sampling:
+    """How the reply is drawn."""
+    temperature, longest = options.get("temperature"), options.get("max_new_tokens")
+    return Sampling(
+        config.temperature if temperature is None else temperature, longest or config.max_new_tokens,
+        options.get("seed"), options.get("top_p", 1.0), tuple(options.get("stop", ())), options.get("logprobs", False),
+    )  # fmt: skip

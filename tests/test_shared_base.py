@@ -1,0 +1,111 @@
+"""Memories of one process that name the same base model share it, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import bakemem
+from bakemem import opening
+from bakemem.errors import BusyError, InputError, ServingError
+from bakemem.serving import Base
+from tests.tiny import LENIENT, byte_base
+
+SETTINGS = {**LENIENT, "auto_extract": False, "max_new_tokens": 24}
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[Base]:
+    """The bases that were loaded, each a tiny one."""
+    bases: list[Base] = []
+
+    def load(config: object) -> Base:
+        bases.append(byte_base())
+        return bases[-1]
+
+    monkeypatch.setattr(opening, "load_model", load)
+    return bases
+
+
+def test_two_memories_share_one_base_and_keep_their_own_versions(loaded: list[Base], tmp_path: Path) -> None:
+    """Each answers from what it learned, also at the same time; the base goes when the last one is closed.
+
+    A reply that began before a bake ends in its version, and the next is of the new one, with nothing in its prompt.
+    """
+    with bakemem.open(tmp_path / "a", **SETTINGS) as a, bakemem.open(tmp_path / "b", **SETTINGS) as b:
+        before = a.chat("dog?", max_new_tokens=600)
+        reply = a.stream("dog?", max_new_tokens=600)
+        first = next(reply)
+        a.remember("The user's dog is called Bosuk.")
+        assert a.bake().status == "accepted"
+        assert first + reply.text() == before
+        alone = [memory.chat("dog?") for memory in (a, b)]
+        assert alone[0] == a.chat("dog?", version="v1") != a.chat("dog?", version="base") == alone[1]
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(lambda i: (a, b)[i % 2].chat("dog?"), range(16))) == alone * 8
+        assert len(loaded) == 1
+        a.close()
+        a.close()
+        assert b.chat("dog?") == alone[1]
+    with bakemem.open(tmp_path / "a", **SETTINGS) as a:
+        assert a.chat("dog?") == alone[0]
+    assert len(loaded) == 2
+
+
+def test_asyncio_talks_with_a_memory(loaded: list[Base], tmp_path: Path) -> None:
+    """Many at once, each what it is alone."""
+    with bakemem.open(tmp_path, **SETTINGS) as memory:
+        alone = [memory.chat(f"question {i}?") for i in range(6)]
+
+        async def read() -> list[str]:
+            return await asyncio.gather(*(memory.stream(f"question {i}?").atext() for i in range(6)))
+
+        assert asyncio.run(read()) == alone
+
+
+def test_a_reply_tells_what_was_asked_for(loaded: list[Base], tmp_path: Path) -> None:
+    """Tokens, log-probabilities, a stop text, a window."""
+    with bakemem.open(tmp_path, **SETTINGS) as memory:
+        whole = memory.chat("dog?")
+        reply = memory.stream("dog?", stop=[whole[5:7]], logprobs=True)
+        assert reply.text() == whole[: whole.index(whole[5:7])].rstrip()
+        assert reply.ending.finish == "stop"
+        assert len(reply.ending.logprobs) == reply.ending.completion_tokens
+        long = [bakemem.Turn(role, "tea " * 60) for _ in range(4) for role in ("user", "assistant")]  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="1024"):
+            memory.chat("dog?", history=long)
+        reply = memory.stream("dog?", history=long, window=True)
+        assert reply.text()
+        assert reply.ending.dropped_turns
+
+
+def test_limits_are_those_of_the_settings(loaded: list[Base], tmp_path: Path) -> None:
+    """One place, and nobody may wait."""
+    with bakemem.open(tmp_path, **{**SETTINGS, "most_running": 1, "most_waiting": 1}) as memory:
+        running = memory.stream("dog?", max_new_tokens=900)
+        next(running)
+        waiting = memory.stream("dog?")
+        with pytest.raises(BusyError):
+            memory.stream("dog?")
+        running.close()
+        assert waiting.text()
+
+
+def test_closing_ends_what_nobody_finished_reading(
+    loaded: list[Base], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within the time that a process has which is asked to stop."""
+    monkeypatch.setattr("bakemem.serving.model.PATIENCE", 0.1)
+    memory = bakemem.open(tmp_path, **SETTINGS)
+    reply = memory.stream("dog?", max_new_tokens=900)
+    next(reply)
+    closing = threading.Thread(target=memory.close)
+    closing.start()
+    with pytest.raises(ServingError, match="closed"):
+        reply.text()
+    closing.join(20)
+    assert not closing.is_alive()
