@@ -193,8 +193,9 @@ def test_swaps_under_load_mix_no_reply(engine: LocalEngine, folders: dict[str, P
     alone = {name: engine.submit(Request(ASKED, name, sampling=SHORT)).text() for name in ("one", "two")}
     serving.swap("one")
 
-    def chat() -> int:
-        asked = 0
+    told = list[str]()
+
+    def chat() -> None:
         while not stop.is_set():
             name = serving.live
             assert name is not None
@@ -204,19 +205,21 @@ def test_swaps_under_load_mix_no_reply(engine: LocalEngine, folders: dict[str, P
                 assert serving.live != name
                 continue
             assert reply.text() == alone[name]
-            asked += 1
-        return asked
+            told.append(name)
 
     with ThreadPoolExecutor(4) as pool:
         clients = [pool.submit(chat) for _ in range(4)]
-        for i in range(12):
-            name = ("two", "one")[i % 2]
+        for name, old in [("two", "one"), ("one", "two")] * 5:
             with serving.held(name, folders[name]):
                 serving.swap(name)
-            engine.detach(("one", "two")[i % 2])
-            time.sleep(0.05)
+            engine.detach(old)
+            n = len(told)
+            while len(told) < n + 4 and not any(client.done() for client in clients):
+                time.sleep(0.01)
         stop.set()
-        assert sum(client.result() for client in clients) > 12
+        for client in clients:
+            client.result()
+    assert set(told) == {"one", "two"}
 
 
 def test_a_bake_beside_changes_no_answer(engine: LocalEngine, make_taught: MakeTaught) -> None:
