@@ -72,15 +72,19 @@ class _Oven:
     progress: StageProgress | None
 
     def bake(self, memories: Sequence[Memory], fresh: frozenset[str], room: str = "") -> Baked:
-        """Bake these memories; an unfinished bake is kept in a `room` of its own in the scratch folder."""
+        """Bake these memories, when nobody else does on this base.
+
+        An unfinished bake is kept in a `room` of its own in the scratch folder.
+        """
         base, new = self.serving.base, fresh if self.parent else None
         settings = settings_of(self.config, base, memories, self.parent, new)
-        return bake(
-            base.model, base.template, memories, shards(memories, base.template.count, base.shard_tokens(self.config)),
-            replace(settings, pursuit=Pursuit(self.pursue)), start=self.parent.id if self.parent else None,
-            fresh=new, secrets=self.secrets, lock=base.lock, progress=self.progress,
-            checkpoint=self.store.scratch(room), fingerprint=base.fingerprint,
-        )  # fmt: skip
+        read = shards(memories, base.template.count, base.shard_tokens(self.config))
+        with base.baking:
+            return bake(
+                base.model, base.template, memories, read, replace(settings, pursuit=Pursuit(self.pursue)),
+                start=self.parent.id if self.parent else None, fresh=new, secrets=self.secrets, lock=base.lock,
+                progress=self.progress, checkpoint=self.store.scratch(room), fingerprint=base.fingerprint,
+            )  # fmt: skip
 
     def split(self, memories: list[Memory], fresh: frozenset[str], refused: Baked) -> tuple[list[Memory], Baked]:
         """Bake without the new memories that failed, or the newer half: they stay in the prompt.

@@ -6,7 +6,9 @@ In the base layer because versions and unfinished bakes must be as safe as each 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -59,3 +61,9 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def folder_name(namespace: str) -> str:
+    """The name of a namespace's folder: readable, and another for each (the hash keeps equal slugs apart)."""
+    slug = re.sub(r"[^a-z0-9]+", "-", namespace.lower()).strip("-")[:32] or "namespace"
+    return f"{slug}-{hashlib.sha256(namespace.encode()).hexdigest()[:8]}"

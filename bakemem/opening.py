@@ -46,7 +46,7 @@ def open_memory(
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise HomeError(f"The memory home {folder} cannot be made: {error}. Choose another folder.") from error
-    lock = HomeLock(folder).acquire()
+    lock = HomeLock(folder, namespace).acquire()
     try:
         journal = Journal(settings.journal or folder / JOURNAL, namespace, root=folder)
         store = VersionStore(folder, namespace)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 import bakemem
 from bakemem import opening
-from bakemem.errors import BusyError, InputError, ServingError
+from bakemem.errors import BakeError, BusyError, HomeLockedError, InputError, ServingError
 from bakemem.serving import Base
 from tests.tiny import LENIENT, byte_base
 
@@ -54,6 +56,56 @@ def test_two_memories_share_one_base_and_keep_their_own_versions(loaded: list[Ba
     with bakemem.open(tmp_path / "a", **SETTINGS) as a:
         assert a.chat("dog?") == alone[0]
     assert len(loaded) == 2
+
+
+def test_one_bake_at_a_time_on_a_base(loaded: list[Base], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The candidate is one adapter: another memory's bake waits."""
+    running, most = 0, 0
+
+    def bake(*args: object, **named: object) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        time.sleep(0.1)
+        running -= 1
+        raise BakeError("stopped here")
+
+    monkeypatch.setattr("bakemem.cycle.bake", bake)
+    with bakemem.open(tmp_path, namespace="a", **SETTINGS) as a, bakemem.open(tmp_path, namespace="b", **SETTINGS) as b:
+        for memory in (a, b):
+            memory.remember("The user's dog is called Bosuk.")
+            assert memory.chat("dog?")
+        with ThreadPoolExecutor(2) as pool:
+            for baking in [pool.submit(memory.bake) for memory in (a, b)]:
+                with pytest.raises(BakeError, match="stopped here"):
+                    baking.result()
+    assert most == 1
+
+
+def test_namespaces_of_one_home_live_side_by_side(loaded: list[Base], tmp_path: Path) -> None:
+    """They remember, forget and recall at the same time, and none sees or disturbs another."""
+    with ExitStack() as stack:
+        opened = {
+            n: stack.enter_context(bakemem.open(tmp_path, namespace=n, **SETTINGS)) for n in ("default", "b", "c")
+        }
+
+        def live(name: str) -> None:
+            memory = opened[name]
+            for i in range(6):
+                kept = memory.remember(f"The dog of {name} number {i} is called Bosuk{i}.")
+                if i % 2:
+                    memory.forget([kept.id])
+
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(live, opened))
+        for name, memory in opened.items():
+            texts = [m.text for m in memory.memories(["pending"])]
+            assert texts == [f"The dog of {name} number {i} is called Bosuk{i}." for i in (0, 2, 4)]
+            assert sorted(m.text for m in memory.recall("dog called", 9)) == texts
+        with pytest.raises(HomeLockedError):
+            bakemem.open(tmp_path, namespace="b", **SETTINGS)
+        assert len({memory.chat("dog?") for memory in opened.values()}) == 3
+    assert len(loaded) == 1
 
 
 def test_asyncio_talks_with_a_memory(loaded: list[Base], tmp_path: Path) -> None:

@@ -35,8 +35,9 @@ def stimuli_of(conversations: Sequence[Sequence[Turn]]) -> Stimuli:
 def bake_prompt(base: Base, prompt: str, stimuli: Stimuli, config: Config, progress: StageProgress) -> Report:
     """Bake the prompt and leave it attached to the base as the adapter `baked`, whatever the gate says of it."""
     settings = replace(settings_of(config, base, ()), max_new_tokens=config.max_new_tokens)
-    baked = bake(base.model, base.template, (), [Prompt(prompt, ())], settings, stimuli=stimuli, lock=base.lock,
-                 progress=progress)  # fmt: skip
+    with base.baking:
+        baked = bake(base.model, base.template, (), [Prompt(prompt, ())], settings, stimuli=stimuli, lock=base.lock,
+                     progress=progress)  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         baked.save(Path(folder))
         base.adapters.attach(BAKED, Path(folder))

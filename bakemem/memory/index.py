@@ -23,6 +23,7 @@ from chromadb.config import Settings
 from chromadb.errors import NotFoundError
 from chromadb.utils.embedding_functions import ONNXMiniLM_L6_V2, SentenceTransformerEmbeddingFunction
 
+from bakemem.disk import folder_name
 from bakemem.errors import ConfigError, HomeError, ModelError
 from bakemem.memory.embed import Embedder, LexicalEmbedder, Vectors
 from bakemem.types import Memory
@@ -32,7 +33,7 @@ _BATCH = 1_000
 
 
 class ChromaIndex:
-    """An `Index` (see `recall.py`) kept by Chroma in a folder of the home, one collection for each namespace.
+    """An `Index` (see `recall.py`) kept by Chroma, in a folder of the home that belongs to one namespace.
 
     Only the owner of the home's lock may open it: Chroma makes a second process wait for many minutes. What cannot be
     read, or was made by another embedder, is deleted with a warning in the log; `sync` then fills it again.
@@ -43,8 +44,9 @@ class ChromaIndex:
 
     def __init__(self, path: Path, namespace: str, embedder: Embedder, client: ClientAPI | None = None) -> None:
         """Opens or makes the index. Raises HomeError when the folder cannot be written, or the client cannot work."""
-        self._path, self._given = path, client
+        self._path, self._given = (path / folder_name(namespace) if client is None else path), client
         self._namespace = namespace
+        _remove_shared(path)
         self._embedder = embedder
         try:
             self._open()
@@ -123,9 +125,7 @@ class ChromaIndex:
         return str(noted["state"]) if whole else None
 
     def purge(self, memories: Iterable[Memory]) -> None:
-        """Begins anew: Chroma keeps deleted vectors in its files. Other namespaces of the home are built anew by their
-        next `sync`. Raises HomeError, ModelError.
-        """
+        """Begins anew: Chroma keeps deleted vectors in its files. Raises HomeError, ModelError."""
         self.close()
         self._begin_anew()
         self.put(memories)
@@ -187,6 +187,12 @@ class ChromaIndex:
                 ("on your Chroma", "that it answers") if self._given else (f"in {self._path}", "space and rights")
             )
             raise HomeError(f"The index {what} cannot be made ({error}): check {check}.") from error
+
+
+def _remove_shared(path: Path) -> None:
+    """Earlier versions kept all namespaces in one build; it can hold what was forgotten since."""
+    for build in path.glob("*/chroma.sqlite3"):
+        shutil.rmtree(build.parent, ignore_errors=True)
 
 
 class MiniLMEmbedder:

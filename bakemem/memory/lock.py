@@ -10,6 +10,8 @@ import json
 import os
 import socket
 import sys
+import threading
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -31,21 +33,45 @@ else:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-class HomeLock:
-    """Owns a memory home for writing, from `acquire` to `release` or the end of the process.
+@dataclass
+class _Held:
+    """A lock of this process, and the namespaces that share it."""
 
-    `acquire` never waits. Another holder, in this process or another, gets HomeLockedError at once; a home that
-    cannot be written gets HomeError. A file left by a dead process is no obstacle: the lock, not the file, counts.
+    handle: int
+    process: int
+    namespaces: set[str]
+
+
+_HELD: dict[Path, _Held] = {}
+_GUARD = threading.Lock()
+
+
+class HomeLock:
+    """Owns a namespace of a memory home for writing, or all of it (None), until `release` or the end of the process.
+
+    `acquire` never waits. Namespaces of one process share the home; any other holder gets HomeLockedError at once, and
+    a home that cannot be written gets HomeError. A file left by a dead process is no obstacle: the lock, not the file,
+    counts.
     """
 
-    def __init__(self, home: Path) -> None:
-        self._home = home
-        self._handle: int | None = None
+    def __init__(self, home: Path, namespace: str | None = None) -> None:
+        self._home, self._namespace = home, namespace or ""
+        self._held: _Held | None = None
 
     def acquire(self) -> HomeLock:
         """Takes the lock and writes pid, host and time into the file `lock`. Raises HomeLockedError, HomeError."""
-        if self._handle is not None:
-            raise HomeLockedError(f"{self._home} is already locked by this object: release it first.")
+        with _GUARD:
+            place = self._home.resolve()
+            held = _HELD.get(place)
+            if held is None or held.process != os.getpid():  # a lock that was forked is the parent's
+                held = _HELD[place] = _Held(self._take(), os.getpid(), set())
+            elif self._held or not self._namespace or held.namespaces & {"", self._namespace}:
+                raise HomeLockedError(self._who())
+            held.namespaces.add(self._namespace)
+            self._held = held
+        return self
+
+    def _take(self) -> int:
         try:
             self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
             handle = os.open(self._home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -62,15 +88,18 @@ class HomeLock:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
                 raise HomeLockedError(self._who()) from None
             raise HomeError(f"The memory home {self._home} cannot be locked ({error}).") from error
-        self._handle = handle
-        return self
+        return handle
 
     def release(self) -> None:
         """Gives the lock back; does nothing when it is not held."""
         # The file stays: removing it would let two processes lock two files of the same name.
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+        with _GUARD:
+            held, self._held = self._held, None
+            if held is not None:
+                held.namespaces.discard(self._namespace)
+                if not held.namespaces:
+                    os.close(held.handle)
+                    _HELD.pop(self._home.resolve(), None)
 
     def _who(self) -> str:
         try:

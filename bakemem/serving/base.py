@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +27,8 @@ from bakemem.template import ChatTemplate
 class Base:
     """A base model with its template, and the adapters beside it.
 
-    `lock` guards which of them is active, and is held for one step at a time.
+    `lock` guards which of them is active, and is held for one step at a time. `baking` is held for a whole bake: the
+    candidate is one adapter.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Base:
     template: ChatTemplate
     fingerprint: str
     lock: Turnstile = field(default_factory=Turnstile)
+    baking: threading.Lock = field(default_factory=threading.Lock)
     adapters: Adapters = field(init=False)
 
     def __post_init__(self) -> None:

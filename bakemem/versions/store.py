@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from bakemem.disk import destroy, fsync_folder
+from bakemem.disk import destroy, folder_name, fsync_folder
 from bakemem.errors import AdapterError, HomeCorruptError, HomeError, InputError
 from bakemem.types import Probe
 from bakemem.versions.manifest import Manifest, manifest_of
@@ -33,16 +33,15 @@ _GRAVE = f"{_TEMPORARY}removed-"
 class VersionStore:
     """The version folders of one namespace.
 
-    `home/versions/v1` … in the default namespace, `home/versions/<slug>-<hash>/v1` … in any other (the hash keeps
-    apart namespaces whose slugs are equal). A version is committed by `stage`, then one journal transaction.
+    `home/versions/v1` … in the default namespace, in one of `disk.folder_name` in any other. A version is committed by
+    `stage`, then one journal transaction.
     """
 
     def __init__(self, home: Path, namespace: str = "default") -> None:
         self._home = home.absolute()
         self._root = self._home / "versions"
         if namespace != "default":
-            slug = re.sub(r"[^a-z0-9]+", "-", namespace.lower()).strip("-")[:32] or "namespace"
-            self._root /= f"{slug}-{hashlib.sha256(namespace.encode()).hexdigest()[:8]}"
+            self._root /= folder_name(namespace)
 
     def stage(self, source: Path, manifest: Manifest) -> Manifest:
         """Copies adapter and probes in `source` to the folder of `manifest.name` and writes the manifest beside them.

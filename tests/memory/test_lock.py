@@ -53,6 +53,21 @@ def test_the_same_process_cannot_own_a_home_twice(tmp_path: Path) -> None:
         pass
 
 
+def test_namespaces_of_one_process_share_a_home(tmp_path: Path) -> None:
+    """Each of them once, nobody owns all of it meanwhile, and the home is free when the last has gone."""
+    one, two = HomeLock(tmp_path, "one").acquire(), HomeLock(tmp_path / "." / "", "two").acquire()
+    for namespace in ("one", "two", None):
+        with pytest.raises(HomeLockedError, match=str(os.getpid())):
+            HomeLock(tmp_path, namespace).acquire()
+    one.release()
+    ours = subprocess.run([sys.executable, "-c", OWNER, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert "HomeLockedError" in ours.stderr
+    HomeLock(tmp_path, "one").acquire().release()
+    two.release()
+    with HomeLock(tmp_path), pytest.raises(HomeLockedError):
+        HomeLock(tmp_path, "one").acquire()
+
+
 def test_a_file_left_by_a_dead_process_is_no_obstacle(tmp_path: Path) -> None:
     """The lock counts, not what an old file says, be it readable or not."""
     (tmp_path / "lock").write_bytes(b"\xff not json")
