@@ -43,26 +43,39 @@ def read(model: PreTrainedModel, ids: Sequence[int], cache: Cache) -> Tensor:
     return logits
 
 
+@torch.no_grad()
+def read_together(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Cache]:
+    """Read whole prompts at once: the logits after each, of shape (B, V), on the CPU, and the cache of all."""
+    cache, lengths, width = roomy_cache(), [len(prompt) for prompt in prompts], max(map(len, prompts))
+    ids_B_T = torch.tensor([[0] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=model.device)
+    gaps_B_1 = torch.tensor([[width - n] for n in lengths], device=model.device)
+    places_B_T = torch.arange(width, device=model.device)[None] - gaps_B_1
+    made = model(input_ids=ids_B_T, attention_mask=(places_B_T >= 0).long(), position_ids=places_B_T.clamp(min=0),
+                 past_key_values=cache, use_cache=True, logits_to_keep=1)  # fmt: skip
+    logits: Tensor = made.logits[:, -1].float().cpu()
+    return logits, cache
+
+
 class Batch:
-    """Rows that have drawn a token which the model has not read yet."""
+    """Rows that have drawn a token which the model has not read yet, and the cache that has read all before it."""
 
-    def __init__(self) -> None:
-        self.rows: list[Row] = []
-        self._cache: Cache | None = None
-        self._lengths: list[int] = []
+    def __init__(self, rows: Sequence[Row] = (), cache: Cache | None = None) -> None:
+        self.rows = list(rows)
+        self._cache = cache
+        self._lengths = [len(row.prompt) for row in rows]
 
-    def join(self, row: Row, cache: Cache) -> None:
-        """One more row, with the cache that has read its prompt."""
-        if self._cache is None:
-            self._cache = cache
+    def absorb(self, other: Batch) -> None:
+        """The other's rows join these; the other is not used any more."""
+        if self._cache is None or other._cache is None:
+            self._cache = self._cache or other._cache
         else:
-            ours, theirs = layers_of(self._cache), layers_of(cache)
+            ours, theirs = layers_of(self._cache), layers_of(other._cache)
             width = max(ours[0][0].shape[-2], theirs[0][0].shape[-2])
             self._cache = cache_of([
                 (_beside(a, c, width), _beside(b, d, width)) for (a, b), (c, d) in zip(ours, theirs, strict=True)
             ])  # fmt: skip
-        self.rows.append(row)
-        self._lengths.append(len(row.prompt))
+        self.rows += other.rows
+        self._lengths += other._lengths
 
     @torch.no_grad()
     def step(self, model: PreTrainedModel) -> Tensor:

@@ -7,6 +7,7 @@ the model; knows no memories.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from collections import OrderedDict, deque
@@ -14,13 +15,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakSet
 
-from transformers import Cache, DynamicCache
+from torch import Tensor
+from transformers import Cache, DynamicCache, PreTrainedModel
 
 from bakemem.errors import BakememError, BusyError, ServingError
-from bakemem.kv import attends
+from bakemem.kv import attends, roomy_cache
 from bakemem.serving.base import Base
-from bakemem.serving.batch import Batch, cache_of, read
+from bakemem.serving.batch import Batch, cache_of, read, read_together
 from bakemem.serving.contract import Request, check
 from bakemem.serving.prefixes import Prefixes
 from bakemem.serving.reply import Channel, Reply
@@ -30,6 +33,16 @@ from bakemem.serving.window import fitted
 Key = tuple[str | None, float, int]
 """Adapter, strength, and 0; or a number of its own for a row that cannot be batched."""
 _IDLE = 5.0  # seconds after which a thread that has nothing to do ends
+_ALIVE: WeakSet[LocalEngine] = WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """A thread that is still in the model when the interpreter goes would abort the process."""
+    for engine in list(_ALIVE):
+        engine.close(0)
+        if (thread := engine._thread) is not None:
+            thread.join(10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +60,14 @@ class Limits:
 
 @dataclass(eq=False, slots=True)
 class _Reading:
-    """A row whose prompt is being read into a cache; there is none before its first piece."""
+    """A row whose prompt is being read into a cache. There is none before its first piece, unless its beginning was
+    `looked` for and found with an earlier reply.
+    """
 
     row: Row
     cache: Cache | None = None
     done: int = 0
+    looked: bool = False
 
 
 class LocalEngine:
@@ -68,6 +84,7 @@ class LocalEngine:
         self._running: dict[str, set[Row]] = {}
         self._thread: threading.Thread | None = None
         self._closed = False
+        _ALIVE.add(self)
         # These two belong to the engine's thread.
         self._reading: deque[_Reading] = deque()
         self._batches: dict[Key, Batch] = {}
@@ -164,42 +181,85 @@ class LocalEngine:
         return None
 
     def _read_prompts(self) -> None:
-        """Read a piece of prompts; a row whose prompt is read draws its first token and joins a batch."""
+        """Read a piece of the prompts; rows whose prompt is read draw their first token and join a batch."""
         budget = self.limits.chunk
         while self._reading and budget > 0:
-            reading = self._reading.popleft()
-            with self._failing(reading.row):
-                budget -= self._read_piece(reading, budget)
+            together = self._together(budget)
+            with self._failing(*(reading.row for reading in together)):
+                if len(together) > 1:
+                    budget -= self._read_whole(together)
+                elif together:
+                    budget -= self._read_piece(together[0], budget)
+
+    def _together(self, budget: int) -> list[_Reading]:
+        """The next row, and those beside it whose prompts fit into one forward pass with its own."""
+        group: list[_Reading] = []
+        width = 0
+        for reading in list(self._reading):
+            if reading.row.unwanted:
+                self._reading.remove(reading)
+                self._leave(reading.row)
+                continue
+            width = max(width, len(reading.row.prompt))
+            fits = not group or _weights(reading.row.request) == _weights(group[0].row.request)
+            if group and (self._whole or not fits or (len(group) + 1) * width > budget or self._begun(reading)):
+                break
+            self._reading.remove(reading)
+            group.append(reading)
+            if self._begun(reading):
+                break
+        return group
+
+    def _begun(self, reading: _Reading) -> bool:
+        """Whether something of the prompt has been read, perhaps with an earlier reply."""
+        if not reading.looked and not self._whole:
+            reading.row.cached, layers = self._prefixes.longest(_weights(reading.row.request), reading.row.prompt)
+            reading.done, reading.looked = reading.row.cached, True
+            reading.cache = cache_of(layers) if layers else None
+        return reading.cache is not None
+
+    def _read_whole(self, together: list[_Reading]) -> int:
+        """Read the prompts of several rows at once; how many places that took."""
+        rows = [reading.row for reading in together]
+        with self._model(rows[0]) as model:
+            logits_B_V, cache = read_together(model, [row.prompt for row in rows])
+        self._begin(rows, logits_B_V, cache)
+        return len(rows) * max(len(row.prompt) for row in rows)
 
     def _read_piece(self, reading: _Reading, budget: int) -> int:
-        row = reading.row
-        if row.unwanted:
-            self._leave(row)
-            return 0
-        adapter_id, strength = _weights(row.request)
-        if reading.cache is None:
-            reading.cache = self._begun(reading)
-        rest = row.prompt[reading.done :]
+        """Read as much of one row's prompt; how many tokens that was."""
+        rest = reading.row.prompt[reading.done :]
         piece = rest if self._whole else rest[:budget]
-        with self.base.lock.replying(), self.adapters.switched(adapter_id, strength) as model:
+        if reading.cache is None:
+            reading.cache = DynamicCache(config=self.base.model.config) if self._whole else roomy_cache()
+        with self._model(reading.row) as model:
             logits_V = read(model, piece, reading.cache)
         reading.done += len(piece)
         if len(piece) < len(rest):
             self._reading.append(reading)
-        elif row.take(logits_V):
-            key = (adapter_id, strength, id(row) if self._whole else 0)
-            self._batches.setdefault(key, Batch()).join(row, reading.cache)
         else:
-            self._leave(row)
+            self._begin([reading.row], logits_V[None], reading.cache)
         return len(piece)
 
-    def _begun(self, reading: _Reading) -> Cache:
-        """A cache for the row, which may have read the beginning of its prompt with an earlier reply."""
-        if self._whole:
-            return DynamicCache(config=self.base.model.config)
-        reading.row.cached, layers = self._prefixes.longest(_weights(reading.row.request), reading.row.prompt)
-        reading.done = reading.row.cached
-        return cache_of(layers)
+    def _begin(self, rows: list[Row], logits_B_V: Tensor, cache: Cache) -> None:
+        """Rows whose prompts are read draw their first token, and join those of the same weights."""
+        key = (*_weights(rows[0].request), id(rows[0]) if self._whole else 0)
+        fresh, going = Batch(rows, cache), list[int]()
+        for i, row in enumerate(rows):
+            with self._failing(row):
+                if row.take(logits_B_V[i]):
+                    going.append(i)
+                else:
+                    self._leave(row)
+        fresh.keep(going)
+        if going:
+            self._batches.setdefault(key, Batch()).absorb(fresh)
+
+    @contextmanager
+    def _model(self, row: Row) -> Iterator[PreTrainedModel]:
+        """The model with a row's weights, for one step."""
+        with self.base.lock.replying(), self.adapters.switched(*_weights(row.request)) as model:
+            yield model
 
     def _step(self, key: Key) -> None:
         """One token for each row of a batch."""
@@ -211,7 +271,7 @@ class LocalEngine:
         going: list[int] = []
         if batch.rows:
             with self._failing(*batch.rows):
-                with self.base.lock.replying(), self.adapters.switched(key[0], key[1]) as model:
+                with self._model(batch.rows[0]) as model:
                     logits_B_V = batch.step(model)
                 for i, row in enumerate(batch.rows):
                     with self._failing(row):

@@ -1,0 +1,1 @@
+"""The engine under load: see `__main__.py`."""

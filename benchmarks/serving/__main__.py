@@ -1,0 +1,61 @@
+"""The engine under load: `python -m benchmarks.serving [--only NAME …] [--seconds 120] [--json FILE] [--write]`.
+
+Adapters are random ones that change what is said, so that a mixed reply is seen: each greedy reply is compared with
+what its adapter gives alone. Every ratio is of two measurements in the same run. `--write` fills docs/serving.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+from bakemem.serving import load_base
+from bakemem.starter import STARTER
+from benchmarks.pages import write_block
+from benchmarks.serving.bench import Rows, qwen_shape
+from benchmarks.serving.parts import beside, loading, namespaces, prompts
+from benchmarks.serving.swaps import soak, swaps
+
+PARTS = {"swaps": swaps, "loading": loading, "namespaces": namespaces, "prompts": prompts, "beside": beside,
+         "soak": soak}  # fmt: skip
+
+
+def shown(rows: Rows) -> str:
+    """A table of names and figures, as Markdown."""
+
+    def text(value: object) -> str:
+        if isinstance(value, dict):
+            return ", ".join(f"{k}: {text(v)}" for k, v in value.items())
+        return f"{value:,.3g}" if isinstance(value, float) else str(value)
+
+    return "\n".join(["| figure | value |", "|---|---|", *(f"| {k} | {text(v)} |" for k, v in rows.items())])
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="starter", help="starter, qwen-shape (random), a folder, or a hub id")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--seconds", type=float, default=120.0, help="of the closed loops; others take a part of it")
+    parser.add_argument("--json", type=Path, help="keep the figures in this file")
+    parser.add_argument("--write", action="store_true", help="write docs/serving.md")
+    args = parser.parse_args()
+    results: dict[str, Rows] = {}
+    for name in args.only:
+        base = qwen_shape() if args.model == "qwen-shape" else load_base(
+            str(STARTER) if args.model == "starter" else args.model)  # fmt: skip
+        with tempfile.TemporaryDirectory() as room:
+            results[name] = PARTS[name](base, args.seconds, Path(room))
+        print(f"{name}\n{shown(results[name])}", flush=True)
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    if args.write:
+        command = f"python -m benchmarks.serving --model {args.model} --seconds {args.seconds:g} --write"
+        for name, rows in results.items():
+            write_block("serving.md", f"{args.model} {name}", f"By `{command} --only {name}`:\n\n{shown(rows)}")
+
+
+if __name__ == "__main__":
+    main()
