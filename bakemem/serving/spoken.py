@@ -47,9 +47,8 @@ class Spoken:
             met = [(at + len(text), at) for text in self._stop if (at := self._text.find(text, self._shown)) >= 0]
             if met:  # the one that is complete first
                 self._text, self.stopped = self._text[: min(met)[1]], True
-        end = len(self._text.rstrip())
-        if held and not self.stopped:
-            end = min(end, len(self._text) - self._begun())
+        sure = self._text[: len(self._text) - self._begun()] if held and not self.stopped else self._text
+        end = len(sure.rstrip())
         start = self._shown or len(self._text) - len(self._text.lstrip())
         piece = self._text[start:end]
         self._shown = max(self._shown, end) if piece else self._shown

@@ -50,7 +50,7 @@ def random_adapter(base: Base, folder: Path, seed: int) -> Path:
         written = {**config.to_dict(), "target_modules": sorted(layers)}
         base.model.delete_adapter("made")
     save_file(made, folder / "adapter_model.safetensors")
-    kept = ("r", "lora_alpha", "target_modules", "fan_in_fan_out", "bias", "task_type")
+    kept = ("peft_type", "r", "lora_alpha", "target_modules", "fan_in_fan_out", "bias", "task_type")
     (folder / "adapter_config.json").write_text(json.dumps({k: written[k] for k in kept}))
     return folder
 

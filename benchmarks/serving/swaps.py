@@ -37,7 +37,8 @@ def swaps(base: Base, seconds: float, room: Path) -> Rows:
         "swap p50, ms": 1e3 * statistics.median(took) if took else None,
     }  # fmt: skip
     for name, ask in peers(bench).items():
-        rows[f"tokens/s, {name}"] = clients(ask, seconds / 2).rate
+        load = clients(ask, seconds / 2)
+        rows[f"tokens/s, {name}"] = load.errors[0] if load.errors else load.rate
     return rows
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bakemem.serving.spoken import Spoken
@@ -21,6 +21,7 @@ def test_the_pieces_are_the_text(text: str) -> None:
     assert "".join([*map(spoken.add, ids), spoken.rest()]) == TEMPLATE.decode(ids) == text.strip()
 
 
+@example("a aa", ["aa"])
 @given(texts, st.lists(st.text(st.sampled_from("ab .ü"), min_size=1, max_size=4), max_size=3))
 @settings(max_examples=300)
 def test_a_stop_text_is_never_shown(text: str, stop: list[str]) -> None:
