@@ -11,6 +11,8 @@ import json
 import tempfile
 from pathlib import Path
 
+import transformers
+
 from bakemem.serving import load_base
 from bakemem.starter import STARTER
 from benchmarks.pages import write_block
@@ -42,6 +44,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="keep the figures in this file")
     parser.add_argument("--write", action="store_true", help="write docs/serving.md")
     args = parser.parse_args()
+    transformers.logging.set_verbosity_error()  # a peer loads an adapter again and again
     results: dict[str, Rows] = {}
     for name in args.only:
         base = qwen_shape() if args.model == "qwen-shape" else load_base(

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from peft.utils.hotswap import hotswap_adapter
-
 from bakemem.baking import generate
 from bakemem.errors import AdapterError
 from bakemem.serving import Base, ServingModel
@@ -58,9 +56,10 @@ def peers(bench: Bench) -> dict[str, Callable[[int, Load], None]]:
         base.model.enable_adapters()
 
     def hotswap(i: int) -> None:
-        base.model.set_adapter("a0")
+        there = "hot" in base.model.peft_config
+        base.model.load_adapter(str(bench.folders[f"a{i % 2}"]), adapter_name="hot", hotswap=there)
+        base.model.set_adapter("hot")
         base.model.enable_adapters()
-        hotswap_adapter(base.model, str(bench.folders[f"a{i % 2}"]), "a0", torch_device=str(base.model.device))
 
     return {
         "set_adapter under a lock": lambda i, load: one(i, load, lambda: choose(i)),
