@@ -5,31 +5,26 @@ Ties the stages together and adds nothing of its own. Knows no backend by name: 
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from types import TracebackType
-from typing import Unpack
 
-from bakemem.asked import ChatOptions, sampling_of
 from bakemem.asking import Bisected, Blame, Verified, bisect, judged, verify
-from bakemem.baking import StageProgress, answers, blame, breather, generate, leaks
+from bakemem.baking import StageProgress, answers, blame, leaks
 from bakemem.config import Config
 from bakemem.cycle import run_cycle
 from bakemem.erasure import Receipt, finish, secrets_of, sweep_gone
-from bakemem.errors import AdapterError, BakeError, InputError
-from bakemem.memory import LIVE, Extractor, HomeLock, Index, Journal, ModelExtractor, Observed, consolidate, shards
-from bakemem.prompts import system_text
-from bakemem.serving import Base, Cut, Reply, ServingModel
-from bakemem.types import Leak, Memory, Probe, Secret, Turn, Version
-from bakemem.versioned import Versioned
-from bakemem.versions import VersionStore, check_adapter
+from bakemem.errors import BakeError, InputError
+from bakemem.memory import LIVE, Extractor, HomeLock, Index, Journal, Observed, consolidate, shards
+from bakemem.serving import ServingModel
+from bakemem.talking import Talking
+from bakemem.types import Leak, Memory, Probe, Secret, Version
+from bakemem.versions import VersionStore
 
 _MOST_BLAMED = 32
 
 
-class AgentMemory(Versioned):
+class AgentMemory(Talking):
     """The memory of one namespace in one home; open it with `bakemem.open` and close it, or use `with`.
 
     The base model and the meaning index are loaded when they are first needed.
@@ -40,12 +35,9 @@ class AgentMemory(Versioned):
         load_serving: Callable[[], ServingModel], open_index: Callable[[], Index], extractor: Extractor | None = None,
         redact: Callable[[str], str] = str,
     ) -> None:  # fmt: skip
-        super().__init__(config, journal, store, open_index=open_index, redact=redact,
-                         make_extractor=lambda: extractor or self._model_extractor())  # fmt: skip
-        self._lock, self._load_serving = lock, load_serving
-        self._loading = threading.RLock()
-        self._keeping_attached = ExitStack()
-        self._closed = False
+        super().__init__(config, journal, store, load_serving=load_serving, open_index=open_index, extractor=extractor,
+                         redact=redact)  # fmt: skip
+        self._lock, self._closed = lock, False
 
     # ---- bake, compare, roll back
 
@@ -177,110 +169,6 @@ class AgentMemory(Versioned):
         found = blame(base.model, base.template, some, question, said, consolidate, lock=base.lock)
         return [Blame(memory, nats) for memory, nats in found]
 
-    # ---- chat
-
-    def chat(self, text: str, **options: Unpack[ChatOptions]) -> str:
-        """One reply; options and errors as those of `stream`."""
-        return self.stream(text, **options).text()
-
-    def stream(self, text: str, **options: Unpack[ChatOptions]) -> Reply:
-        """One reply in pieces, from one version from its first token to its last; threads and asyncio may read it.
-
-        Without `version` the live one answers, with pending memories in its prompt; a named one (or `base`) answers
-        alone. `reply.ending` tells tokens, why it ended, and what was asked for. Raises InputError, NotFoundError,
-        BusyError when too many requests wait, and while it is read ServingError when it cannot go on.
-        """
-        version, strength = options.get("version"), options.get("strength", 1.0)
-        system, history = options.get("system"), options.get("history", ())
-        sampling = sampling_of(options, self.config)
-        cut: Cut = "window" if options.get("window") else "refuse"
-        while True:
-            with self._now() if version is None else self._named(version) as (waiting, chosen):
-                full = system_text(system, waiting)
-                turns = [*([Turn("system", full)] if full else []), *history, Turn("user", text)]
-                try:
-                    return self._serving.reply(turns, adapter_id=chosen, strength=strength, sampling=sampling,
-                                               too_long=cut)  # fmt: skip
-                except AdapterError:
-                    if version is not None or chosen in self._serving.base.adapters.ids():
-                        raise  # else it was destroyed just now, and another version is live
-
-    def pending_prompt(self) -> str:
-        """The memory prompt of what is not baked yet: it rides along with every request to the live version."""
-        return consolidate(self._journal.memories("pending")).text
-
-    @contextmanager
-    def _now(self) -> Iterator[tuple[str, str | None]]:
-        """The prompt of what is pending and the id of the live version, of one moment: a memory is in one of them."""
-        while True:
-            live, pending = self._journal.serving()
-            with self._held(live) as adapter_id:
-                if self._journal.live() == (live.name if live else None):  # no forget came in between
-                    yield consolidate(pending).text, adapter_id
-                    return
-
-    @contextmanager
-    def _named(self, version: str) -> Iterator[tuple[str, str | None]]:
-        with self._held(None if version == "base" else self._journal.servable(version)) as adapter_id:
-            yield "", adapter_id
-
-    # ---- the parts
-
-    @property
-    def _serving(self) -> ServingModel:
-        with self._loading:  # the thread that reads what was observed may come first
-            return self._served
-
-    @cached_property
-    def _served(self) -> ServingModel:
-        return self._load_serving()
-
-    @property
-    def _started(self) -> bool:
-        return "_served" in self.__dict__
-
-    @property
-    def base(self) -> Base:
-        """The base model, loaded on first use."""
-        return self._serving.base
-
-    def adapter_id(self, version: str | None) -> str | None:
-        """The id under which a version's adapter is attached to the base model (after attaching it); None: the base.
-
-        It stays attached until the memory is closed.
-        """
-        return self._keeping_attached.enter_context(self._named(version or "base"))[1]
-
-    def _model_extractor(self) -> Extractor:
-        def answer(conversations: Sequence[Sequence[Turn]]) -> list[str]:
-            base = self._serving.base
-            with self._serving.active(None) as model:
-                made = generate(model, base.template, conversations, max_new_tokens=256,
-                                breathe=breather(base.lock, model, None))  # fmt: skip
-            return [base.template.decode(ids) for ids in made]
-
-        return ModelExtractor(answer)
-
-    @contextmanager
-    def _held(self, version: Version | None) -> Iterator[str | None]:
-        """Inside, a version's adapter is attached under this id, which is checked first; None: the base."""
-        if version is None:
-            yield None
-            return
-        folder, base = self._store.folder(version.name), self._serving.base
-        if version.id not in base.adapters.ids():
-            check_adapter(folder, base_fingerprint=base.fingerprint, base_name=base.name, version_id=version.id,
-                          dtype=str(base.model.dtype).removeprefix("torch."))  # fmt: skip
-        with self._serving.held(version.id, folder):
-            yield version.id
-
-    def _attach_live(self) -> None:
-        """Make the serving model serve what the journal says is live."""
-        name = self._journal.live()
-        with self._held(self._journal.version(name) if name else None) as adapter_id:
-            if adapter_id != self._serving.live:
-                self._serving.swap(adapter_id)
-
     def _forget(
         self, memory_ids: Sequence[str] = (), *, conversation: str | None = None, source: str | None = None,
         everything: bool = False, heard: Observed | None = None,
@@ -306,9 +194,6 @@ class AgentMemory(Versioned):
             return
         self._closed = True
         self._close()
-        self._keeping_attached.close()
-        if self._started:
-            self._serving.close()
         self._lock.release()
 
     def __enter__(self) -> AgentMemory:

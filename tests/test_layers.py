@@ -18,7 +18,18 @@ ROOT = Path(__file__).parent.parent
 LAYERS = {
     "base": {"config", "disk", "errors", "everyday", "kv", "names", "prompts", "template", "types"},
     "stages": {"baking", "memory", "serving", "starter", "versions"},
-    "flow": {"agent_memory", "asked", "asking", "cycle", "erasure", "knowledge", "schedule", "upkeep", "versioned"},
+    "flow": {
+        "agent_memory",
+        "asked",
+        "asking",
+        "cycle",
+        "erasure",
+        "knowledge",
+        "schedule",
+        "talking",
+        "upkeep",
+        "versioned",
+    },
     "wiring": {"opening"},
     "edges": {"__main__", "agents", "cli", "demo", "evaluation", "web"},
     "root": {""},  # bakemem/__init__.py
