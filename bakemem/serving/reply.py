@@ -105,7 +105,11 @@ class Reply:
 
     def __next__(self) -> str:
         with self._channel.changed:
-            self._channel.changed.wait_for(self._ready)
+            try:
+                self._channel.changed.wait_for(self._ready)
+            except BaseException:  # Ctrl-C, or another signal: nobody reads on
+                self.close()
+                raise
             piece = self._take()
         if piece is None:
             raise StopIteration

@@ -39,11 +39,11 @@ efforts = 0
 """
 
 
-def start(home: Path, *arguments: str) -> subprocess.Popen[str]:
-    """`bakemem bake` on the home, with a tiny model."""
+def start(home: Path, *arguments: str, command: str = "bake") -> subprocess.Popen[str]:
+    """A command on the home, with a tiny model."""
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, "bake", "--home", str(home), *arguments], cwd=ROOT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, "-c", SCRIPT, command, "--home", str(home), *arguments], cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="replace",
     )  # fmt: skip
 
 
@@ -82,3 +82,19 @@ def test_sigterm_stops_a_bake_which_goes_on_later(keeper: Any, stage: str, steps
     assert report["seconds"] > before["seconds"]
     assert keeper.journal.live() == "v1"
     assert not keeper.store.unfinished()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_a_reply(keeper: Any, how: signal.Signals) -> None:
+    """Within the five seconds that running replies have, and without an abort at the end."""
+    with start(keeper.home, "dog?", "--max-new-tokens", "900", command="chat") as process:
+        assert process.stdout is not None
+        assert process.stdout.read(5)
+        began = time.monotonic()
+        process.send_signal(how)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == (143 if how is signal.SIGTERM else 130), told
+    assert time.monotonic() - began < 5
+    assert "Traceback" not in told
+    assert "terminate" not in told
