@@ -33,6 +33,9 @@ from bakemem.types import Memory, Stimulus, Turn
 from benchmarks.science.experiment import Experiment, Figures, Page, Results, main, table
 from benchmarks.science.lab import Lab, Lesson, memories_of, rng_of
 
+LEAST_SHOWN = 80
+"""Percent at which the figure begins; what is below is written there."""
+
 
 @dataclass(frozen=True)
 class Change:
@@ -183,11 +186,14 @@ def plot(results: Results, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 0.28 * len(rows) + 1))
     colours = ["#d55e00" if row == "product" else "#0072b2" for row in rows]
     for y, (reached, colour) in enumerate(zip(spreads, colours, strict=True)):
-        axes.errorbar(100 * reached.mean, y, xerr=100 * (reached.half or 0), fmt="o", color=colour, capsize=2)
+        if 100 * reached.mean >= LEAST_SHOWN:
+            axes.errorbar(100 * reached.mean, y, xerr=100 * (reached.half or 0), fmt="o", color=colour, capsize=2)
+        else:
+            axes.text(LEAST_SHOWN + 0.2, y, f"← {reached.mean:.0%}", va="center", color=colour, fontsize=8)
     axes.axvline(100 * results.spread("product", "agreement").mean, color="#d55e00", lw=0.8, ls=":")
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
-    axes.set_xlim(right=101)
-    axes.set_xlabel("held-out answers equal to the prompted model's, % (mean and 95 % interval)")
+    axes.set_xlim(LEAST_SHOWN, 101)
+    axes.set_xlabel("answers equal to the prompted model's, % (95 % interval)")
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     plt.close(figure)

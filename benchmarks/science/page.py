@@ -6,11 +6,12 @@ Knows pages and figures; runs nothing.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.pages import DOCS, write_block
-from benchmarks.science.experiment import Experiment, Goal, Page, results_of, table
+from benchmarks.science.experiment import Experiment, Goal, Page, Results, results_of, table
 
 
 def write(runs: Path, experiments: Sequence[Experiment], *, docs: bool) -> None:
@@ -28,7 +29,7 @@ def write(runs: Path, experiments: Sequence[Experiment], *, docs: bool) -> None:
         (folder / f"{experiment.name}.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
         if experiment.plot:
             experiment.plot(results, folder / f"{experiment.name}.png")
-        block = _section(experiment, pages[-1][1], max(u.seed for u in results.units) + 1)
+        block = _section(experiment, pages[-1][1], _seeds(results))
         if not docs:
             (folder / f"{experiment.name}.md").write_text(block, encoding="utf-8")
         else:
@@ -51,7 +52,13 @@ def _goals(goals: Sequence[tuple[Experiment, Goal]]) -> str:
     return table(["experiment", "figure", "to reach", "reached (mean ± 95 % interval)", "seeds", ""], rows)
 
 
-def _section(experiment: Experiment, page: Page, seeds: int) -> str:
+def _seeds(results: Results) -> str:
+    """How many seeds the rows have."""
+    counts = Counter(unit.row for unit in results.units).values()
+    return f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+
+
+def _section(experiment: Experiment, page: Page, seeds: str) -> str:
     command = f"python -m benchmarks.science --only {experiment.name}"
     figure = f"\n\n![{experiment.title}](science/{experiment.name}.png)" if experiment.plot else ""
     verdict = f"\n\n{page.verdict}" if page.verdict else ""
