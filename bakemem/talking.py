@@ -35,6 +35,7 @@ class Talking(Versioned):
         self._load_serving = load_serving
         self._loading = threading.RLock()
         self._keeping_attached = ExitStack()
+        self._checked: set[str] = set()
 
     def chat(self, text: str, **options: Unpack[ChatOptions]) -> str:
         """One reply; options and errors as those of `stream`."""
@@ -125,9 +126,10 @@ class Talking(Versioned):
             yield None
             return
         folder, base = self._store.folder(version.name), self._serving.base
-        if version.id not in base.adapters.ids():
+        if version.id not in self._checked & base.adapters.ids():  # what another memory attached is checked here too
             check_adapter(folder, base_fingerprint=base.fingerprint, base_name=base.name, version_id=version.id,
                           dtype=str(base.model.dtype).removeprefix("torch."))  # fmt: skip
+            self._checked.add(version.id)
         with self._serving.held(version.id, folder):
             yield version.id
 

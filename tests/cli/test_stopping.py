@@ -85,16 +85,15 @@ def test_sigterm_stops_a_bake_which_goes_on_later(keeper: Any, stage: str, steps
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_a_reply(keeper: Any, how: signal.Signals) -> None:
+def test_sigterm_stops_a_reply(keeper: Any) -> None:
     """Within the five seconds that running replies have, and without an abort at the end."""
     with start(keeper.home, "dog?", "--max-new-tokens", "900", command="chat") as process:
         assert process.stdout is not None
         assert process.stdout.read(5)
         began = time.monotonic()
-        process.send_signal(how)
+        process.send_signal(signal.SIGTERM)
         _, told = process.communicate(timeout=30)
-    assert process.returncode == (143 if how is signal.SIGTERM else 130), told
+    assert process.returncode == 143, told
     assert time.monotonic() - began < 5
     assert "Traceback" not in told
     assert "terminate" not in told

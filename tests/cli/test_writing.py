@@ -145,7 +145,7 @@ def test_an_accepted_bake_serves(run: Run, keeper: Any, model: Any) -> None:
     """The stages are named, the report is printed, the version is live, and the memory is baked."""
     keeper.remember(DOG, key="user.dog")
     with (keeper.home / "config.toml").open("a", encoding="utf-8") as file:
-        file.write("min_agreement = 0\nmin_abstention = 0\nmax_drift = 1\nmin_each = 0\nlearning_rate = 0.02\n"
+        file.write("min_agreement = 0\nmin_abstention = 0\nmax_drift = 1\nmin_each = 0\nlearning_rate = 0.005\n"
                    "max_mention = 1\nmax_disfluency = 1000\n")  # fmt: skip
     result = run("bake")
     assert result.exit_code == 0, result.output
