@@ -126,11 +126,10 @@ class FakeEngine:
                 raise ServingError("The engine is closed.")
             if request.adapter_id is not None and request.adapter_id not in self._adapters:
                 raise AdapterError(f"Adapter {request.adapter_id} is not attached.")
-            waiting = self._waiting.setdefault(request.namespace, deque())
-            if len(waiting) >= self._most:
+            if len(self._waiting.get(request.namespace, ())) >= self._most:
                 raise BusyError("Too many requests wait.")
-            waiting.append((request, Channel()))
-            channel = waiting[-1][1]
+            channel = Channel()
+            self._waiting.setdefault(request.namespace, deque()).append((request, channel))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, daemon=True)
                 self._thread.start()

@@ -173,10 +173,12 @@ class Adapters:
         if not self._free():
             return
         with self._lock.replying():  # it takes no longer than a step, and the replies' own thread comes here too
-            for adapter_id in self._free():
-                with self._guard:
+            with self._guard:  # looked for again: one that was attached meanwhile stays
+                gone = self._free()
+                for adapter_id in gone:
                     del self._sizes[adapter_id], self._pins[adapter_id]
-                    self._retired.discard(adapter_id)
+                self._retired.difference_update(gone)
+            for adapter_id in gone:
                 self._remove(adapter_id)
 
     def _free(self) -> list[str]:
