@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import Unpack
 
-from bakemem.asked import ChatOptions, sampling_of
 from bakemem.baking import breather, generate
+from bakemem.chat_options import ChatOptions, sampling_of
 from bakemem.config import Config
 from bakemem.errors import AdapterError
 from bakemem.memory import Extractor, Index, Journal, ModelExtractor, consolidate

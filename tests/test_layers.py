@@ -20,7 +20,7 @@ LAYERS = {
     "stages": {"baking", "memory", "serving", "starter", "versions"},
     "flow": {
         "agent_memory",
-        "asked",
+        "chat_options",
         "asking",
         "cycle",
         "erasure",

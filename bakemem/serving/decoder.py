@@ -19,7 +19,7 @@ from bakemem.kv import attends, roomy_cache
 from bakemem.serving.base import Base
 from bakemem.serving.batch import Batch, cache_of, read, read_together
 from bakemem.serving.contract import Request
-from bakemem.serving.prefixes import Prefixes
+from bakemem.serving.prefix_cache import PrefixCache
 from bakemem.serving.row import Row
 
 Key = tuple[str | None, float, int]
@@ -41,7 +41,7 @@ class _Reading:
 class Decoder:
     """Rows on their way. `leave` is called with each that has ended, perhaps more than once."""
 
-    def __init__(self, base: Base, prefixes: Prefixes, chunk: int, leave: Callable[[Row], None]) -> None:
+    def __init__(self, base: Base, prefixes: PrefixCache, chunk: int, leave: Callable[[Row], None]) -> None:
         self._base, self._prefixes, self._chunk, self._leave = base, prefixes, chunk, leave
         self._whole = not attends(base.model)  # states that are not keys and values: no batches, pieces or prefixes
         self._reading: deque[_Reading] = deque()

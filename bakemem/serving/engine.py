@@ -17,7 +17,7 @@ from bakemem.errors import BusyError, ServingError
 from bakemem.serving.base import Base
 from bakemem.serving.contract import Request, check
 from bakemem.serving.decoder import Decoder
-from bakemem.serving.prefixes import Prefixes
+from bakemem.serving.prefix_cache import PrefixCache
 from bakemem.serving.reply import Channel, Reply
 from bakemem.serving.row import Row
 from bakemem.serving.window import fitted
@@ -55,7 +55,7 @@ class LocalEngine:
         self.base, self.limits = base, limits
         self.adapters = base.adapters
         self.adapters.most_bytes = limits.adapter_bytes
-        self._prefixes = Prefixes(limits.prefix_bytes)
+        self._prefixes = PrefixCache(limits.prefix_bytes)
         self._changed = threading.Condition()
         self._waiting: OrderedDict[str, deque[Row]] = OrderedDict()  # by namespace; whose turn it is comes first
         self._running: dict[str, set[Row]] = {}

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from bakemem.serving.contract import Request, Sampling
+from bakemem.serving.detokenizer import Detokenizer
 from bakemem.serving.reply import Channel, Ending, Finish, TokenLogprob
-from bakemem.serving.spoken import Spoken
 from bakemem.template import ChatTemplate
 
 
@@ -27,7 +27,7 @@ class Row:
         self.made: list[int] = []
         self.cached = 0
         self._room, self._template, self._dropped = room, template, dropped_turns
-        self._spoken = Spoken(template, request.sampling.stop)
+        self._detokenizer = Detokenizer(template, request.sampling.stop)
         self._logprobs: list[TokenLogprob] = []
         seed = request.sampling.seed
         self._generator = torch.Generator().manual_seed(secrets.randbits(63) if seed is None else seed)
@@ -51,15 +51,15 @@ class Row:
             logprob = float(torch.log_softmax(logits_V, -1)[token])
             self._logprobs.append(TokenLogprob(token, self._template.decode_raw([token]), logprob))
         self.made.append(token)
-        if piece := self._spoken.add(token):
+        if piece := self._detokenizer.add(token):
             self.channel.put(piece)
-        if self._spoken.stopped:
+        if self._detokenizer.stopped:
             return self.end("stop")
         return len(self.made) < self._room or self.end("length")
 
     def end(self, finish: Finish) -> bool:
         """Nothing more is drawn; always False."""
-        if finish != "cancelled" and (rest := self._spoken.rest()):
+        if finish != "cancelled" and (rest := self._detokenizer.rest()):
             self.channel.put(rest)
         self.channel.end(Ending(finish, len(self.prompt), len(self.made), self.cached, self._dropped,
                                 tuple(self._logprobs)))  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bakemem.serving.spoken import Spoken
+from bakemem.serving.detokenizer import Detokenizer
 from tests.tiny import byte_base
 
 TEMPLATE = byte_base().template  # a token a byte: characters come in parts
@@ -16,9 +16,9 @@ texts = st.text(st.sampled_from("ab \n.ü→🙂"), max_size=40)
 @settings(max_examples=300)
 def test_the_pieces_are_the_text(text: str) -> None:
     """Without white space around it, as the template's `decode` gives it."""
-    spoken = Spoken(TEMPLATE)
+    detokenizer = Detokenizer(TEMPLATE)
     ids = TEMPLATE.ids(text)
-    assert "".join([*map(spoken.add, ids), spoken.rest()]) == TEMPLATE.decode(ids) == text.strip()
+    assert "".join([*map(detokenizer.add, ids), detokenizer.rest()]) == TEMPLATE.decode(ids) == text.strip()
 
 
 @example("a aa", ["aa"])
@@ -26,25 +26,25 @@ def test_the_pieces_are_the_text(text: str) -> None:
 @settings(max_examples=300)
 def test_a_stop_text_is_never_shown(text: str, stop: list[str]) -> None:
     """What is shown is the text before the one that is complete first."""
-    spoken, shown = Spoken(TEMPLATE, stop), ""
+    detokenizer, shown = Detokenizer(TEMPLATE, stop), ""
     for token in TEMPLATE.ids(text):
-        shown += spoken.add(token)
-        if spoken.stopped:
+        shown += detokenizer.add(token)
+        if detokenizer.stopped:
             break
-    shown += spoken.rest()
+    shown += detokenizer.rest()
     lead = len(text) - len(text.lstrip())
     met = [(at + len(one), at) for one in stop if (at := text.find(one)) >= 0]
-    assert spoken.stopped == bool(met)
+    assert detokenizer.stopped == bool(met)
     assert shown == (text[lead : max(lead, min(met)[1])] if met else text[lead:]).rstrip()
 
 
 def test_a_character_is_shown_when_it_is_whole() -> None:
     """Not its first bytes."""
-    spoken = Spoken(TEMPLATE)
-    assert [spoken.add(token) for token in TEMPLATE.ids("ü🙂")] == ["", "ü", "", "", "", "🙂"]
+    detokenizer = Detokenizer(TEMPLATE)
+    assert [detokenizer.add(token) for token in TEMPLATE.ids("ü🙂")] == ["", "ü", "", "", "", "🙂"]
 
 
 def test_bytes_that_never_become_a_character_are_kept_at_the_end() -> None:
     """As the tokenizer writes them."""
-    spoken, ids = Spoken(TEMPLATE), TEMPLATE.ids("a🙂")[:-1]
-    assert "".join([*map(spoken.add, ids), spoken.rest()]) == TEMPLATE.decode(ids)
+    detokenizer, ids = Detokenizer(TEMPLATE), TEMPLATE.ids("a🙂")[:-1]
+    assert "".join([*map(detokenizer.add, ids), detokenizer.rest()]) == TEMPLATE.decode(ids)

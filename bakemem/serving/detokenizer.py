@@ -9,7 +9,7 @@ from bakemem.template import ChatTemplate
 _UNFINISHED = "\ufffd"  # what a tokenizer writes for the first bytes of a character
 
 
-class Spoken:
+class Detokenizer:
     """What a reply has said so far. `add` gives what can be shown, `rest` what was held back; `stopped`: a stop text
     was met, which is not shown.
 

@@ -19,7 +19,7 @@ WORTH = 64
 """Tokens that a conversation must have read for it to be kept, and share to be gone on with."""
 
 
-class Prefixes:
+class PrefixCache:
     """The conversations that ended last, up to so many bytes; the least recently used leave first."""
 
     def __init__(self, most_bytes: int) -> None:
