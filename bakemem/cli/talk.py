@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,11 +17,11 @@ from bakemem.cli import history, oven
 from bakemem.cli.frame import Command, Finite, Place, place_and_model, read_text
 from bakemem.cli.text import clean, noted, one_line, print_json, print_memories, report_lines
 from bakemem.errors import BakememError
-from bakemem.prompts import system_text
 from bakemem.types import Turn
 
 if TYPE_CHECKING:
     from bakemem.agent_memory import AgentMemory
+    from bakemem.serving import Reply
 
 HELP = """\
 /bake [from-base]   move what is pending into the weights
@@ -87,10 +87,10 @@ def chat(
         click.echo()
 
 
-def replies(memory: AgentMemory, text: str, history: list[Turn], manner: Manner) -> Iterator[str]:
-    """The reply in pieces."""
+def replies(memory: AgentMemory, text: str, history: list[Turn], manner: Manner) -> Reply:
+    """The reply in pieces; the oldest turns of a conversation that is too long for the model are left out."""
     return memory.stream(text, history=history, system=manner.system, version=manner.version, strength=manner.strength,
-                         temperature=manner.temperature, max_new_tokens=manner.max_new_tokens)  # fmt: skip
+                         temperature=manner.temperature, max_new_tokens=manner.max_new_tokens, window=True)  # fmt: skip
 
 
 @dataclass
@@ -135,15 +135,19 @@ class Conversation:
 
     def answer(self, text: str) -> None:
         """Streams one reply, keeps it, and notes what the user told."""
-        self.make_room(text)
-        said = ""
+        said, dropped = "", 0
         try:
-            for piece in replies(self.memory, text, self.turns, self.manner):
+            reply = replies(self.memory, text, self.turns, self.manner)
+            for piece in reply:
                 said += piece
                 click.echo(clean(piece), nl=False)
+            dropped = reply.ending.dropped_turns
         except KeyboardInterrupt:
             click.echo(" …", nl=False)
         click.echo()
+        if dropped:
+            del self.turns[:dropped]
+            click.echo(click.style(f"· the oldest {dropped} turns no longer fit, and were dropped", dim=True))
         if said:
             self.turns += [Turn("user", text), Turn("assistant", said)]
         known = {m.id for m in self.memory.memories()}
@@ -155,19 +159,6 @@ class Conversation:
         for erased in self.memory.memories("forgotten"):
             if erased.id not in gone:
                 click.echo(click.style(f"· forgotten: {erased.kind} {erased.id[:8]}", dim=True))
-
-    def make_room(self, text: str) -> None:
-        """Drops the oldest turns until the conversation and a reply fit what the model reads."""
-        base = self.memory.base
-        full = system_text(self.manner.system, "" if self.manner.version else self.memory.pending_prompt())
-        head = [Turn("system", full)] if full else []
-        room = min(self.manner.max_new_tokens or self.memory.config.max_new_tokens, base.context // 4)
-        before, last = len(self.turns), Turn("user", text)
-        while self.turns and len(base.template.prompt_ids([*head, *self.turns, last])) > base.context - room:
-            del self.turns[:2]
-        dropped = before - len(self.turns)
-        if dropped:
-            click.echo(click.style(f"· the oldest {dropped} turns no longer fit, and were dropped", dim=True))
 
     def obey(self, line: str) -> None:
         """Runs one `/command`."""

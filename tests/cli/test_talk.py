@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,27 @@ from click.testing import Result
 
 from bakemem.agent_memory import AgentMemory
 from bakemem.errors import BakeError
+from bakemem.serving import Ending, Reply
 from bakemem.types import Draft, Turn
 
 Run = Callable[..., Result]
 
 DOG = "The user's dog is called Bosuk."
+
+
+@dataclass
+class Said:
+    """A reply in two pieces, between which Ctrl-C may be pressed."""
+
+    text: str
+    interrupted: bool
+    ending = Ending("stop", 0, 0)
+
+    def __iter__(self) -> Iterator[str]:
+        yield "You said "
+        if self.interrupted:
+            raise KeyboardInterrupt
+        yield f"{self.text}\x1b[0m"
 
 
 class Replies:
@@ -27,16 +44,10 @@ class Replies:
         self.asked: list[dict[str, Any]] = []
         self.interrupt = False
 
-    def __call__(self, text: str, **options: Any) -> Iterator[str]:
-        """The pieces of a reply."""
+    def __call__(self, text: str, **options: Any) -> Said:
+        """A reply."""
         self.asked.append({"text": text, **options, "history": list(options["history"])})
-        return self._pieces(text)
-
-    def _pieces(self, text: str) -> Iterator[str]:
-        yield "You said "
-        if self.interrupt:
-            raise KeyboardInterrupt
-        yield f"{text}\x1b[0m"
+        return Said(text, self.interrupt)
 
 
 @pytest.fixture
@@ -64,7 +75,7 @@ def test_options_reach_the_model(run: Run, replies: Replies) -> None:
     assert result.stdout == "You said Hi.\N{REPLACEMENT CHARACTER}[0m\n"
     assert replies.asked == [{
         "text": "Hi.", "history": [], "system": "Be kind.", "version": "base", "strength": 0.5, "temperature": 1.0,
-        "max_new_tokens": 7,
+        "max_new_tokens": 7, "window": True,
     }]  # fmt: skip
 
 
@@ -163,13 +174,20 @@ def test_ctrl_c_stops_a_reply_only(run: Run, replies: Replies) -> None:
     assert replies.asked[1]["history"] == [Turn("user", "One."), Turn("assistant", "You said ")]
 
 
-def test_oldest_turns_make_room(run: Run, replies: Replies, model: Any) -> None:
-    """A conversation longer than the model reads loses its oldest turns, and says so."""
-    result = run("chat", stdin="".join(f"{n} {'x' * 300}\n" for n in range(4)))
+def test_oldest_turns_make_room(run: Run, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A conversation longer than the model reads loses its oldest turns, says so once, and goes on."""
+    histories: list[list[Turn]] = []
+    stream = AgentMemory.stream
+
+    def streamed(memory: AgentMemory, text: str, **options: Any) -> Reply:
+        histories.append(list(options["history"]))
+        return stream(memory, text, **options)
+
+    monkeypatch.setattr(AgentMemory, "stream", streamed)
+    result = run("chat", "--max-new-tokens", "4", stdin="".join(f"{n} {'x' * 300}\n" for n in range(5)))
     assert "· the oldest 2 turns no longer fit" in result.stdout
-    last = replies.asked[-1]["history"]
-    assert last[0].role == "user"
-    assert not last[0].content.startswith("0 ")
+    assert "!" not in result.stdout
+    assert [turns[0].content[0] for turns in histories[1:]] == ["0", "0", "0", "1"]
 
 
 def test_python_dash_m_is_the_command(home: Path) -> None:
