@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+from transformers import Cache, GenerationConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
 from bakemem.baking.cache import batches, prefilled, shared_length
 from bakemem.kv import attends
@@ -17,6 +17,8 @@ from bakemem.types import Turn
 
 Progress = Callable[[int, int], None]
 
+PIECE_TOKENS = 2_048
+"""Of a batch's prompts, read at once: a reply that waits comes between two pieces."""
 FIRST_PASS = 16
 """Tokens of room for the first pass over a batch, four times as many for each next: few rows wait for the longest."""
 
@@ -29,7 +31,8 @@ def generate(
     """One answer a conversation, as token ids that end with the end-of-turn token unless cut at `max_new_tokens`.
 
     `batch_tokens` bounds prompt tokens plus room for answers in one batch; temperature 0 takes the likeliest token.
-    With `begun` each answer goes on from such a text, which is not in the ids. `breathe` is called between two tokens.
+    With `begun` each answer goes on from such a text, which is not in the ids. `breathe` is called between two tokens
+    and between two pieces of the prompts.
     """
     prompts = [template.prompt_ids(turns) for turns in conversations]
     if begun:
@@ -78,11 +81,30 @@ def _generate(
         **(sampling or {"do_sample": False}),
     )  # fmt: skip
     run: Callable[..., torch.Tensor] = model.generate  # type: ignore[assignment]
-    cache = {"past_key_values": prefilled(model, head, len(rows))} if attends(model) else {}
+    cache = {}
+    if attends(model):
+        cache = {"past_key_values": _read(model, head, ids_B_T, attention_B_T, breathe or (lambda: None))}
     pauses = StoppingCriteriaList([_Breath(breathe)] if breathe else [])
     made_B_T = run(input_ids=ids_B_T, attention_mask=attention_B_T, generation_config=config, stopping_criteria=pauses,
                    **cache)  # fmt: skip
     return [_cut(row, template) for row in made_B_T[:, longest:].tolist()]
+
+
+def _read(
+    model: PreTrainedModel, head: list[int], ids_B_T: torch.Tensor, attention_B_T: torch.Tensor,
+    breathe: Callable[[], None],
+) -> Cache:  # fmt: skip
+    """A cache of all rows up to their last token: their common head once, and the rest in pieces."""
+    n_rows, longest = ids_B_T.shape
+    cache = prefilled(model, head, n_rows)
+    position_ids_B_T = (attention_B_T.cumsum(-1) - 1).clamp(min=0)
+    piece = max(1, PIECE_TOKENS // n_rows)
+    for start in range(len(head), longest - 1, piece):
+        breathe()
+        end = min(start + piece, longest - 1)
+        model.base_model(input_ids=ids_B_T[:, start:end], position_ids=position_ids_B_T[:, start:end],
+                         attention_mask=attention_B_T[:, :end], past_key_values=cache, use_cache=True)  # fmt: skip
+    return cache
 
 
 class _Breath(StoppingCriteria):

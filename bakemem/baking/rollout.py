@@ -60,7 +60,7 @@ def rollout(
 @torch.no_grad()
 def teach(
     model: PreTrainedModel, template: ChatTemplate, trajectories: Sequence[Trajectory], prompts: Sequence[str], *,
-    lock: AbstractContextManager[object], adapter_name: str | None = None, batch_tokens: int = 8_192,
+    lock: AbstractContextManager[object], adapter_name: str | None = None, batch_tokens: int = 4_096,
 ) -> list[Taught]:  # fmt: skip
     """The teacher's hidden states over each trajectory; the teacher is the base, or the named adapter (eq. 5)."""
     contexts = [template.prompt_ids(prompted(t.stimulus, p)) for t, p in zip(trajectories, prompts, strict=True)]

@@ -22,7 +22,14 @@ from bakemem.baking.pack import Packer, pack
 from bakemem.baking.rollout import Taught
 from bakemem.baking.schedule import EVERY, PASS, Schedule
 from bakemem.baking.states import MICRO_BATCH_TOKENS, micro_batches, states_of, tokens_of
-from bakemem.baking.weights import CANDIDATE, adapter, add_candidate, candidate_parameters, context_of
+from bakemem.baking.weights import (
+    CANDIDATE,
+    adapter,
+    add_candidate,
+    breather,
+    candidate_parameters,
+    context_of,
+)
 from bakemem.template import ChatTemplate
 
 StepProgress = Callable[[int, int, float], None]
@@ -130,9 +137,11 @@ class Study:
         dialogues = packer.batch(self.recipe.trajectories_per_step)
         n_tokens = sum(len(d.positions) for d in dialogues)
         loss, total = loss_named(self.recipe.loss, self.recipe.top_k, self.recipe.temperatures), 0.0
+        breathe = breather(self.lock, self.model, CANDIDATE)
         with self.lock, adapter(self.model, CANDIDATE):
             learner.begin(share)
             for batch in micro_batches(dialogues):
+                breathe()
                 student_N_K_H, teacher_N_K_H = states_of(self.model, self.template, batch)
                 loss_N = tiled_loss(student_N_K_H[:, -1], teacher_N_K_H[:, -1], tokens_of(batch), self.head, loss)
                 gap_N = state_gap(student_N_K_H, teacher_N_K_H, self.mark_K)

@@ -59,6 +59,19 @@ def test_answers_go_on_where_a_pass_left_them(base: Base, monkeypatch: pytest.Mo
     assert seen[-1] == (4, 4)
 
 
+@pytest.mark.parametrize("prompt", ["", PROMPT])
+def test_prompts_read_in_pieces_change_no_answer(base: Base, prompt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits may pass between two pieces."""
+    asked = [[Turn("system", prompt + "Be kind."), Turn("user", f"What of {'tea and ' * n}songs?")] for n in (1, 3, 9)]
+    module = sys.modules[generate.__module__]
+    passed: list[int] = []
+    whole = generate(base.model, base.template, asked, max_new_tokens=8, breathe=lambda: passed.append(0))
+    monkeypatch.setattr(module, "PIECE_TOKENS", 12)  # four of each row
+    pieces = generate(base.model, base.template, asked, max_new_tokens=8, breathe=lambda: passed.append(1))
+    assert pieces == whole
+    assert passed.count(1) - passed.count(0) >= (3 if attends(base.model) else 0)
+
+
 def test_a_shared_prompt_changes_no_answer_and_no_state(base: Base) -> None:
     """Greedy answers and the teacher's states, in one batch and one by one."""
     words = "dogs cats towns boats songs and also tea".split()
