@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import statistics
 import sys
 import time
@@ -149,11 +150,13 @@ def run_unit(experiment: Experiment, lab: Lab, model: str, row: str, seed: int, 
     file = unit_file(runs, experiment, row, seed)
     if not file.exists():
         started = time.monotonic()
+        lab.kept = file.with_suffix(".d")
         figures = experiment.measure(lab, row, seed)
         kept = {"row": row, "seed": seed, "model": model, "quick": lab.quick, "seconds": time.monotonic() - started,
                 "figures": figures}  # fmt: skip
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps(kept, indent=1).encode())
+        shutil.rmtree(lab.kept, ignore_errors=True)
     return read_unit(file)
 
 

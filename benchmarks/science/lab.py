@@ -61,7 +61,12 @@ class Taught:
 
 
 class Lab:
-    """A base with whatever was baked into adapters beside it. `quick` cuts training to a few steps: not for figures."""
+    """A base with whatever was baked into adapters beside it. `quick` cuts training to a few steps: not for figures.
+
+    `kept` is the folder in which a unit of many bakes keeps what it has; it goes when the unit is done.
+    """
+
+    kept: Path | None = None
 
     def __init__(self, model: str = "starter", *, quick: bool = False) -> None:
         self.base: Base = load_base(str(STARTER) if model == "starter" else model)

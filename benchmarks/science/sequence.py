@@ -5,19 +5,22 @@ python -m benchmarks.science.sequence --rows rolling --seeds 1
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
+from bakemem.disk import write_whole
 from bakemem.starter import Fact, make_facts
 from bakemem.starter.world import clashes
 from bakemem.types import Memory
 from benchmarks.science.exam import KINDS, by_kind, questions, read_by, shards_of
 from benchmarks.science.experiment import Experiment, Figures, Goal, Page, Results, main, spread, table
-from benchmarks.science.lab import Lab, memories_of, rng_of
+from benchmarks.science.lab import Lab, Taught, memories_of, rng_of
 
 EACH = 4  # new memories a bake
 SUPERSEDES = 1 / 8
@@ -66,25 +69,16 @@ def living(told: Sequence[Told], generation: int) -> list[Told]:
 
 
 def measure(lab: Lab, row: str, seed: int) -> Figures:
-    """Bake after bake; each fifth time everything that is known is asked for."""
+    """Bake after bake, each kept; each fifth time everything that is known is asked for."""
     n_bakes = 3 if lab.quick else LENGTHS[row]
-    told, rng = life(rng_of("sequence", seed), n_bakes), rng_of(f"sequence exam {row}", seed)
-    looks, costs = [], []
-    adapter: str | None = None
+    told = life(rng_of("sequence", seed), n_bakes)
+    costs, looks, adapter = begun(lab)
     for generation in range(n_bakes):
-        if row == "from base" and generation + 1 not in COLD_AT and not lab.quick:
+        skipped = row == "from base" and generation + 1 not in COLD_AT and not lab.quick
+        if skipped or (costs and generation < costs[-1]["bake"]):
             continue
-        known = living(told, generation)
-        memories = [t.memory for t in known]
-        new = frozenset(t.memory.id for t in known if t.generation == generation)
         started = time.monotonic()
-        if row == "from base" or adapter is None:
-            made = lab.bake(memories, seed=seed)
-        else:
-            settings = lab.settings(memories, seed, fresh=new)
-            if row == "no rehearsal":
-                settings = replace(settings, rehearsal_questions=0)
-            made = lab.bake(memories, seed=seed, settings=settings, start=adapter, fresh=new)
+        made = bake(lab, row, seed, told, generation, adapter)
         report = made.baked.report
         costs.append({"bake": generation + 1, "seconds": time.monotonic() - started, "steps": report.steps,
                       "agreement": report.agreement, "drift": report.drift, "accepted": report.accepted})  # fmt: skip
@@ -92,9 +86,49 @@ def measure(lab: Lab, row: str, seed: int) -> Figures:
             lab.base.adapters.detach(adapter)
         adapter = made.id
         if (generation + 1) % LOOK_EVERY == 0 or generation in (0, n_bakes - 1):
-            looks.append(look(lab, told, generation, adapter, rng))
-    lab.base.adapters.detach(made.id)
+            exam = rng_of(f"sequence exam {row} {generation}", seed)
+            looks.append(look(lab, told, generation, adapter, exam))
+        keep(lab, made, costs, looks)
+    if adapter is not None:
+        lab.base.adapters.detach(adapter)
+    rng = rng_of(f"sequence exam {row}", seed)
     return {"costs": costs, "looks": looks, "prompted": teacher(lab, living(told, n_bakes - 1), rng)}
+
+
+def bake(lab: Lab, row: str, seed: int, told: Sequence[Told], generation: int, adapter: str | None) -> Taught:
+    """The bake of one generation, on top of the adapter of the last one or from the base."""
+    known = living(told, generation)
+    memories = [t.memory for t in known]
+    if row == "from base" or adapter is None:
+        return lab.bake(memories, seed=seed)
+    new = frozenset(t.memory.id for t in known if t.generation == generation)
+    settings = lab.settings(memories, seed, fresh=new)
+    if row == "no rehearsal":
+        settings = replace(settings, rehearsal_questions=0)
+    return lab.bake(memories, seed=seed, settings=settings, start=adapter, fresh=new)
+
+
+def begun(lab: Lab) -> tuple[list[Figures], list[Figures], str | None]:
+    """Costs and looks of the bakes that are kept, and the last one's adapter, attached; nothing where none is."""
+    file = lab.kept / "bakes.json" if lab.kept else None
+    if file is None or not file.exists():
+        return [], [], None
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    lab.base.adapters.attach("kept", file.parent / kept["adapter"])
+    return kept["costs"], kept["looks"], "kept"
+
+
+def keep(lab: Lab, made: Taught, costs: Sequence[Figures], looks: Sequence[Figures]) -> None:
+    """A long sequence that is stopped goes on behind its last bake."""
+    if lab.kept is None:
+        return
+    folder = lab.kept / f"after-{costs[-1]['bake']}"
+    folder.mkdir(parents=True, exist_ok=True)
+    made.baked.save(folder)
+    write_whole(lab.kept / "bakes.json", json.dumps({"adapter": folder.name, "costs": costs, "looks": looks}).encode())
+    for older in lab.kept.glob("after-*"):
+        if older != folder:
+            shutil.rmtree(older)
 
 
 def look(lab: Lab, told: Sequence[Told], generation: int, adapter: str, rng: random.Random) -> Figures:
