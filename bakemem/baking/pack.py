@@ -35,18 +35,16 @@ class Dialogue:
 
 
 def pack(template: ChatTemplate, taught: Sequence[Taught], max_tokens: int) -> Dialogue:
-    """The trajectories one after the other under their common caller prompt, loss on every answer.
+    """The trajectories one after the other, behind the turns that they all have before their questions.
 
-    The first token of an answer is predicted from the position before it, so it is trained; no token of the context
-    is. Trajectories that would pass `max_tokens` are left out, but for the first.
+    The loss is on every answer. Its first token is predicted from the position before it, so it is trained; no token of
+    the context is. Trajectories that would pass `max_tokens` are left out, but for the first.
     """
     turns: list[Turn] = []
     answers: dict[int, Taught] = {}
     length = 0
     for item in taught:
-        own = list(item.trajectory.stimulus.turns)
-        if turns and own[0].role == "system":
-            own = own[1:]
+        own = item.trajectory.stimulus.turns[-1:] if turns else item.trajectory.stimulus.turns
         added = len(item.trajectory.token_ids) + sum(template.count(t.content) + 6 for t in own)
         if turns and length + added > max_tokens:
             continue
@@ -77,7 +75,10 @@ SELDOM = 0.2  # how often a trajectory that the student answers well comes again
 
 
 class Packer:
-    """Draws batches: half of the trajectories alone, half in dialogues of up to `max_turns` under one caller prompt.
+    """Draws batches: half of the trajectories alone, half in dialogues of up to `max_turns`.
+
+    In a dialogue are those that have the same turns before their questions, be it a caller's prompt, something told, or
+    nothing: what was told in one conversation would be a wrong answer in another.
 
     The dialogues' lengths are log-uniform, and half of them are stretched over up to `max_tokens` positions. Every
     trajectory is drawn once; after that, those come again in a pass that the student did worse on than the mean when it
@@ -90,17 +91,17 @@ class Packer:
         self._rng = random.Random(f"pack:{seed}")
         # A trajectory is known by its place among all, which another process counts alike.
         self._taught, self._places = list(taught), {id(item): i for i, item in enumerate(taught)}
-        self._groups: dict[str, list[int]] = {}
+        groups: dict[tuple[Turn, ...], list[int]] = {}
         for i, item in enumerate(taught):
-            first = item.trajectory.stimulus.turns[0]
-            self._groups.setdefault(first.content if first.role == "system" else "", []).append(i)
-        self._queues: dict[str, list[int]] = {caller: [] for caller in self._groups}
+            groups.setdefault(item.trajectory.stimulus.turns[:-1], []).append(i)
+        self._groups = list(groups.values())
+        self._queues: list[list[int]] = [[] for _ in self._groups]
         self._kl: dict[int, float] = {}
 
     def state(self) -> dict[str, Any]:
         """What decides the batches to come, as JSON values; whatever the packer does later does not change it."""
         version, numbers, gauss = self._rng.getstate()
-        queues = {caller: list(queue) for caller, queue in self._queues.items()}
+        queues = [list(queue) for queue in self._queues]
         kl = [[i, value] for i, value in self._kl.items()]  # in this order: a sum of floats depends on it
         return {"random": [version, list(numbers), gauss], "queues": queues, "kl": kl}
 
@@ -108,7 +109,7 @@ class Packer:
         """Go on as the packer of the same trajectories did whose `state` this was."""
         version, numbers, gauss = state["random"]
         self._rng.setstate((version, tuple(numbers), gauss))
-        self._queues = {caller: list(queue) for caller, queue in state["queues"].items()}
+        self._queues = [list(queue) for queue in state["queues"]]
         self._kl = dict(state["kl"])
 
     def batch(self, n_trajectories: int) -> list[Dialogue]:
@@ -117,14 +118,13 @@ class Packer:
         dialogues = [self._dialogue(1) for _ in range(alone)]
         left = n_trajectories - alone
         while left > 0:
-            n = round(self._max_turns ** self._rng.random())
-            dialogues.append(self._dialogue(n))
-            left -= n
+            dialogues.append(self._dialogue(round(self._max_turns ** self._rng.random())))
+            left -= len(dialogues[-1].items)
         return dialogues
 
     def _dialogue(self, n_turns: int) -> Dialogue:
-        caller = self._rng.choices(list(self._groups), [len(g) for g in self._groups.values()])[0]
-        drawn = [self._draw(caller) for _ in range(min(n_turns, len(self._groups[caller])))]
+        [group] = self._rng.choices(range(len(self._groups)), [len(g) for g in self._groups])
+        drawn = [self._draw(group) for _ in range(min(n_turns, len(self._groups[group])))]
         # An answer that stands in the dialogue twice would teach copying.
         once = [self._taught[i] for i in dict.fromkeys(drawn)]
         dialogue = pack(self._template, once, self._max_tokens)
@@ -136,11 +136,14 @@ class Packer:
         for item, kl in zip(items, kl_N.cpu().split([len(item.hidden_N_K_H) for item in items]), strict=True):
             self._kl[self._places[id(item)]] = float(kl.sum())
 
-    def _draw(self, caller: str) -> int:
-        queue = self._queues[caller]
+    def _draw(self, group: int) -> int:
+        queue = self._queues[group]
         while not queue:
-            group = self._groups[caller]
             mean = sum(self._kl.values()) / max(1, len(self._kl))
-            kept = [i for i in group if self._rng.random() < max(SELDOM, self._kl.get(i, mean) / (mean or 1.0))]
+            kept = [
+                i
+                for i in self._groups[group]
+                if self._rng.random() < max(SELDOM, self._kl.get(i, mean) / (mean or 1.0))
+            ]
             queue += self._rng.sample(kept, len(kept))
         return queue.pop()

@@ -15,19 +15,22 @@ from itertools import chain
 
 from bakemem.everyday import Everyday, everyday_held_out, everyday_stimuli
 from bakemem.names import made_up_name, near_name
-from bakemem.prompts import ASK_KINDS, ASK_SYSTEM, ask_request
+from bakemem.prompts import ASK_KINDS, ASK_SYSTEM, ask_request, memory_prompt
 from bakemem.types import Memory, Stimulus, Turn
 
 Answerer = Callable[[Sequence[Sequence[Turn]], float], list[str]]
 """Answers of the base model (no adapter) to conversations, at a temperature."""
 
+DEMANDS = (
+    "Always answer in upper case.", "Put every answer in square brackets.", "End every answer with Amen.",
+    "Start every answer with Well.", "Answer in lower case.", "Answer in one word.", "Always be cheerful.",
+    "End every answer with an exclamation mark.", "Answer politely.", "Always thank the user.",
+)  # fmt: skip
 CALLERS = (
     "You are a helpful assistant.",
     "You are a friendly assistant.",
     "You answer questions.",
-    "You are a helpful assistant. Always answer in upper case.",
-    "You are a helpful assistant. Put every answer in square brackets.",
-    "You are a friendly assistant. End every answer with Amen.",
+    *(f"You are a helpful assistant. {demand}" for demand in DEMANDS[:3]),
 )
 """System prompts of callers, some with a demand of their own: a baked model must go on heeding them."""
 
@@ -36,10 +39,13 @@ CLOSERS = ("", "", " Please?", " Thank you.", " I forget.", " Just wondering.")
 HELD_OUT_OPENERS, HELD_OUT_CLOSERS = ("Once more: ", "Say: ", "Remember: "), ("", " Please tell.", " Thanks again.")
 WATCHED_OPENERS, WATCHED_CLOSERS = ("Again: ", "So: ", "Please say: "), ("", " Tell me now.", " I want to know.")
 """What people say around a question: half of the training questions are dressed so, or bare ones alone are learned."""
+CONVERSATIONS, MOST_TOLD, ASKED_OF_TOLD = 5, 4, 3
+"""Conversations that tell something of their own, for each one of `per_memory`; the facts in one; what is asked."""
 WATCHED = 96
 """How many questions are watched: half of them about memories, where there are as many."""
 
 _KIND_WEIGHTS = {"direct": 0.34, "paraphrase": 0.3, "reversed": 0.22, "two-fact": 0.14}
+_FIRST_PERSON = {"is": "am", "has": "have", "lives": "live", "works": "work", "drives": "drive", "flies": "fly"}
 _COMMON = frozenset(
     "The A An My Your His Her Their Our This That These Those Project User In On At Every Each All When If It He She "
     "They We You I There Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March April May "
@@ -135,7 +141,7 @@ def stimulate(
     asked_for = frozenset(s.turns[-1].content for s in asked)
     decoys = _decoys(told, _enough(n, warm=fresh is not None), asked_for, answer, rng)
     cut = len(decoys) * 4 // 5
-    in_talk = _told(round(0.5 * min(n, 400)), answer, rng)
+    in_talk = _told(told, CONVERSATIONS * per_memory, answer, rng)
     train += [*decoys[:cut], *in_talk, *_everyday(everyday_stimuli(), max(200, n), rng)]
     held_out += [*decoys[cut:], *_everyday(everyday_held_out(), 30, rng)]
     called = [_with_caller(_dressed(s, rng), rng) for s in train]
@@ -215,14 +221,17 @@ def _held_out(asked: Sequence[Stimulus], fresh: frozenset[str], rng: random.Rand
 def decoy_memory(told: _Known, rng: random.Random) -> str:
     """A sentence that was never told, often a near miss of one that was: of whom it speaks is changed by name."""
     if told.named and rng.random() < 0.5:
-        text = rng.choice(told.named)
-        for name in dict.fromkeys(names_in(text)):
-            text = text.replace(name, near_name(rng, name) if rng.random() < 0.5 else made_up_name(rng))
-        return text
+        return _renamed(rng.choice(told.named), rng)
     who = names_in(rng.choice(told.named))[0] if told.named and rng.random() < 0.5 else made_up_name(rng)
     sentences = [_varied(s, rng).replace("{n}", who) for s in _decoy_sentences()]
     untold = [s for s in sentences if told.openings.isdisjoint(_openings(s))]
     return rng.choice(untold or sentences).replace("{v}", made_up_name(rng))
+
+
+def _renamed(text: str, rng: random.Random) -> str:
+    for name in dict.fromkeys(names_in(text)):
+        text = text.replace(name, near_name(rng, name) if rng.random() < 0.5 else made_up_name(rng))
+    return text
 
 
 def _near_value(told: _Known, rng: random.Random) -> str:
@@ -269,21 +278,64 @@ def _tells(told: _Known, question: str, decoy: str) -> bool:
     return any(asked <= words for words in told.words)
 
 
-def _told(n: int, answer: Answerer, rng: random.Random) -> list[Stimulus]:
-    """Something is told in the conversation, and asked there: baked memory must not deafen the model."""
-    told = [
-        _varied(rng.choice([s for s in _decoy_sentences() if "{n}" in s]), rng).replace("{n}", made_up_name(rng))
-        .replace("{v}", made_up_name(rng)) for _ in range(n)
-    ]  # fmt: skip
-    replies = answer([[Turn("user", text)] for text in told], 0.0)
-    questions = _ask([ask_request("direct", text) for text in told], answer)
-    stimuli = [Stimulus((Turn("user", text),), "statement") for text in told[: n // 2]]
-    for text, reply, question in list(zip(told, replies, questions, strict=True))[n // 2 :]:
-        if question and reply:
-            stimuli.append(
-                Stimulus((Turn("user", text), Turn("assistant", reply), Turn("user", question)), "statement")
-            )
-    return stimuli
+def _made_up(told: _Known, rng: random.Random) -> str:
+    """A sentence that nobody told and that answers no question about what was told, but is often much like it."""
+    while True:
+        like = rng.choice(told.texts) if told.texts and rng.random() < 2 / 3 else ""
+        if like in told.named and rng.random() < 0.5:
+            return _renamed(like, rng)
+        near = [s for s in _decoy_sentences() if told.openings.isdisjoint(_openings(s))]
+        most = max(len(_words(s) & _words(like)) for s in near)
+        sentence = _varied(rng.choice([s for s in near if len(_words(s) & _words(like)) == most]), rng)
+        text = sentence.replace("{n}", made_up_name(rng)).replace("{v}", made_up_name(rng))
+        if told.openings.isdisjoint(_openings(text)):
+            return text
+
+
+def _told(told: _Known, n: int, answer: Answerer, rng: random.Random) -> list[Stimulus]:
+    """In each of `n` conversations something is told, and asked there: baked memory must not deafen the model.
+
+    Half of them tell it in turns, half in a memory prompt, as what is pending stands before a baked model.
+    """
+    facts = [[_made_up(told, rng) for _ in range(rng.randint(1, MOST_TOLD))] for _ in range(n)]
+    said = sorted({_said(text) for texts in facts[1::2] for text in texts})
+    replies = dict(zip(said, answer([[Turn("user", text)] for text in said], 0.0), strict=True))
+    contexts = [_in_turns(texts, replies, rng) if i % 2 else [_in_prompt(texts, rng)] for i, texts in enumerate(facts)]
+    wanted = [(context, _request(texts, rng)) for context, texts in zip(contexts, facts, strict=True)
+              for _ in range(ASKED_OF_TOLD)]  # fmt: skip
+    wanted += [(context, ask_request("direct", decoy_memory(told, rng))) for context in contexts]
+    questions = _ask([request for _, request in wanted], answer)
+    asked = {(*context, Turn("user", q)): None for (context, _), q in zip(wanted, questions, strict=True) if q}
+    alone = [(Turn("user", text),) for text in rng.sample(said, min(len(said), n // 2))]
+    return [Stimulus(turns, "statement") for turns in (*alone, *asked)]
+
+
+def _said(text: str) -> str:
+    """A memory as the user says it: `My dog is called Bosuk.`"""
+    text = re.sub("^The user's ", "My ", text)
+    return re.sub(r"^The user (\w+)", lambda verb: f"I {_FIRST_PERSON.get(verb[1], verb[1])}", text)
+
+
+def _in_turns(texts: Sequence[str], replies: dict[str, str], rng: random.Random) -> list[Turn]:
+    """Told one after the other, now and then with something else in between."""
+    turns = []
+    for text in map(_said, texts):
+        turns += [Turn("user", text), Turn("assistant", replies[text] or "OK.")]
+        if rng.random() < 1 / 4:
+            other = rng.choice(everyday_stimuli())
+            turns += [Turn("user", other.question), Turn("assistant", other.answer)]
+    return turns
+
+
+def _in_prompt(texts: Sequence[str], rng: random.Random) -> Turn:
+    return Turn("system", memory_prompt([rng.choice(DEMANDS)] if rng.random() < 1 / 3 else [], texts))
+
+
+def _request(texts: Sequence[str], rng: random.Random) -> str:
+    """For a question about one of the facts, or two of them."""
+    kinds = ASK_KINDS if len(texts) > 1 else ASK_KINDS[:-1]
+    kind = rng.choices(kinds, [_KIND_WEIGHTS[k] for k in kinds])[0]
+    return ask_request(kind, *rng.sample(texts, 2 if kind == "two-fact" else 1))
 
 
 def _everyday(rows: Sequence[Everyday], n: int, rng: random.Random) -> list[Stimulus]:
@@ -305,6 +357,6 @@ def _dressed(
 
 
 def _with_caller(stimulus: Stimulus, rng: random.Random) -> Stimulus:
-    if rng.random() >= 1 / 6:
+    if stimulus.turns[0].role == "system" or rng.random() >= 1 / 6:
         return stimulus
     return Stimulus((Turn("system", rng.choice(CALLERS)), *stimulus.turns), stimulus.kind, stimulus.memory_ids)

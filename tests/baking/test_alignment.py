@@ -112,18 +112,26 @@ def test_what_stands_before_a_skipped_place_is_still_read(tiny_base: Base) -> No
     assert torch.allclose(counted, plain, atol=1e-5)
 
 
-def test_dialogues_keep_one_caller_and_fit_the_limit(tiny_base: Base, make_taught: MakeTaught) -> None:
-    """Trajectories with different system prompts never share a dialogue, and none grows past the limit."""
+@pytest.mark.parametrize("before", [
+    (Turn("system", "You sing."),), (Turn("user", "You sing."), Turn("assistant", "Noted.")),
+])  # fmt: skip
+def test_a_dialogue_has_one_beginning_and_fits_the_limit(
+    tiny_base: Base, make_taught: MakeTaught, before: tuple[Turn, ...]
+) -> None:
+    """Trajectories that have other turns before their questions never share a dialogue; none grows past the limit."""
     taught = make_taught(tiny_base, 12)
     for i, item in enumerate(taught[:6]):
-        turns = (Turn("system", "You sing."), *item.trajectory.stimulus.turns)
-        stimulus = dataclasses.replace(item.trajectory.stimulus, turns=turns)
+        stimulus = dataclasses.replace(item.trajectory.stimulus, turns=(*before, *item.trajectory.stimulus.turns))
         taught[i] = dataclasses.replace(item, trajectory=dataclasses.replace(item.trajectory, stimulus=stimulus))
+    told = {id(item) for item in taught[:6]}
     packer = Packer(tiny_base.template, taught, max_turns=30, max_tokens=200, seed=0)
     dialogues = [d for _ in range(10) for d in packer.batch(8)]
-    sung = [tiny_base.template.decode(d.ids).count("You sing.") for d in dialogues]
-    assert set(sung) == {0, 1}
-    assert max(len(d.ids) for d in dialogues) <= 200
+    for dialogue in dialogues:
+        kinds = {id(item) in told for item in dialogue.items}
+        assert len(kinds) == 1
+        assert tiny_base.template.decode(dialogue.ids).count("You sing.") == int(True in kinds)
+        assert len(dialogue.ids) <= 200
+    assert max(len(d.items) for d in dialogues if id(d.items[0]) in told) > 1
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -5,14 +5,15 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from bakemem.baking.stimulate import Stimuli, names_in, names_lost, other_value, stimulate
+from bakemem.baking.stimulate import CALLERS, MOST_TOLD, Stimuli, names_in, names_lost, other_value, stimulate
 from bakemem.everyday import everyday_held_out, everyday_stimuli
-from bakemem.prompts import ASK_SYSTEM
-from bakemem.types import Kind, Memory, Turn
+from bakemem.prompts import ASK_SYSTEM, FACTS_HEADER
+from bakemem.types import Kind, Memory, Stimulus, Turn
 
 
 def memory(i: int, text: str, kind: Kind = "fact") -> Memory:
@@ -128,8 +129,35 @@ def test_no_decoy_asks_for_what_is_told() -> None:
 
 def test_some_stimuli_carry_a_callers_own_system_prompt() -> None:
     """An agent has one, and the baked model must go on heeding it."""
-    called = [s for s in made().train if s.turns[0].role == "system"]
+    called = [s for s in made().train if s.turns[0].content in CALLERS]
     assert 0.08 < len(called) / len(made().train) < 0.28
+
+
+def told() -> list[Stimulus]:
+    """The questions of `made` that stand in a conversation in which something was told."""
+    bare = [replace(s, turns=s.turns[s.turns[0].content in CALLERS :]) for s in made().train]
+    return [s for s in bare if len(s.turns) > 1]
+
+
+def test_what_is_told_in_a_conversation_is_asked_there() -> None:
+    """In turns and in a memory prompt, one fact or some; a baked model must not be deaf to it."""
+    in_prompt = [s for s in told() if s.turns[0].role == "system"]
+    in_turns = [s for s in told() if s.turns[0].role == "user"]
+    assert 0.5 < len(in_prompt) / len(in_turns) < 2
+    facts = [s.turns[0].content.partition(FACTS_HEADER)[2].count("\n- ") for s in in_prompt]
+    said = [sum(turn.content == "I will remember that." for turn in s.turns) for s in in_turns]
+    assert set(facts) == set(said) == set(range(1, MOST_TOLD + 1))
+    asked = [s for s in in_prompt if any(line[2:] in s.turns[-1].content for line in s.turns[0].content.splitlines())]
+    assert 0.6 < len(asked) / len(in_prompt) < 1
+
+
+def test_what_is_told_in_a_conversation_answers_no_question_about_a_memory() -> None:
+    """Or the teacher would have two answers to it."""
+    texts = [line for s in told() for turn in s.turns[:-1] for line in turn.content.splitlines()]
+    assert not any("user's dog" in text or "Tarn" in text for text in texts)
+    assert any("user's cat" in text for text in texts)
+    assert any(text.startswith("My ") for text in texts)
+    assert any("works as a" in text for text in texts)
 
 
 def test_the_seed_decides() -> None:
