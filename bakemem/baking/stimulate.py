@@ -39,8 +39,9 @@ CLOSERS = ("", "", " Please?", " Thank you.", " I forget.", " Just wondering.")
 HELD_OUT_OPENERS, HELD_OUT_CLOSERS = ("Once more: ", "Say: ", "Remember: "), ("", " Please tell.", " Thanks again.")
 WATCHED_OPENERS, WATCHED_CLOSERS = ("Again: ", "So: ", "Please say: "), ("", " Tell me now.", " I want to know.")
 """What people say around a question: half of the training questions are dressed so, or bare ones alone are learned."""
-CONVERSATIONS, MOST_TOLD, ASKED_OF_TOLD = 5, 4, 3
-"""Conversations that tell something of their own, for each one of `per_memory`; the facts in one; what is asked."""
+CONVERSATIONS, WARM_CONVERSATIONS, MOST_TOLD, ASKED_OF_TOLD = 5, 2, 4, 3
+"""Conversations that tell something of their own, for each one of `per_memory` (fewer where a warm start has learned to
+listen); the facts in one; how often each is asked."""
 WATCHED = 96
 """How many questions are watched: half of them about memories, where there are as many."""
 
@@ -141,7 +142,8 @@ def stimulate(
     asked_for = frozenset(s.turns[-1].content for s in asked)
     decoys = _decoys(told, _enough(n, warm=fresh is not None), asked_for, answer, rng)
     cut = len(decoys) * 4 // 5
-    in_talk = _told(told, CONVERSATIONS * per_memory, answer, rng)
+    talks = (CONVERSATIONS if fresh is None else WARM_CONVERSATIONS) * per_memory
+    in_talk = _told(told, talks, answer, rng)
     train += [*decoys[:cut], *in_talk, *_everyday(everyday_stimuli(), max(200, n), rng)]
     held_out += [*decoys[cut:], *_everyday(everyday_held_out(), 30, rng)]
     called = [_with_caller(_dressed(s, rng), rng) for s in train]

@@ -16,17 +16,20 @@ from statistics import mean
 
 from bakemem.disk import write_whole
 from bakemem.starter import Fact, make_facts
+from bakemem.starter.evaluate import SKILLS
 from bakemem.starter.world import clashes
 from bakemem.types import Memory
 from benchmarks.science.exam import KINDS, by_kind, questions, read_by, shards_of
 from benchmarks.science.experiment import Experiment, Figures, Goal, Page, Results, main, spread, table
-from benchmarks.science.lab import Lab, Taught, memories_of, rng_of
+from benchmarks.science.lab import Conversation, Lab, Taught, memories_of, rng_of
+from benchmarks.science.side_effects import asks_for
 
 EACH = 4  # new memories a bake
 SUPERSEDES = 1 / 8
 LENGTHS = {"rolling": 50, "no rehearsal": 10, "from base": 25}
 COLD_AT = (10, 25)
 LOOK_EVERY = 5
+TALKS = 100
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,20 @@ def look(lab: Lab, told: Sequence[Told], generation: int, adapter: str, rng: ran
         "generations": {str(g + 1): sum(e for e, _ in flags) / len(flags) for g, flags in sorted(right.items())},
         "values": {str(g + 1): sum(v for _, v in flags) / len(flags) for g, flags in sorted(right.items())},
         "kinds": by_kind(asked, answers), "old values": sum(back), "asked for superseded": len(back),
+        "heard": heard(lab, [t.fact for t in known], adapter, rng),
     }  # fmt: skip
+
+
+def heard(lab: Lab, facts: Sequence[Fact], adapter: str | None, rng: random.Random) -> float:
+    """The share of right answers about what was told a few turns before, none of which is baked."""
+    skill = next(skill for skill in SKILLS if skill.name == "in-talk")
+    quizzes: list[Conversation] = []
+    while len(quizzes) < TALKS:
+        quiz = skill.sample(rng, True)
+        if not asks_for(quiz[-2].content, facts):
+            quizzes.append(quiz)
+    answers = lab.ask([turns for *turns, _ in quizzes], adapter=adapter)
+    return _share([answer == quiz[-1].content for answer, quiz in zip(answers, quizzes, strict=True)])
 
 
 def _share(flags: Sequence[bool]) -> float:
@@ -175,11 +191,13 @@ def page(results: Results) -> Page:
             *(spread([look["kinds"][kind] for look in looks]).text() for kind in KINDS),
             spread([mean(unit["prompted"].values()) for unit in units]).text(),
             f"{sum(lk['old values'] for lk in looks)} of {sum(lk['asked for superseded'] for lk in looks)}",
+            " → ".join(spread([unit["looks"][i]["heard"] for unit in units]).text(".0%") for i in (0, -1)),
             f"{mean(u['costs'][0]['seconds'] for u in units):.0f} s", f"{mean(map(later, units)):.0f} s",
             spread([_share([c["accepted"] for c in unit["costs"]]) for unit in units]).text(".0%"),
         ])  # fmt: skip
     head = ["bakes", "after", "memories", "first generation", "all", *KINDS, "prompted, all", "old values told",
-            "first bake", "a later bake", "accepted by the gate"]  # fmt: skip
+            "told a few turns before, after the first and the last bake", "first bake", "a later bake",
+            "accepted by the gate"]  # fmt: skip
     rolling = results.of("rolling")
     goals: list[Goal] = []
     if rolling:

@@ -78,7 +78,7 @@ class Bench:
 
     def ask(self, i: int, load: Load, adapter_id: str | None, namespace: str = "default") -> None:
         """One reply, compared with what its adapter says alone."""
-        asked = last = time.monotonic()
+        last = time.monotonic()
         reply, said = self.engine.submit(self.request(i, adapter_id, namespace)), ""
         for piece in reply:
             now = time.monotonic()
@@ -86,7 +86,6 @@ class Bench:
             said, last = said + piece, now
         load.tokens += reply.ending.completion_tokens
         load.mixed += said != self._alone.get((adapter_id, i % len(QUESTIONS)), said)
-        assert asked <= last
 
     @contextmanager
     def swapping(self, serving: ServingModel, every: float) -> Iterator[list[float]]:

@@ -28,26 +28,33 @@ class Load:
         """Tokens a second."""
         return self.tokens / self.seconds
 
+    def add(self, other: Load) -> None:
+        """What others saw too; the seconds are their own business."""
+        self.replies += other.replies
+        self.tokens += other.tokens
+        self.mixed += other.mixed
+        self.errors += other.errors
+        self.gaps += other.gaps
+        self.first += other.first
 
-def clients(ask: Callable[[int, Load], None], seconds: float, n: int = CLIENTS) -> Load:
-    """`n` threads that ask until the time is over."""
+
+def clients(
+    ask: Callable[[int, Load], None], seconds: float, n: int = CLIENTS, over: threading.Event | None = None
+) -> Load:
+    """`n` threads that ask until the time is over, or the event is set."""
     load, stop, guard = Load(), time.monotonic() + seconds, threading.Lock()
+    over = over or threading.Event()
 
     def run(client: int) -> None:
         i = client
-        while time.monotonic() < stop:
-            mine = Load()
+        while time.monotonic() < stop and not over.is_set():
+            mine = Load(replies=1)
             try:
                 ask(i, mine)
             except Exception as error:  # counted, and told: none is expected
                 mine.errors.append(repr(error))
             with guard:
-                load.replies += 1
-                load.tokens += mine.tokens
-                load.mixed += mine.mixed
-                load.errors += mine.errors
-                load.gaps += mine.gaps
-                load.first += mine.first
+                load.add(mine)
             i += n
 
     started = time.monotonic()

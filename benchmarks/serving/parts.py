@@ -6,14 +6,20 @@ import copy
 import statistics
 import threading
 import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bakemem.baking import bake
+from bakemem.config import Config
+from bakemem.cycle import settings_of
+from bakemem.memory import shards
 from bakemem.serving import Base, Limits, LocalEngine, Request, ServingModel
-from bakemem.types import Turn
+from bakemem.types import Memory, Turn
 from benchmarks.serving.bench import QUESTIONS, Bench, Rows
 from benchmarks.serving.clients import Load, clients
 
@@ -40,43 +46,45 @@ def loading(base: Base, seconds: float, room: Path) -> Rows:
 
 
 def namespaces(base: Base, seconds: float, room: Path) -> Rows:
-    """1, 8 and 64 namespaces with an adapter each: bytes for each, and tokens a second of as many clients."""
+    """1 to 64 namespaces with an adapter and a client each: bytes for each, and tokens a second; and two models."""
     rows: Rows = {"bytes of the base": sum(p.numel() * p.element_size() for p in base.model.parameters())}
-    for n in (1, 8, 64):
+    separate = [Base(f"model {i}", copy.deepcopy(base.model), base.template, base.fingerprint) for i in (0, 1)]
+    for n in (1, 2, 8, 64):
         before = base.adapters.bytes
         bench = Bench(base, room / f"namespaces-{n}", n)
-        load = clients(lambda i, load, n=n, bench=bench: bench.ask(i, load, f"a{i % n}", f"n{i % n}"), seconds / 4, n)  # type: ignore[misc]
+        load = clients(partial(one_of, [bench] * n, list(bench.folders)), seconds / 8, n)
         rows[f"{n} namespaces"] = {"bytes each": (base.adapters.bytes - before) / n, "tokens/s": load.rate,
                                    "errors": len(load.errors)}  # fmt: skip
         for name in bench.folders:
             bench.engine.detach(name)
-    model = copy.deepcopy(base.model)
-    separate = LocalEngine(Base("another", model, base.template, base.fingerprint))
-    half = Bench(base, room / "half", 1)
-    both = clients(lambda i, load: one_of(half, separate, i, load), seconds / 4, 2)
-    rows["2 separate models, tokens/s"] = both.rate
+    models = [Bench(one, room / one.name, 1) for one in separate]
+    load = clients(partial(one_of, models, ["a0", "a0"]), seconds / 8, 2)
+    rows["2 models with an adapter each"] = {"tokens/s": load.rate, "errors": len(load.errors)}
     return rows
 
 
-def one_of(bench: Bench, other: LocalEngine, i: int, load: Load) -> None:
-    """A reply of one of two models."""
-    reply = (bench.engine, other)[i % 2].submit(bench.request(i, None))
-    reply.text()
-    load.tokens += reply.ending.completion_tokens
+def one_of(benches: Sequence[Bench], adapter_ids: Sequence[str], i: int, load: Load) -> None:
+    """A reply of the i-th namespace."""
+    k = i % len(benches)
+    benches[k].ask(i, load, adapter_ids[k], f"n{k}")
 
 
 def prompts(base: Base, seconds: float, room: Path) -> Rows:
-    """A memory of so many tokens in the prompt against the same baked: first token, tokens a second, prompt tokens."""
+    """A memory of so many tokens in the prompt against the same baked, where prompts are read anew and where kept."""
     bench, rows = Bench(base, room / "prompts", 1), dict[str, Any]()
     word = "The user's dog is called Bosuk. "
     for tokens in (0, 200, 500, 1000):
         memory = word * (tokens // max(1, base.template.count(word)))
-        fresh = LocalEngine(base, Limits(prefix_bytes=0, adapter_bytes=1 << 32))
-        load = clients(partial(ask_with, fresh, bench, memory), seconds / 8, 1)
-        rows["baked" if not tokens else f"{tokens} tokens in the prompt"] = {
-            "first token, ms": 1e3 * statistics.median(load.first), "tokens/s": load.rate,
-            "prompt tokens": statistics.mean(load.gaps), "errors": len(load.errors),
-        }  # fmt: skip
+        figures: Rows = {}
+        for what, kept in (("read", 0), ("kept", 256 << 20)):
+            engine = LocalEngine(base, Limits(prefix_bytes=kept, adapter_bytes=1 << 32))
+            load = clients(partial(ask_with, engine, bench, memory), seconds / 16, 1)
+            figures |= {
+                f"first token, prefixes {what}, ms": 1e3 * statistics.median(load.first),
+                f"tokens/s, prefixes {what}": load.rate, "prompt tokens": statistics.mean(load.gaps),
+                "errors": len(load.errors),
+            }  # fmt: skip
+        rows[f"{tokens} tokens in the prompt" if tokens else "baked"] = figures
     return rows
 
 
@@ -94,26 +102,47 @@ def ask_with(engine: LocalEngine, bench: Bench, memory: str, i: int, load: Load)
 
 
 def beside(base: Base, seconds: float, room: Path) -> Rows:
-    """Chat beside other work that never pauses, at three shares: tokens a second of each, and no changed answer."""
+    """Two clients beside a bake of two facts, at three shares: what each costs the other, and what changes."""
     bench, rows = Bench(base, room / "beside"), dict[str, Any]()
     bench.learn(["a0"])
-    alone = clients(lambda i, load: bench.ask(i, load, "a0"), seconds / 4, 2)
-    ids = torch.zeros(16, 256, dtype=torch.long, device=base.model.device)
+    ask = partial(ask_first, bench)
+    alone = clients(ask, seconds / 4, 2)
+    weights, took = short_bake(base)
     for share in (0.25, 0.5, 0.75):
-        base.lock.share, stop, steps = share, threading.Event(), [0]
+        base.lock.share, over, made = share, threading.Event(), list[tuple[dict[str, torch.Tensor], float]]()
 
-        def bake(stop: threading.Event = stop, steps: list[int] = steps) -> None:
-            while not stop.is_set():
-                with base.adapters.active("a1") as model, torch.no_grad():
-                    model(input_ids=ids, use_cache=False, logits_to_keep=1)
-                steps[0] += 1
+        def run(over: threading.Event = over, made: list[tuple[dict[str, torch.Tensor], float]] = made) -> None:
+            made.append(short_bake(base))
+            over.set()
 
-        other = threading.Thread(target=bake)
-        other.start()
-        load = clients(lambda i, load: bench.ask(i, load, "a0"), seconds / 4, 2)
-        stop.set()
-        other.join()
-        rows[f"share {share}"] = {"tokens/s of alone": load.rate / alone.rate, "mixed": load.mixed, "steps": steps[0],
-                                  "longest gap, ms": 1e3 * max(load.gaps), "errors": len(load.errors)}  # fmt: skip
+        baker = threading.Thread(target=run)
+        baker.start()
+        load = clients(ask, 3600.0, 2, over)
+        baker.join()
+        [(tensors, seconds_beside)] = made
+        rows[f"share {share}"] = {
+            "chat, tokens/s ÷ alone": load.rate / alone.rate, "bake, seconds ÷ alone": seconds_beside / took,
+            "changed replies": load.mixed, "same weights": all(tensors[n].equal(t) for n, t in weights.items()),
+            "longest gap, ms": 1e3 * max(load.gaps), "p99 gap, ms": 1e3 * statistics.quantiles(load.gaps, n=100)[-1],
+            "errors": len(load.errors),
+        }  # fmt: skip
     base.lock.share = 0.5
-    return rows
+    return {"bake alone, s": took, "chat alone, tokens/s": alone.rate, "longest gap alone, ms": 1e3 * max(alone.gaps),
+            **rows}  # fmt: skip
+
+
+def ask_first(bench: Bench, i: int, load: Load) -> None:
+    """A reply of the first adapter."""
+    bench.ask(i, load, "a0")
+
+
+def short_bake(base: Base) -> tuple[dict[str, torch.Tensor], float]:
+    """The weights of a short bake, and its seconds."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    texts = ("The user's dog is called Bosuk.", "The user lives in Plinth.")
+    memories = [Memory(f"m{i}", "default", "fact", f"k{i}", text, "pending", start) for i, text in enumerate(texts)]
+    config = Config(questions_per_memory=8, steps=60, efforts=0)
+    started = time.monotonic()
+    baked = bake(base.model, base.template, memories, shards(memories, base.template.count, base.shard_tokens(config)),
+                 settings_of(config, base, memories), lock=base.lock)  # fmt: skip
+    return baked.tensors, time.monotonic() - started

@@ -16,26 +16,37 @@ from bakemem.types import Turn
 from benchmarks.serving.bench import QUESTIONS, TOKENS, Bench, Rows
 from benchmarks.serving.clients import Load, clients
 
+ROUNDS = 4
+
 
 def swaps(base: Base, seconds: float, room: Path) -> Rows:
-    """Eight clients, without swaps and with one every two seconds; and three ways to do without the engine."""
+    """Eight clients, without swaps and with one every two seconds by turns; and three ways to do without the engine."""
     bench = Bench(base, room / "swaps")
     bench.learn(["a0", "a1"])
     serving = ServingModel(bench.engine)
     serving.swap("a0")
 
-    still = clients(partial(ask_live, bench, serving), seconds)
-    with bench.swapping(serving, 2.0) as took:
-        moved = clients(partial(ask_live, bench, serving), seconds)
+    still, moved, took = Load(), Load(), list[float]()
+    for _ in range(ROUNDS):  # the machine may be busier now than then
+        one = clients(partial(ask_live, bench, serving), seconds / ROUNDS)
+        with bench.swapping(serving, 2.0) as some:
+            other = clients(partial(ask_live, bench, serving), seconds / ROUNDS)
+        took += some
+        for load, part in ((still, one), (moved, other)):
+            load.add(part)
+            load.seconds += part.seconds
     rows = {
         "replies": moved.replies, "swaps": len(took), "errors": moved.errors[:3], "n_errors": len(moved.errors),
-        "mixed": moved.mixed, "gap ratio": max(moved.gaps) / max(still.gaps), "longest gap, ms": 1e3 * max(moved.gaps),
-        "longest gap without swaps, ms": 1e3 * max(still.gaps), "throughput ratio": moved.rate / still.rate,
-        "tokens/s": still.rate, "first token p95, ms": 1e3 * statistics.quantiles(still.first, n=20)[-1],
+        "mixed": moved.mixed, "longest gap, with ÷ without": max(moved.gaps) / max(still.gaps),
+        "longest gap, ms": 1e3 * max(moved.gaps), "longest gap without swaps, ms": 1e3 * max(still.gaps),
+        "p99 gap, ms": 1e3 * statistics.quantiles(moved.gaps, n=100)[-1],
+        "p99 gap without swaps, ms": 1e3 * statistics.quantiles(still.gaps, n=100)[-1],
+        "throughput, with ÷ without": moved.rate / still.rate, "tokens/s": moved.rate,
+        "tokens/s without swaps": still.rate, "first token p95, ms": 1e3 * statistics.quantiles(moved.first, n=20)[-1],
         "swap p50, ms": 1e3 * statistics.median(took) if took else None,
     }  # fmt: skip
     for name, ask in peers(bench).items():
-        load = clients(ask, seconds / 2)
+        load = clients(ask, seconds / 8)
         rows[f"tokens/s, {name}"] = load.errors[0] if load.errors else load.rate
     return rows
 
@@ -43,6 +54,8 @@ def swaps(base: Base, seconds: float, room: Path) -> Rows:
 def peers(bench: Bench) -> dict[str, Callable[[int, Load], None]]:
     """One request at a time, under a lock: with `set_adapter`, with `hotswap_adapter` each other time, and plain."""
     base, lock = bench.base, threading.Lock()
+    for name, folder in bench.folders.items():
+        bench.engine.attach(name, folder)
 
     def one(i: int, load: Load, before: Callable[[], None]) -> None:
         with lock, base.lock:
