@@ -7,25 +7,20 @@ from __future__ import annotations
 
 import json
 import threading
-import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
-from peft.utils import set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from bakemem.errors import AdapterError
+from bakemem.serving.placing import Ready, lora_layers, place, ready
 from bakemem.serving.turnstile import Turnstile
 
-_PREFIX = "base_model.model."
 _NAMED = ("r", "lora_alpha", "target_modules", "fan_in_fan_out", "bias", "task_type")
 
 
@@ -41,7 +36,7 @@ class Adapters:
         self._sizes: OrderedDict[str, int] = OrderedDict()  # least recently used first
         self._pins: Counter[str] = Counter()
         self._retired: set[str] = set()
-        self._layers: tuple[tuple[str, ...], list[LoraLayer]] = ((), [])
+        self._layers: tuple[tuple[str, ...], dict[str, LoraLayer]] = ((), {})
 
     # ---- which there are
 
@@ -65,12 +60,12 @@ class Adapters:
                 self._retired.discard(adapter_id)
                 self._sizes.move_to_end(adapter_id)
                 return
-        config, tensors = _read(folder)
+        adapter = _read(self._model, folder)
         with self._lock:
             if adapter_id not in self._sizes:  # nobody else was faster
-                self._place(adapter_id, config, tensors, folder)
+                self._place(adapter_id, adapter, folder)
                 with self._guard:
-                    self._sizes[adapter_id] = sum(t.numel() * 4 for t in tensors.values())  # in float32
+                    self._sizes[adapter_id] = adapter.n_bytes
             self._make_room(adapter_id)
 
     def detach(self, adapter_id: str) -> None:
@@ -113,7 +108,7 @@ class Adapters:
         wanted = None if strength == 0.0 else adapter_id
         if wanted is not None and wanted not in (getattr(self._model, "peft_config", None) or {}):
             raise AdapterError("The version that this reply began with is destroyed: ask again.")
-        layers = self._lora_layers()
+        layers = self._lora_layers().values()
         for layer in layers:
             # What set_adapter and disable_adapters do, without their walk over all parameters: 0.1 in place of 10 ms.
             layer._disable_adapters = wanted is None
@@ -132,28 +127,16 @@ class Adapters:
 
     # ---- the rest
 
-    def _lora_layers(self) -> list[LoraLayer]:
-        """All of them; they are others only when there are other adapters."""
+    def _lora_layers(self) -> dict[str, LoraLayer]:
+        """All of them by name; they are others only when there are other adapters."""
         names = tuple(getattr(self._model, "peft_config", None) or ())
         if self._layers[0] != names:
-            self._layers = (names, [m for m in self._model.modules() if isinstance(m, LoraLayer)])
+            self._layers = (names, lora_layers(self._model))
         return self._layers[1]
 
-    def _place(self, adapter_id: str, config: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> None:
-        model = self._model
-        stripped = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items()}
+    def _place(self, adapter_id: str, adapter: Ready, folder: Path) -> None:
         try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are meant
-                model.add_adapter(LoraConfig(**config, lora_dropout=0.0, inference_mode=True), adapter_name=adapter_id)
-            for name, parameter in model.named_parameters():
-                if f".{adapter_id}." in name:
-                    parameter.requires_grad_(False)
-                    parameter.data = parameter.data.float()  # as it was trained and judged, also on a bfloat16 base
-            outcome: Any = set_peft_model_state_dict(model, stripped, adapter_name=adapter_id)
-            missing = [k for k in outcome.missing_keys if f".{adapter_id}." in k]
-            if outcome.unexpected_keys or missing:
-                raise ValueError(f"unexpected {outcome.unexpected_keys[:3]}, missing {missing[:3]}")
+            place(self._model, self._lora_layers(), adapter_id, adapter, self._sizes)
         except BaseException as error:
             self._remove(adapter_id)
             if not isinstance(error, (ValueError, TypeError, KeyError, RuntimeError)):
@@ -187,15 +170,20 @@ class Adapters:
 
     def _remove(self, adapter_id: str) -> None:
         if adapter_id in (getattr(self._model, "peft_config", None) or {}):
-            for layer in self._lora_layers():  # each step sets its own; the library warns of one that is active
+            for (
+                layer
+            ) in self._lora_layers().values():  # each step sets its own; the library warns of one that is active
                 layer._active_adapter = [name for name in layer.active_adapters if name != adapter_id]
             self._model.delete_adapter(adapter_id)
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read(model: PreTrainedModel, folder: Path) -> Ready:
     try:
         tensors = load_file(folder / "adapter_model.safetensors")
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     except (OSError, SafetensorError, ValueError) as error:
         raise AdapterError(f"The adapter in {folder} cannot be read: {error}. Run `bakemem log`.") from error
-    return {k: value for k, value in config.items() if k in _NAMED}, tensors
+    try:
+        return ready(model, {k: value for k, value in config.items() if k in _NAMED}, tensors)
+    except (ValueError, TypeError, IndexError, RuntimeError) as error:
+        raise AdapterError(f"The adapter in {folder} is no plain LoRA: {error}.") from error
