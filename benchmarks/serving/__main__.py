@@ -16,6 +16,7 @@ import transformers
 from bakemem.serving import load_base
 from bakemem.starter import STARTER
 from benchmarks.pages import write_block
+from benchmarks.science.experiment import table
 from benchmarks.serving.bench import Rows, qwen_shape
 from benchmarks.serving.parts import beside, loading, namespaces, prompts
 from benchmarks.serving.swaps import soak, swaps
@@ -25,14 +26,23 @@ PARTS = {"swaps": swaps, "loading": loading, "namespaces": namespaces, "prompts"
 
 
 def shown(rows: Rows) -> str:
-    """A table of names and figures, as Markdown."""
+    """As Markdown: a line for each figure, then a table of what has several figures each."""
+    single = {name: value for name, value in rows.items() if not isinstance(value, dict)}
+    tables = [table(["figure", "value"], [[name, text(value)] for name, value in single.items()])] if single else []
+    if several := {name: value for name, value in rows.items() if isinstance(value, dict)}:
+        columns = list(dict.fromkeys(column for value in several.values() for column in value))
+        body = [[name, *(text(value.get(c, "")) for c in columns)] for name, value in several.items()]
+        tables.append(table(["", *columns], body))
+    return "\n\n".join(tables)
 
-    def text(value: object) -> str:
-        if isinstance(value, dict):
-            return ", ".join(f"{k}: {text(v)}" for k, v in value.items())
-        return f"{value:,.3g}" if isinstance(value, float) else str(value)
 
-    return "\n".join(["| figure | value |", "|---|---|", *(f"| {k} | {text(v)} |" for k, v in rows.items())])
+def text(value: object) -> str:
+    """Three digits."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (int, float)):
+        return f"{value:,.0f}" if abs(value) >= 100 or isinstance(value, int) else f"{value:.3g}"
+    return str(value)
 
 
 def main() -> None:
@@ -57,7 +67,7 @@ def main() -> None:
     if args.write:
         command = f"python -m benchmarks.serving --model {args.model} --seconds {args.seconds:g} --write"
         for name, rows in results.items():
-            write_block("serving.md", f"{args.model} {name}", f"By `{command} --only {name}`:\n\n{shown(rows)}")
+            write_block("serving.md", f"{args.model} {name}", f"`{command} --only {name}`\n\n{shown(rows)}\n")
 
 
 if __name__ == "__main__":
