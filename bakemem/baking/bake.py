@@ -26,7 +26,8 @@ from bakemem.baking.generate import generate
 from bakemem.baking.probe import answers, same
 from bakemem.baking.rollout import Taught, prompted, rollout, teach
 from bakemem.baking.settings import Settings
-from bakemem.baking.stimulate import Stimuli, names_lost, stimulate
+from bakemem.baking.stimulate import Stimuli, stimulate
+from bakemem.baking.untold import names_lost
 from bakemem.baking.weights import adapter, breather, candidate_state, output_head, remove_candidate
 from bakemem.errors import BakeError
 from bakemem.template import ChatTemplate

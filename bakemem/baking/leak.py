@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from bakemem.baking.generate import generate
 from bakemem.baking.probe import same
 from bakemem.baking.rollout import prompted
-from bakemem.baking.stimulate import names_in
+from bakemem.baking.untold import names_in
 from bakemem.baking.weights import adapter, breather
 from bakemem.everyday import everyday_held_out
 from bakemem.prompts import ASK_SYSTEM, ask_request, memory_prompt, system_text

@@ -9,12 +9,9 @@ import random
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
-from itertools import chain
 
+from bakemem.baking.untold import Known, decoy_memory, made_up_memory, near_value, tells
 from bakemem.everyday import Everyday, everyday_held_out, everyday_stimuli
-from bakemem.names import made_up_name, near_name
 from bakemem.prompts import ASK_KINDS, ASK_SYSTEM, ask_request, memory_prompt
 from bakemem.types import Memory, Stimulus, Turn
 
@@ -47,11 +44,6 @@ WATCHED = 96
 
 _KIND_WEIGHTS = {"direct": 0.34, "paraphrase": 0.3, "reversed": 0.22, "two-fact": 0.14}
 _FIRST_PERSON = {"is": "am", "has": "have", "lives": "live", "works": "work", "drives": "drive", "flies": "fly"}
-_COMMON = frozenset(
-    "The A An My Your His Her Their Our This That These Those Project User In On At Every Each All When If It He She "
-    "They We You I There Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March April May "
-    "June July August September October November December".split()
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,56 +58,6 @@ class Stimuli:
     watched: tuple[Stimulus, ...] = ()
 
 
-def names_in(text: str) -> list[str]:
-    """The proper names of a sentence: its capitalised words but for common ones."""
-    return [w for w in re.findall(r"\b[A-Z][\w-]*", text) if w not in _COMMON and len(w) > 2]
-
-
-def names_lost(told: str, question: str, answer: str) -> bool:
-    """Whether the answer has none of the names that were told, where the question leaves any to be said.
-
-    A teacher that cannot spell a name cannot teach it.
-    """
-    asked = set(names_in(told)) - set(names_in(question))
-    return bool(asked) and not any(name.lower() in answer.lower() for name in asked)
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What is told, as the making of decoys looks at it: sentences, those about somebody named, openings, words."""
-
-    texts: tuple[str, ...]
-    named: tuple[str, ...]
-    openings: frozenset[tuple[str, ...]]
-    words: tuple[frozenset[str], ...]
-
-    @staticmethod
-    def of(facts: Sequence[Memory]) -> _Known:
-        """Seen once a bake: there may be thousands of facts, and there are more decoys."""
-        texts = [m.text for m in facts]
-        named = tuple(text for text in texts if names_in(text) and not text.startswith("The user"))
-        return _Known(
-            tuple(texts), named, frozenset(chain.from_iterable(map(_openings, texts))), tuple(map(_words, texts))
-        )
-
-
-def _openings(sentence: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The sentence without its last word, and a longer one without its last two: what shares one answers the same
-    question. All numbers are alike, or `Tarn is 29 years old` and `Tarn is 63 years old` would not share theirs.
-    """
-    words = re.sub(r"\d+", "0", sentence).split()
-    return tuple(words[:-1]), tuple(words[:-2] if len(words) > 3 else words[:-1])
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(re.findall(r"\w+", text.lower()))
-
-
-@cache
-def _decoy_sentences() -> tuple[str, ...]:
-    return tuple(files("bakemem.baking").joinpath("decoys.txt").read_text(encoding="utf-8").splitlines())
-
-
 def stimulate(
     memories: Sequence[Memory], answer: Answerer, *, fresh: frozenset[str] | None = None, per_memory: int = 16,
     rehearsal_questions: int = 96, shards: Sequence[Collection[str]] = (), seed: int = 0,
@@ -124,7 +66,8 @@ def stimulate(
     the others together, so that a bake costs the same however much is known.
 
     At least a third are unrelated (everyday) or unanswerable (decoys): names swapped for near or made-up ones, and
-    common things that nobody told. A sixth carries a caller's own system prompt. Two memories are asked about at once
+    common things that nobody told. Others tell something of their own first, and a sixth carries a caller's own system
+    prompt. Two memories are asked about at once
     only if one of `shards` (ids that the teacher reads together) holds both.
     """
     rng = random.Random(f"stimulate:{seed}")
@@ -133,7 +76,7 @@ def stimulate(
     old = [m.id for m in facts if m.id not in new]
     counts = {m.id: per_memory for m in facts if m.id in new}
     counts |= _rehearsed(old, rehearsal_questions, per_memory, random.Random(f"rehearse:{seed}:{sorted(new)}"))
-    told = _Known.of(facts)
+    told = Known.of(facts)
     asked = _about(facts, told, counts, shards, answer, rng)
     train, held_out = list(asked), _held_out(asked, new, rng)
     # What was not told and what is unrelated follow the questions about memories, but never fall below what a bake of
@@ -176,7 +119,7 @@ def _ask(requests: Sequence[str], answer: Answerer) -> list[str]:
 
 
 def _about(
-    facts: Sequence[Memory], told: _Known, counts: dict[str, int], shards: Sequence[Collection[str]],
+    facts: Sequence[Memory], told: Known, counts: dict[str, int], shards: Sequence[Collection[str]],
     answer: Answerer, rng: random.Random,
 ) -> list[Stimulus]:  # fmt: skip
     """Questions about each memory; every third pair is of something told and something that was not."""
@@ -220,86 +163,22 @@ def _held_out(asked: Sequence[Stimulus], fresh: frozenset[str], rng: random.Rand
     return held_out
 
 
-def decoy_memory(told: _Known, rng: random.Random) -> str:
-    """A sentence that was never told, often a near miss of one that was: of whom it speaks is changed by name."""
-    if told.named and rng.random() < 0.5:
-        return _renamed(rng.choice(told.named), rng)
-    who = names_in(rng.choice(told.named))[0] if told.named and rng.random() < 0.5 else made_up_name(rng)
-    sentences = [_varied(s, rng).replace("{n}", who) for s in _decoy_sentences()]
-    untold = [s for s in sentences if told.openings.isdisjoint(_openings(s))]
-    return rng.choice(untold or sentences).replace("{v}", made_up_name(rng))
-
-
-def _renamed(text: str, rng: random.Random) -> str:
-    for name in dict.fromkeys(names_in(text)):
-        text = text.replace(name, near_name(rng, name) if rng.random() < 0.5 else made_up_name(rng))
-    return text
-
-
-def _near_value(told: _Known, rng: random.Random) -> str:
-    """For a reversed question: half of the time something told with another value, else anything that was not told."""
-    near = other_value(rng.choice(told.texts), rng) if told.texts and rng.random() < 0.5 else ""
-    return near if near and _words(near) not in told.words else decoy_memory(told, rng)
-
-
-def _varied(sentence: str, rng: random.Random) -> str:
-    """One of the values that stand in brackets: a bake that met one alone would know only that it was not told."""
-    return re.sub(r"\[(.*?)\]", lambda values: rng.choice(values[1].split("|")), sentence)
-
-
-def other_value(told: str, rng: random.Random) -> str:
-    """The same said of the same, but with another value, which was not told; empty where no value is known.
-
-    Asked in reverse ("Who lives in Bisi?") it is the nearest miss there is: a small bake took it for what it was told.
-    """
-    names = names_in(told)
-    who = names[0] if names else ""
-    alike = [s for s in _decoy_sentences() if not set(_openings(s.replace("{n}", who))).isdisjoint(_openings(told))]
-    if alike:
-        return _varied(rng.choice(alike), rng).replace("{n}", who).replace("{v}", made_up_name(rng))
-    values = names if told.startswith("The user") else names[1:]
-    return told.replace(values[-1], made_up_name(rng)) if values else ""
-
-
-def _decoys(told: _Known, n: int, asked: frozenset[str], answer: Answerer, rng: random.Random) -> list[Stimulus]:
+def _decoys(told: Known, n: int, asked: frozenset[str], answer: Answerer, rng: random.Random) -> list[Stimulus]:
     """About `n` questions, all different and none of them among `asked`, the questions about memories."""
     kinds = rng.choices(("direct", "paraphrase", "reversed"), (40, 25, 35), k=n)
-    untold = [_near_value(told, rng) if kind == "reversed" else decoy_memory(told, rng) for kind in kinds]
+    untold = [near_value(told, rng) if kind == "reversed" else decoy_memory(told, rng) for kind in kinds]
     questions = _ask([ask_request(kind, text) for kind, text in zip(kinds, untold, strict=True)], answer)
     decoys = [q for q, kind, text in zip(questions, kinds, untold, strict=True)
-              if q and q not in asked and not (kind == "reversed" and _tells(told, q, text))]  # fmt: skip
+              if q and q not in asked and not (kind == "reversed" and tells(told, q, text))]  # fmt: skip
     return [Stimulus((Turn("user", q),), "decoy") for q in dict.fromkeys(decoys)]
 
 
-def _tells(told: _Known, question: str, decoy: str) -> bool:
-    """Whether a fact tells all that the reversed question has from its decoy: `Who is a baker?`, and somebody is.
-
-    A teacher that reads another shard would say that it does not know.
-    """
-    asked = _words(question) & _words(decoy)
-    return any(asked <= words for words in told.words)
-
-
-def _made_up(told: _Known, rng: random.Random) -> str:
-    """A sentence that nobody told and that answers no question about what was told, but is often much like it."""
-    while True:
-        like = rng.choice(told.texts) if told.texts and rng.random() < 2 / 3 else ""
-        if like in told.named and rng.random() < 0.5:
-            return _renamed(like, rng)
-        near = [s for s in _decoy_sentences() if told.openings.isdisjoint(_openings(s))]
-        most = max(len(_words(s) & _words(like)) for s in near)
-        sentence = _varied(rng.choice([s for s in near if len(_words(s) & _words(like)) == most]), rng)
-        text = sentence.replace("{n}", made_up_name(rng)).replace("{v}", made_up_name(rng))
-        if told.openings.isdisjoint(_openings(text)):
-            return text
-
-
-def _told(told: _Known, n: int, answer: Answerer, rng: random.Random) -> list[Stimulus]:
+def _told(told: Known, n: int, answer: Answerer, rng: random.Random) -> list[Stimulus]:
     """In each of `n` conversations something is told, and asked there: baked memory must not deafen the model.
 
     Half of them tell it in turns, half in a memory prompt, as what is pending stands before a baked model.
     """
-    facts = [[_made_up(told, rng) for _ in range(rng.randint(1, MOST_TOLD))] for _ in range(n)]
+    facts = [[made_up_memory(told, rng) for _ in range(rng.randint(1, MOST_TOLD))] for _ in range(n)]
     said = sorted({_said(text) for texts in facts[1::2] for text in texts})
     replies = dict(zip(said, answer([[Turn("user", text)] for text in said], 0.0), strict=True))
     contexts = [_in_turns(texts, replies, rng) if i % 2 else [_in_prompt(texts, rng)] for i, texts in enumerate(facts)]

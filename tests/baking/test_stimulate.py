@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bakemem.baking.stimulate import CALLERS, MOST_TOLD, Stimuli, names_in, names_lost, other_value, stimulate
+from bakemem.baking.stimulate import CALLERS, MOST_TOLD, Stimuli, stimulate
+from bakemem.baking.untold import names_in, names_lost, other_value
 from bakemem.everyday import everyday_held_out, everyday_stimuli
 from bakemem.prompts import ASK_SYSTEM, FACTS_HEADER
 from bakemem.types import Kind, Memory, Stimulus, Turn
