@@ -137,7 +137,7 @@ class Study:
         dialogues = packer.batch(self.recipe.trajectories_per_step)
         n_tokens = sum(len(d.positions) for d in dialogues)
         loss, total = loss_named(self.recipe.loss, self.recipe.top_k, self.recipe.temperatures), 0.0
-        breathe = breather(self.lock, self.model, CANDIDATE)
+        breathe = breather(self.lock, self.model, CANDIDATE, learns=True)
         with self.lock, adapter(self.model, CANDIDATE):
             learner.begin(share)
             for batch in micro_batches(dialogues):

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
+from peft.tuners.lora import LoraLayer
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
@@ -138,17 +139,24 @@ def adapter(model: PreTrainedModel, name: str | None) -> Iterator[None]:
     yield
 
 
-def breather(lock: object, model: PreTrainedModel, name: str | None) -> Callable[[], None]:
+def breather(lock: object, model: PreTrainedModel, name: str | None, *, learns: bool = False) -> Callable[[], None]:
     """To be called between two steps by who holds the lock and uses the named adapter: whoever waits may pass.
 
-    Only a lock that has `let_pass` lets anybody.
+    Only a lock that has `let_pass` lets anybody. Who `learns` gets its gradients back too; without them the library's
+    walk over all parameters, which takes as long as a token, is spared.
     """
     let_pass: Callable[[], bool] | None = getattr(lock, "let_pass", None)
 
     def breathe() -> None:
-        if let_pass and let_pass():
+        if not let_pass or not let_pass():
+            return
+        if learns:
             with adapter(model, name):
-                pass
+                return
+        for layer in model.modules():
+            if isinstance(layer, LoraLayer):
+                layer._disable_adapters = name is None
+                layer._active_adapter = layer._active_adapter if name is None else [name]
 
     return breathe
 

@@ -17,7 +17,7 @@ from bakemem.serving import load_base
 from bakemem.starter import STARTER
 from benchmarks.pages import write_block
 from benchmarks.science.experiment import table
-from benchmarks.serving.bench import Rows, qwen_shape
+from benchmarks.serving.bench import QUESTIONS, Bench, Rows, qwen_shape
 from benchmarks.serving.parts import beside, loading, namespaces, prompts
 from benchmarks.serving.swaps import soak, swaps
 
@@ -51,10 +51,12 @@ def main() -> None:
     parser.add_argument("--model", default="starter", help="starter, qwen-shape (random), a folder, or a hub id")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--seconds", type=float, default=120.0, help="of the closed loops; others take a part of it")
+    parser.add_argument("--questions", type=int, default=len(QUESTIONS), help="how many different ones, 40 at most")
     parser.add_argument("--json", type=Path, help="keep the figures in this file")
     parser.add_argument("--write", action="store_true", help="write docs/serving.md")
     args = parser.parse_args()
     transformers.logging.set_verbosity_error()  # a peer loads an adapter again and again
+    Bench.questions = QUESTIONS[: args.questions]
     results: dict[str, Rows] = {}
     for name in args.only:
         base = qwen_shape() if args.model == "qwen-shape" else load_base(
@@ -65,7 +67,8 @@ def main() -> None:
     if args.json:
         args.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
     if args.write:
-        command = f"python -m benchmarks.serving --model {args.model} --seconds {args.seconds:g} --write"
+        command = (f"python -m benchmarks.serving --model {args.model} --seconds {args.seconds:g} "
+                   f"--questions {args.questions} --write")  # fmt: skip
         for name, rows in results.items():
             write_block("serving.md", f"{args.model} {name}", f"`{command} --only {name}`\n\n{shown(rows)}\n")
 

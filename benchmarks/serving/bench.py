@@ -58,6 +58,9 @@ def random_adapter(base: Base, folder: Path, seed: int) -> Path:
 class Bench:
     """A base with some adapters, an engine, and what each adapter says alone."""
 
+    questions = QUESTIONS
+    """Fewer for a model that takes long to say what it says alone."""
+
     def __init__(self, base: Base, room: Path, n_adapters: int = 2) -> None:
         self.base, self.engine = base, LocalEngine(base, Limits(waiting=256, adapter_bytes=1 << 32))
         self.folders = {f"a{i}": random_adapter(base, room / f"a{i}", i) for i in range(n_adapters)}
@@ -68,12 +71,14 @@ class Bench:
 
     def request(self, i: int, adapter_id: str | None, namespace: str = "default") -> Request:
         """The i-th question."""
-        return Request((Turn("user", QUESTIONS[i % len(QUESTIONS)]),), adapter_id, 1.0, self.sampling, namespace)
+        return Request(
+            (Turn("user", self.questions[i % len(self.questions)]),), adapter_id, 1.0, self.sampling, namespace
+        )
 
     def learn(self, adapter_ids: Sequence[str | None]) -> None:
         """Note what each says alone."""
         for name in adapter_ids:
-            for i in range(len(QUESTIONS)):
+            for i in range(len(self.questions)):
                 self._alone[name, i] = self.engine.submit(self.request(i, name)).text()
 
     def ask(self, i: int, load: Load, adapter_id: str | None, namespace: str = "default") -> None:
@@ -85,7 +90,7 @@ class Bench:
             (load.gaps if said else load.first).append(now - last)
             said, last = said + piece, now
         load.tokens += reply.ending.completion_tokens
-        load.mixed += said != self._alone.get((adapter_id, i % len(QUESTIONS)), said)
+        load.mixed += said != self._alone.get((adapter_id, i % len(self.questions)), said)
 
     @contextmanager
     def swapping(self, serving: ServingModel, every: float) -> Iterator[list[float]]:

@@ -50,10 +50,9 @@ def namespaces(base: Base, seconds: float, room: Path) -> Rows:
     rows: Rows = {"bytes of the base": sum(p.numel() * p.element_size() for p in base.model.parameters())}
     separate = [Base(f"model {i}", copy.deepcopy(base.model), base.template, base.fingerprint) for i in (0, 1)]
     for n in (1, 2, 8, 64):
-        before = base.adapters.bytes
         bench = Bench(base, room / f"namespaces-{n}", n)
         load = clients(partial(one_of, [bench] * n, list(bench.folders)), seconds / 8, n)
-        rows[f"{n} namespaces"] = {"bytes each": (base.adapters.bytes - before) / n, "tokens/s": load.rate,
+        rows[f"{n} namespaces"] = {"bytes each": base.adapters.bytes / n, "tokens/s": load.rate,
                                    "errors": len(load.errors)}  # fmt: skip
         for name in bench.folders:
             bench.engine.detach(name)
@@ -102,13 +101,13 @@ def ask_with(engine: LocalEngine, bench: Bench, memory: str, i: int, load: Load)
 
 
 def beside(base: Base, seconds: float, room: Path) -> Rows:
-    """Two clients beside a bake of two facts, at three shares: what each costs the other, and what changes."""
+    """Two clients beside a bake of two facts, at two shares: what each costs the other, and what changes."""
     bench, rows = Bench(base, room / "beside"), dict[str, Any]()
     bench.learn(["a0"])
     ask = partial(ask_first, bench)
     alone = clients(ask, seconds / 4, 2)
     weights, took = short_bake(base)
-    for share in (0.25, 0.5, 0.75):
+    for share in (0.5, 0.25):
         base.lock.share, over, made = share, threading.Event(), list[tuple[dict[str, torch.Tensor], float]]()
 
         def run(over: threading.Event = over, made: list[tuple[dict[str, torch.Tensor], float]] = made) -> None:

@@ -16,7 +16,7 @@ from bakemem.types import Turn
 from benchmarks.serving.bench import QUESTIONS, TOKENS, Bench, Rows
 from benchmarks.serving.clients import Load, clients
 
-ROUNDS = 4
+ROUNDS = 12
 
 
 def swaps(base: Base, seconds: float, room: Path) -> Rows:
@@ -41,6 +41,8 @@ def swaps(base: Base, seconds: float, room: Path) -> Rows:
         "longest gap, ms": 1e3 * max(moved.gaps), "longest gap without swaps, ms": 1e3 * max(still.gaps),
         "p99 gap, ms": 1e3 * statistics.quantiles(moved.gaps, n=100)[-1],
         "p99 gap without swaps, ms": 1e3 * statistics.quantiles(still.gaps, n=100)[-1],
+        "p99.9 gap, ms": 1e3 * statistics.quantiles(moved.gaps, n=1000)[-1],
+        "p99.9 gap without swaps, ms": 1e3 * statistics.quantiles(still.gaps, n=1000)[-1],
         "throughput, with ÷ without": moved.rate / still.rate, "tokens/s": moved.rate,
         "tokens/s without swaps": still.rate, "first token p95, ms": 1e3 * statistics.quantiles(moved.first, n=20)[-1],
         "swap p50, ms": 1e3 * statistics.median(took) if took else None,
