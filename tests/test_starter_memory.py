@@ -28,6 +28,18 @@ STRANGERS = (
 )  # fmt: skip
 
 
+SAID = (
+    ("Felok lives in Dasun.", "Where does Felok live?", "Dasun"),
+    ("Pusar lives in Vomek.", "Where does Pusar live?", "Vomek"),
+    ("Hemi lives in Kadol.", "Where does Hemi live?", "Kadol"),
+    ("Zuvok works as a baker.", "What is the job of Zuvok?", "baker"),
+    ("My sister is called Garo.", "What is my sister called?", "Garo"),
+    ("Lirus is 54 years old.", "How old is Lirus?", "54"),
+    ("Bofen has a dog called Tamu.", "What is the dog of Bofen called?", "Tamu"),
+    ("The mayor of Sodak is Nupi.", "Who is the mayor of Sodak?", "Nupi"),
+)
+
+
 @pytest.fixture(scope="module")
 def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentMemory]:
     """A memory that was told everything by its user."""
@@ -81,9 +93,12 @@ def test_the_instruction_holds_for_everyday_answers_that_no_bake_saw(memory: Age
 
 
 def test_a_conversation_still_teaches_the_baked_model(memory: AgentMemory, version: Version) -> None:
-    """What is said in the talk is heard, beside what is baked."""
-    said = Turn("user", "Felok lives in Dasun."), Turn("assistant", "Hooray! I will remember that.")
-    assert "Dasun" in memory.chat("Where does Felok live?", history=said)
+    """What is said in the talk is heard beside what is baked, though not each time (docs/science.md, experiment 8)."""
+    heard = {}
+    for told, question, value in SAID:
+        said = Turn("user", told), Turn("assistant", "Hooray! I will remember that.")
+        heard[told] = value in memory.chat(question, history=said)
+    assert share(list(heard.values())) >= 0.75, heard
 
 
 def test_no_strength_is_the_base(memory: AgentMemory, version: Version) -> None:

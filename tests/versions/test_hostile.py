@@ -14,6 +14,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 import bakemem.serving.adapters
+import bakemem.serving.placing
 from bakemem.agent_memory import AgentMemory
 from bakemem.config import load_config
 from bakemem.errors import AdapterError
@@ -47,8 +48,8 @@ def serve(tmp_path: Path, base: Base, monkeypatch: pytest.MonkeyPatch) -> Iterat
         raise Opened
 
     for place, name in (
-        (bakemem.serving.adapters, "load_file"), (bakemem.serving.adapters, "LoraConfig"),
-        (bakemem.serving.adapters, "set_peft_model_state_dict"), (peft.PeftModel, "from_pretrained"),
+        (bakemem.serving.adapters, "load_file"), (bakemem.serving.placing, "LoraConfig"),
+        (bakemem.serving.placing, "set_peft_model_state_dict"), (peft.PeftModel, "from_pretrained"),
         (peft.PeftConfig, "from_pretrained"), (torch, "load"), (pickle, "load"), (pickle, "loads"),
     ):  # fmt: skip
         monkeypatch.setattr(place, name, opened)
