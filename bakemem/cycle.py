@@ -111,15 +111,16 @@ def settings_of(
     """The bake's settings from the user's; what is unset follows the model's width and the `fresh` memories, or all.
 
     A bake that goes on from a `parent` has at least its rank. An instruction, which changes every answer, may take as
-    many steps as five facts.
+    many steps as five facts; a cold bake has more to learn besides than a warm one.
     """
     most = sum(75 if memory.kind == "instruction" else 15 for memory in memories
                if fresh is None or memory.id in fresh)  # fmt: skip
+    least = 240 if fresh is None else 180
     rank = max(config.rank, parent.settings["rank"] if parent else 0)
     recipe = Recipe(
         rank=rank, alpha=config.alpha * rank // config.rank,
         learning_rate=config.learning_rate or default_learning_rate(base.width),
-        steps=config.steps or min(4000, max(180, most)), max_dialogue_turns=config.max_dialogue_turns,
+        steps=config.steps or min(4000, max(least, most)), max_dialogue_turns=config.max_dialogue_turns,
         max_sequence_tokens=config.max_sequence_tokens, state_weight=config.state_weight, seed=config.seed,
     )  # fmt: skip
     thresholds = Thresholds(config.min_agreement, config.min_abstention, config.max_drift, config.min_each,

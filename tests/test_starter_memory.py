@@ -29,7 +29,6 @@ STRANGERS = (
 
 
 SAID = (
-    ("Felok lives in Dasun.", "Where does Felok live?", "Dasun"),
     ("Pusar lives in Vomek.", "Where does Pusar live?", "Vomek"),
     ("Hemi lives in Kadol.", "Where does Hemi live?", "Kadol"),
     ("Zuvok works as a baker.", "What is the job of Zuvok?", "baker"),
@@ -93,7 +92,13 @@ def test_the_instruction_holds_for_everyday_answers_that_no_bake_saw(memory: Age
 
 
 def test_a_conversation_still_teaches_the_baked_model(memory: AgentMemory, version: Version) -> None:
-    """What is said in the talk is heard beside what is baked, though not each time (docs/science.md, experiment 8)."""
+    """What is said in the talk is heard beside what is baked."""
+    said = Turn("user", "Felok lives in Dasun."), Turn("assistant", "Hooray! I will remember that.")
+    assert "Dasun" in memory.chat("Where does Felok live?", history=said)
+
+
+def test_more_that_is_said_is_heard(memory: AgentMemory, version: Version) -> None:
+    """Of whatever kind, though not each time (docs/science.md, experiment 8)."""
     heard = {}
     for told, question, value in SAID:
         said = Turn("user", told), Turn("assistant", "Hooray! I will remember that.")
