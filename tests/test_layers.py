@@ -78,6 +78,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
         f"memory.{m}"
         for m in "adopt database erase integrity journal ledger memories migrations portable schema turns".split()
     ),
+    "threadpoolctl": frozenset({"serving.engine"}),
     "tokenizers": MODEL_ROOMS,
     "torch": MODEL_ROOMS | {"kv"},
     "transformers": MODEL_ROOMS | {"kv"},

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakSet
 
+import torch
+from threadpoolctl import threadpool_limits
+
 from bakemem.errors import BusyError, ServingError
 from bakemem.serving.base import Base
 from bakemem.serving.contract import Request, check
@@ -23,6 +26,7 @@ from bakemem.serving.row import Row
 from bakemem.serving.window import fitted
 
 _IDLE = 5.0  # seconds after which a thread that has nothing to do ends
+_NARROW = 256  # the width up to which a token gains nothing from a second thread
 _ALIVE: WeakSet[LocalEngine] = WeakSet()
 
 
@@ -119,6 +123,9 @@ class LocalEngine:
     # ---- the engine's thread
 
     def _run(self) -> None:
+        if self.base.width <= _NARROW and self.base.model.device.type == "cpu":
+            torch.get_num_threads()  # asked first, or torch would set its own number at the first operation
+            threadpool_limits(1, user_api="openmp")  # of this thread only: a bake beside it keeps its own
         try:
             while self._admit():
                 self._decoder.round()

@@ -307,3 +307,17 @@ def test_a_model_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
     """It says what may be given."""
     with pytest.raises(ModelError, match="starter"):
         load_base(str(tmp_path / "nothing"))
+
+
+def test_a_narrow_model_replies_on_one_thread_and_others_keep_theirs(engine: LocalEngine) -> None:
+    """Two teams of threads on the same cores slow each other, so a bake beside replies has the only one."""
+    before, seen = torch.get_num_threads(), set[int]()
+    hook = engine.base.model.register_forward_hook(lambda *_: seen.add(torch.get_num_threads()))
+    torch.set_num_threads(2)
+    try:
+        engine.submit(Request(ASKED, sampling=SHORT)).text()
+        assert seen == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        hook.remove()
+        torch.set_num_threads(before)
