@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import statistics
 import threading
@@ -25,6 +26,9 @@ def swaps(base: Base, seconds: float, room: Path) -> Rows:
     bench.learn(["a0", "a1"])
     serving = ServingModel(bench.engine)
     serving.swap("a0")
+
+    gc.collect()
+    gc.freeze()  # as docs/serving.md advises: a full collection stops all threads for a third of a second
 
     still, moved, took = Load(), Load(), list[float]()
     for _ in range(ROUNDS):  # the machine may be busier now than then
