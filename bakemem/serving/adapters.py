@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from bakemem.errors import AdapterError
-from bakemem.serving.placing import Ready, lora_layers, place, ready
+from bakemem.serving.placing import Ready, displace, lora_layers, place, ready
 from bakemem.serving.turnstile import Turnstile
 
 _NAMED = ("r", "lora_alpha", "target_modules", "fan_in_fan_out", "bias", "task_type")
@@ -106,7 +106,7 @@ class Adapters:
     def switched(self, adapter_id: str | None, strength: float = 1.0) -> Iterator[PreTrainedModel]:
         """As `active`, for whoever holds the lock."""
         wanted = None if strength == 0.0 else adapter_id
-        if wanted is not None and wanted not in (getattr(self._model, "peft_config", None) or {}):
+        if wanted is not None and wanted not in self._names():
             raise AdapterError("The version that this reply began with is destroyed: ask again.")
         layers = self._lora_layers().values()
         for layer in layers:
@@ -129,14 +129,18 @@ class Adapters:
 
     def _lora_layers(self) -> dict[str, LoraLayer]:
         """All of them by name; they are others only when there are other adapters."""
-        names = tuple(getattr(self._model, "peft_config", None) or ())
-        if self._layers[0] != names:
-            self._layers = (names, lora_layers(self._model))
+        if self._layers[0] != self._names():
+            self._layers = (self._names(), lora_layers(self._model))
         return self._layers[1]
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(getattr(self._model, "peft_config", None) or ())
 
     def _place(self, adapter_id: str, adapter: Ready, folder: Path) -> None:
         try:
-            place(self._model, self._lora_layers(), adapter_id, adapter, self._sizes)
+            layers = self._lora_layers()
+            if place(self._model, layers, adapter_id, adapter, self._sizes):
+                self._layers = (self._names(), layers)
         except BaseException as error:
             self._remove(adapter_id)
             if not isinstance(error, (ValueError, TypeError, KeyError, RuntimeError)):
@@ -169,12 +173,10 @@ class Adapters:
             return [adapter_id for adapter_id in self._retired if not self._pins[adapter_id]]
 
     def _remove(self, adapter_id: str) -> None:
-        if adapter_id in (getattr(self._model, "peft_config", None) or {}):
-            for (
-                layer
-            ) in self._lora_layers().values():  # each step sets its own; the library warns of one that is active
-                layer._active_adapter = [name for name in layer.active_adapters if name != adapter_id]
-            self._model.delete_adapter(adapter_id)
+        if adapter_id in self._names():
+            layers = self._lora_layers()
+            displace(self._model, layers, adapter_id)
+            self._layers = (self._names(), layers)
 
 
 def _read(model: PreTrainedModel, folder: Path) -> Ready:

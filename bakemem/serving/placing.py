@@ -53,13 +53,27 @@ def lora_layers(model: PreTrainedModel) -> dict[str, LoraLayer]:
     return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
 
 
-def place(model: PreTrainedModel, layers: Layers, name: str, adapter: Ready, others: Iterable[str]) -> None:
-    """Put it beside the `others`. Raises ValueError, KeyError or RuntimeError when it does not fit the model."""
+def place(model: PreTrainedModel, layers: Layers, name: str, adapter: Ready, others: Iterable[str]) -> bool:
+    """Put it beside the `others`; whether the model has the same LoRA layers as before. Raises ValueError, KeyError or
+    RuntimeError when it does not fit the model.
+    """
     alike = next((other for other in others if _alike(layers, other, adapter)), None)
     if alike:
         _place_beside(model, layers, name, adapter, alike)
     else:
         _place_new(model, name, adapter)
+    return alike is not None
+
+
+def displace(model: PreTrainedModel, layers: Layers, name: str) -> None:
+    """Take it out of the model, as the library does, but for its walk over all modules: others wait for it."""
+    for layer in layers.values():  # each step sets its own active one; the library warns of removing that
+        layer._active_adapter = [other for other in layer.active_adapters if other != name]
+        layer.delete_adapter(name)
+    if len(model.peft_config) > 1:
+        del model.peft_config[name]
+    else:
+        model.delete_adapter(name)  # the last one: the model is without adapters again
 
 
 def _place_new(model: PreTrainedModel, name: str, adapter: Ready) -> None:
@@ -104,7 +118,14 @@ def _place_beside(model: PreTrainedModel, layers: Layers, name: str, adapter: Re
     model.peft_config[name] = config
 
 
+class _Given(nn.Linear):
+    """A layer whose weight is given: drawing one first would be most of its making."""
+
+    def reset_parameters(self) -> None:
+        """Nothing is drawn."""
+
+
 def _linear(weight: Tensor) -> nn.Linear:
-    made = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    made = _Given(weight.shape[1], weight.shape[0], bias=False, device="meta")
     made.weight = nn.Parameter(weight, requires_grad=False)
     return made
