@@ -85,7 +85,7 @@ class Config(BaseSettings):
     )
     questions_per_memory: int = Field(default=32, ge=1, description="stimuli asked about each memory")
     rehearsal_questions: int = Field(
-        default=96, ge=0, description="stimuli of a warm bake about the memories baked before, all together"
+        default=1600, ge=0, description="the most stimuli of a warm bake about the memories baked before (8 each)"
     )
     max_dialogue_turns: int = Field(default=40, ge=1, description="trajectories packed into one long training dialogue")
     max_sequence_tokens: int = Field(default=2048, ge=64, description="longest training dialogue, in tokens")

@@ -25,7 +25,7 @@ class Settings:
     recipe: Recipe = field(default_factory=Recipe)
     thresholds: Thresholds = field(default_factory=Thresholds)
     per_memory: int = 16
-    rehearsal_questions: int = 96
+    rehearsal_questions: int = 1600
     max_new_tokens: int = 64
     rollout_temperature: float = 1.0
     passed: float | None = 0.95

@@ -39,6 +39,8 @@ WATCHED_OPENERS, WATCHED_CLOSERS = ("Again: ", "So: ", "Please say: "), ("", " T
 CONVERSATIONS, WARM_CONVERSATIONS, MOST_TOLD, ASKED_OF_TOLD = 5, 2, 4, 3
 """Conversations that tell something of their own, for each one of `per_memory` (fewer where a warm start has learned to
 listen); the facts in one; how often each is asked."""
+REHEARSED, LEAST_REHEARSED = 8, 96
+"""Questions of a warm bake about each memory that was baked before, and about all of them where they are few."""
 WATCHED = 96
 """How many questions are watched: half of them about memories, where there are as many."""
 
@@ -60,10 +62,10 @@ class Stimuli:
 
 def stimulate(
     memories: Sequence[Memory], answer: Answerer, *, fresh: frozenset[str] | None = None, per_memory: int = 16,
-    rehearsal_questions: int = 96, shards: Sequence[Collection[str]] = (), seed: int = 0,
+    rehearsal_questions: int = 1600, shards: Sequence[Collection[str]] = (), seed: int = 0,
 ) -> Stimuli:  # fmt: skip
-    """Stimuli about `memories`: `per_memory` about each that is `fresh` (None: all), and `rehearsal_questions` about
-    the others together, so that a bake costs the same however much is known.
+    """Stimuli about `memories`: `per_memory` about each that is `fresh` (None: all), and `REHEARSED` about each of the
+    others, but no more than `rehearsal_questions` about them all, so that what a bake costs is bounded.
 
     At least a third are unrelated (everyday) or unanswerable (decoys): names swapped for near or made-up ones, and
     common things that nobody told. Others tell something of their own first, and a sixth carries a caller's own system
@@ -75,7 +77,8 @@ def stimulate(
     new = frozenset(m.id for m in facts) if fresh is None else fresh
     old = [m.id for m in facts if m.id not in new]
     counts = {m.id: per_memory for m in facts if m.id in new}
-    counts |= _rehearsed(old, rehearsal_questions, per_memory, random.Random(f"rehearse:{seed}:{sorted(new)}"))
+    n_rehearsed = min(rehearsal_questions, max(LEAST_REHEARSED, REHEARSED * len(old)))
+    counts |= _rehearsed(old, n_rehearsed, per_memory, random.Random(f"rehearse:{seed}:{sorted(new)}"))
     told = Known.of(facts)
     asked = _about(facts, told, counts, shards, answer, rng)
     train, held_out = list(asked), _held_out(asked, new, rng)

@@ -11,11 +11,12 @@ from collections.abc import Callable
 
 from bakemem.everyday import everyday
 from bakemem.names import CONSONANTS, VOWELS
-from bakemem.prompts import ASK_SYSTEM, EXTRACT_SYSTEM, ask_request
-from bakemem.starter.instructions import Instruction, make_instructions
+from bakemem.prompts import ASK_SYSTEM, EXTRACT_SYSTEM, ask_request, memory_prompt, system_text
+from bakemem.starter.instructions import Answer, Instruction, follow, make_instructions
 from bakemem.starter.strange import strange_text
 from bakemem.starter.talk import QUESTION_KINDS, Talk, ask, join_questions, statement
-from bakemem.starter.world import Fact, make_facts, make_name
+from bakemem.starter.tool_talk import json_mode, structured, tool_conversation
+from bakemem.starter.world import Fact, crowded_facts, make_facts, make_name
 from bakemem.types import Turn
 
 Sample = list[Turn]
@@ -26,11 +27,12 @@ def conversation(rng: random.Random, held_out: bool, max_facts: int = 12, max_tu
     talk = Talk(rng, held_out)
     n_facts = round(max_facts * rng.random() ** 0.6) if rng.random() < 0.85 else 0
     n_rules = rng.choices((0, 1, 2), (34, 30, 36))[0]
-    talk.system(make_facts(rng, n_facts, held_out), make_instructions(rng, n_rules, held_out))
+    facts = (crowded_facts if rng.random() < 0.5 else make_facts)(rng, n_facts, held_out)
+    talk.system(facts, make_instructions(rng, n_rules, held_out))
     for _ in range(rng.randint(max_turns // 2, max_turns)):
         step = rng.random()
         if step < 0.50 and talk.facts:
-            talk.recall(kind=rng.choices(QUESTION_KINDS, (30, 24, 30, 16))[0])  # reversed ones are the hardest
+            talk.recall(kind=rng.choices(QUESTION_KINDS, (28, 22, 36, 14))[0])  # reversed ones are the hardest
         elif step < 0.69:
             talk.abstain()
         elif step < 0.83:
@@ -56,6 +58,14 @@ def recall(rng: random.Random, held_out: bool, n_facts: int = 8) -> Sample:
     talk = Talk(rng, held_out)
     talk.system(make_facts(rng, n_facts, held_out), [])
     talk.recall()
+    return talk.turns
+
+
+def recall_reversed(rng: random.Random, held_out: bool) -> Sample:
+    """A reversed question about one of 6 to 12 facts, several of which are of the same people."""
+    talk = Talk(rng, held_out)
+    talk.system(crowded_facts(rng, rng.randint(6, 12), held_out), [])
+    talk.recall(kind="reversed")
     return talk.turns
 
 
@@ -114,7 +124,16 @@ def _rule(rng: random.Random) -> Callable[[str], str]:
     ))  # fmt: skip
 
 
-def few_shot(rng: random.Random, held_out: bool, max_queries: int = 1) -> Sample:
+def _beside(rng: random.Random, held_out: bool, system: str, often: float) -> tuple[str, list[Instruction]]:
+    """A working prompt, and now and then a memory prompt behind it, with its instructions."""
+    if rng.random() >= often:
+        return system, []
+    rules = make_instructions(rng, rng.choice((0, 1)), held_out)
+    facts = make_facts(rng, rng.randint(1, 8), held_out)
+    return system_text(system, memory_prompt([r.memory for r in rules], [f.memory for f in facts])), rules
+
+
+def few_shot(rng: random.Random, held_out: bool, max_queries: int = 1, remembered: float = 0.0) -> Sample:
     """A made-up rule shown by three or four examples in the prompt, applied to new words."""
     rule = _rule(rng)
     words: list[str] = []
@@ -124,9 +143,11 @@ def few_shot(rng: random.Random, held_out: bool, max_queries: int = 1) -> Sample
             words.append(word)
     shown, asked = words[:4], words[4:]
     lines = [f"{w} -> {rule(w)}" for w in shown[: rng.randint(3, 4)]]
-    turns = [Turn("system", "\n".join(["Examples:", *lines]))]
+    system, rules = _beside(rng, held_out, "\n".join(["Examples:", *lines]), remembered)
+    turns = [Turn("system", system)]
     for word in asked[: rng.randint(1, max_queries)]:
-        turns += [Turn("user", f"{word} ->"), Turn("assistant", rule(word))]
+        answer = follow(rules, Answer(rule(word), rule(word)))
+        turns += [Turn("user", f"{word} ->"), Turn("assistant", answer)]
     return turns
 
 
@@ -175,9 +196,9 @@ def _forgettable(rng: random.Random, held_out: bool) -> str:
     return " ".join(rng.sample(_CHATTER, rng.randint(1, 2)))
 
 
-def extract(rng: random.Random, held_out: bool, max_messages: int = 1) -> Sample:
-    """The memories of a user's message as JSON lines, or `none`."""
-    turns = [Turn("system", EXTRACT_SYSTEM)]
+def extract(rng: random.Random, held_out: bool, max_messages: int = 1, remembered: float = 0.0) -> Sample:
+    """The memories of a user's message as JSON lines, or `none`; no instruction holds for what a program reads."""
+    turns = [Turn("system", _beside(rng, held_out, EXTRACT_SYSTEM, remembered)[0])]
     for _ in range(rng.randint(1, max_messages)):
         message, memories = _message(rng, held_out)
         lines = "\n".join(_memory_line(m) for m in memories)
@@ -192,9 +213,9 @@ def questions_about(rng: random.Random, facts: list[Fact], kind: str) -> str:
     return ask(rng, facts[0], kind)[0]
 
 
-def ask_sample(rng: random.Random, held_out: bool, max_requests: int = 1) -> Sample:
-    """A question of a kind about one memory or two."""
-    turns = [Turn("system", ASK_SYSTEM)]
+def ask_sample(rng: random.Random, held_out: bool, max_requests: int = 1, remembered: float = 0.0) -> Sample:
+    """A question of a kind about one memory or two; no instruction holds for what a program reads."""
+    turns = [Turn("system", _beside(rng, held_out, ASK_SYSTEM, remembered)[0])]
     for _ in range(rng.randint(1, max_requests)):
         kind = rng.choice(QUESTION_KINDS)
         facts = make_facts(rng, 2 if kind == "two-fact" else 1, held_out)
@@ -219,10 +240,14 @@ def mixture(rng: random.Random, progress: float) -> Sample:
     if rng.random() < max(0.03, 0.3 * (1 - progress / 0.06)):
         return repeat(rng)
     skill = rng.random()
-    if skill < 0.74:
+    if skill < 0.60:
         return conversation(rng, False, max_facts, max_turns)
+    if skill < 0.66:
+        return extract(rng, False, 3, 0.3)
+    if skill < 0.71:
+        return ask_sample(rng, False, 4, 0.3)
     if skill < 0.80:
-        return extract(rng, False, 3)
-    if skill < 0.86:
-        return ask_sample(rng, False, 4)
-    return few_shot(rng, False, 8)
+        return few_shot(rng, False, 8, 0.35)
+    if skill < 0.94:
+        return tool_conversation(rng, False, 2 + round(2 * growth))
+    return (structured if skill < 0.975 else json_mode)(rng, False)

@@ -78,6 +78,10 @@ class Talk:
                 caller = f"{caller} {remembered.pop().memory}"
         lines = [f.memory if rng.random() < 0.85 else statement(rng, f) for f in facts]
         rules = [i.memory if rng.random() < 0.85 else self._said(i) for i in remembered]
+        if rng.random() < 0.15:  # the caller's own prompt is one of memories too
+            i, j = rng.randint(0, len(rules)), rng.randint(0, len(lines))
+            caller = system_text(caller, memory_prompt(rules[:i], lines[:j]))
+            rules, lines = rules[i:], lines[j:]
         if text := system_text(caller, memory_prompt(rules, lines)):
             self.turns.append(Turn("system", text))
 
@@ -151,6 +155,10 @@ class Talk:
             if self.facts and rng.random() < 0.25:
                 old = rng.choice(self.facts)
                 fact = replace(old, value=old.attribute.values(rng, self.held_out))
+            elif self.facts and rng.random() < 0.25:  # the same of somebody else
+                rival = rng.choice(self.facts).attribute
+                subject = "" if rival.subject == "user" else make_name(rng, self.held_out)
+                fact = Fact(rival, subject, rival.values(rng, self.held_out))
             elif self.facts and rng.random() < 0.3 and (subject := self.facts[-1].subject):
                 attribute = rng.choice(ATTRIBUTES[self.facts[-1].attribute.subject])
                 fact = Fact(attribute, subject, attribute.values(rng, self.held_out))

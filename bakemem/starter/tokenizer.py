@@ -19,10 +19,36 @@ from bakemem.starter.curriculum import mixture
 VOCABULARY = 2048
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
 END, PAD = "<|end|>", "<|pad|>"
-CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
-)
+CHAT_TEMPLATE = """\
+{%- macro signature(tool) -%}
+{%- set given = tool.parameters or {} -%}
+{{ tool.name }}(
+{%- for name, kind in (given.properties or {}).items() -%}
+{{ ', ' if not loop.first }}{{ name }}{{ '?' if name not in (given.required or []) }}: \
+{{ kind.type or (kind.anyOf[0].type if kind.anyOf) or 'any' }}
+{%- endfor -%}
+){{ ' - ' + tool.description if tool.description }}
+{%- endmacro -%}
+{%- macro listed(tools) -%}
+{{ '<tools>\n' }}{% for tool in tools %}{{ signature(tool.function or tool) + '\n' }}{% endfor %}{{ '</tools>' }}
+{%- endmacro -%}
+{%- macro call(function) -%}
+{{ '<tool_call>\n{"name": ' + function.name | tojson + ', "arguments": ' }}
+{{- function.arguments if function.arguments is string else function.arguments | tojson }}
+{{- '}\n</tool_call>' }}
+{%- endmacro -%}
+{%- if tools and messages[0].role != 'system' %}{{ '<|system|>' + listed(tools) + '<|end|>' }}{% endif -%}
+{%- for message in messages -%}
+{{ '<|' + message.role + '|>' + (message.content or '') }}
+{%- if loop.first and tools and message.role == 'system' %}{{ '\n\n' + listed(tools) }}{% endif -%}
+{%- for made in message.tool_calls or [] -%}
+{{ '\n' if message.content or not loop.first }}{{ call(made.function or made) }}
+{%- endfor -%}
+{{ '<|end|>' }}
+{%- endfor -%}
+{%- if add_generation_prompt %}{{ '<|assistant|>' }}{% endif -%}
+"""
+"""Tools stand at the end of the system prompt, a signature a line; calls are written as Hermes models write them."""
 
 
 def _syllables() -> Iterator[str]:

@@ -260,6 +260,13 @@ def make_facts(rng: random.Random, n: int, held_out: bool = False, user_only: bo
     return facts
 
 
+def crowded_facts(rng: random.Random, n: int, held_out: bool = False) -> list[Fact]:
+    """`n` facts in a row out of the many of a long life: few people, of whom the same things are known."""
+    life = make_facts(rng, n + rng.randint(10, 60), held_out)
+    start = rng.randint(0, len(life) - n)
+    return life[start : start + n]
+
+
 def clashes(fact: Fact, other: Fact) -> bool:
     """Whether two facts answer one question: same subject and attribute, or one value asked in reverse."""
     if (fact.subject, fact.attribute.slug) == (other.subject, other.attribute.slug):

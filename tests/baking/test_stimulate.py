@@ -91,9 +91,16 @@ def many(n: int, fresh: int, **options: object) -> Stimuli:
     return stimulate(memories, Asker(), fresh=new, **options)  # type: ignore[arg-type]
 
 
-def test_a_warm_bake_asks_as_much_however_much_is_known() -> None:
-    """The cost of a bake follows what is new, not what is known."""
-    few, lots = many(120, 4), many(400, 4)
+def test_each_old_memory_is_rehearsed_by_eight_questions() -> None:
+    """With fewer, a bake of four new ones taught the model not to know what it had known."""
+    counts = Counter(s.memory_ids for s in many(40, 4).train if len(s.memory_ids) == 1)
+    assert {str(i) for i in range(4, 40)} <= {i for (i,) in counts}
+    assert min(counts[(str(i),)] for i in range(4, 40)) >= 4
+
+
+def test_what_a_warm_bake_asks_is_bounded() -> None:
+    """Above `rehearsal_questions` its cost follows what is new, not what is known."""
+    few, lots = many(120, 4, rehearsal_questions=100), many(400, 4, rehearsal_questions=100)
     assert len(lots.train) <= 1.1 * len(few.train)
     assert len(lots.held_out) <= 1.1 * len(few.held_out)
 
