@@ -144,7 +144,8 @@ def page(results: Results) -> Page:
         mean = spread([sum(s.values()) / len(s) for s in results.of(row, "skills")])
         lines.append([row, mean.text(), lost, results.spread(row, "abstention").text(),
                       results.spread(row, "mention").text(".2%")])  # fmt: skip
-    head = ["way", "mean of 11 skills", "worst skill, points from the base", "near misses abstained", "mention unasked"]
+    head = ["way", f"mean of {len(SKILLS)} skills", "worst skill, points from the base", "near misses abstained",
+            "mention unasked"]  # fmt: skip
     goals = tuple(goal for row in (FACTS_ONLY, "baked") if row in rows for goal in _goals(results, row))
     n = SAMPLES * max(len(results.of(row, "mention")) for row in rows)
     verdict = f"{n} samples a skill: one answer is {1 / n:.2%}."
