@@ -3,6 +3,7 @@
     BakememError
     ├── ConfigError            a setting is unknown or out of range
     ├── InputError             text or arguments that cannot be used (also a ValueError)
+    │   └── ContextError       the conversation is longer than the model reads
     ├── HomeError              the memory home cannot be used
     │   ├── HomeLockedError    another process owns it for writing
     │   └── HomeCorruptError   a file in it is missing or damaged
@@ -30,6 +31,10 @@ class ConfigError(BakememError):
 
 class InputError(BakememError, ValueError):
     """Text or arguments that cannot be used."""
+
+
+class ContextError(InputError):
+    """The conversation is longer than the model reads."""
 
 
 class HomeError(BakememError):

@@ -18,6 +18,7 @@ from bakemem.errors import AdapterError
 from bakemem.memory import Extractor, Index, Journal, ModelExtractor, consolidate
 from bakemem.prompts import system_text
 from bakemem.serving import Base, Cut, Reply, ServingModel
+from bakemem.template import Tool
 from bakemem.types import Turn, Version
 from bakemem.versioned import Versioned
 from bakemem.versions import VersionStore, check_adapter
@@ -48,17 +49,26 @@ class Talking(Versioned):
         alone. `reply.ending` tells tokens, why it ended, and what was asked for. Raises InputError, NotFoundError,
         BusyError when too many requests wait, and while it is read ServingError when it cannot go on.
         """
+        return self.respond([*options.get("history", ()), Turn("user", text)], **options)
+
+    def respond(
+        self, turns: Sequence[Turn], *, tools: Sequence[Tool] = (), prefix: str = "", **options: Unpack[ChatOptions]
+    ) -> Reply:  # fmt: skip
+        """As `stream`, to a whole conversation, which ends with a user's turn or a tool's; `history` is not read.
+
+        `tools` are JSON schemas of functions, as Hugging Face templates take them; `prefix` is how the reply begins,
+        and is not repeated in it.
+        """
         version, strength = options.get("version"), options.get("strength", 1.0)
-        system, history = options.get("system"), options.get("history", ())
         sampling = sampling_of(options, self.config)
         cut: Cut = "window" if options.get("window") else "refuse"
         while True:
             with self._now() if version is None else self._named(version) as (waiting, chosen):
-                full = system_text(system, waiting)
-                turns = [*([Turn("system", full)] if full else []), *history, Turn("user", text)]
+                full = system_text(options.get("system"), waiting)
+                asked = [*([Turn("system", full)] if full else []), *turns]
                 try:
-                    return self._serving.reply(turns, adapter_id=chosen, strength=strength, sampling=sampling,
-                                               too_long=cut)  # fmt: skip
+                    return self._serving.reply(asked, adapter_id=chosen, strength=strength, sampling=sampling,
+                                               too_long=cut, tools=tools, prefix=prefix)  # fmt: skip
                 except AdapterError:
                     if version is not None or chosen in self._serving.base.adapters.ids():
                         raise  # else it was destroyed just now, and another version is live

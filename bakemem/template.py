@@ -5,11 +5,12 @@ In the base layer because baking and serving must render alike. Knows tokenizers
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from bakemem.errors import InputError, ModelError
-from bakemem.types import Turn
+from bakemem.types import ToolCall, Turn
 
 DEFAULT_TEMPLATE = (
     "{% for message in messages %}### {{ message['role'] | capitalize }}:\n{{ message['content'] }}"
@@ -18,7 +19,11 @@ DEFAULT_TEMPLATE = (
 )
 """What a model without a chat template is given: `### User:` and `### Assistant:` lines, answers ended by EOS."""
 
+Tool = Mapping[str, Any]
+"""A tool as Hugging Face templates are given it: `{"type": "function", "function": {"name", "parameters", …}}`."""
+
 _SENTINEL = "bakemem-answer-{}-here"
+_NAME, _VALUE = "bakemem_name", "bakemem_argument"
 
 
 class Tokenizer(Protocol):
@@ -68,23 +73,46 @@ class ChatTemplate:
         """The token ids that end an answer."""
         return tuple(dict.fromkeys((self.end_id, int(self.tokenizer.eos_token_id))))
 
-    def text(self, turns: Sequence[Turn], generation_prompt: bool = True) -> str:
-        """The conversation as the template writes it. Raises InputError for roles in an order it refuses."""
+    def text(self, turns: Sequence[Turn], generation_prompt: bool = True, tools: Sequence[Tool] = ()) -> str:
+        """The conversation as the template writes it.
+
+        Raises InputError for roles in an order that it refuses, and for tools where it leaves them out.
+        """
         turns = turns if getattr(self, "_has_system", True) else _without_system(turns)
-        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-        options = {"chat_template": self._template} if self._template else {}
+        options: dict[str, Any] = {"chat_template": self._template} if self._template else {}
+        options |= {"tools": [dict(tool) for tool in tools]} if tools else {}
         try:
-            rendered = self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=generation_prompt, **options, **self._arguments
-            )
+            rendered = str(self.tokenizer.apply_chat_template(
+                [_message(turn) for turn in turns], tokenize=False, add_generation_prompt=generation_prompt,
+                **options, **self._arguments,
+            ))  # fmt: skip
         except Exception as error:  # jinja2 and transformers raise many kinds here
             roles = ", ".join(turn.role for turn in turns)
             raise InputError(f"The model's chat template refuses turns in the order ({roles}): {error}") from error
-        return str(rendered)
+        if any(str(tool.get("function", tool).get("name")) not in rendered for tool in tools):
+            raise InputError("The model's chat template leaves tools out: take a model that was trained to call them.")
+        return rendered
 
-    def prompt_ids(self, turns: Sequence[Turn]) -> list[int]:
+    def prompt_ids(self, turns: Sequence[Turn], tools: Sequence[Tool] = ()) -> list[int]:
         """Token ids of the conversation up to where the assistant's answer begins."""
-        return [*self._begin, *self._encode(self.text(turns))]
+        return [*self._begin, *self._encode(self.text(turns, tools=tools))]
+
+    def call_start(self, name: str = "") -> str:
+        """How an answer begins that calls a tool: up to where its name stands, or of a tool `name` its arguments.
+
+        Raises InputError for templates that write no calls.
+        """
+        asked = Turn("user", "x")
+        call = ToolCall(_NAME, json.dumps({_VALUE: 0}), "bakemem00")  # Mistral's ids have nine letters
+        written = self.text([asked, Turn("assistant", "", tool_calls=(call,))], generation_prompt=False)
+        made = written.removeprefix(self.text([asked]))
+        start, found, rest = made.partition(_NAME)
+        between, found_value, _ = rest.partition(_VALUE)
+        if made == written or not found or _VALUE not in made:
+            raise InputError("The model's chat template writes no tool calls: none can be asked for.")
+        if not found_value:  # Hermes 3 writes the name last
+            start, between = f'{start.partition("{")[0]}{{"name": "', '", "arguments": {'
+        return f"{start}{name}{between.rpartition('{')[0].rstrip()}" if name else start
 
     def next_ids(self, text: str) -> list[int]:
         """Token ids from the end of one answer to where the next begins, when the user goes on with `text`."""
@@ -143,6 +171,27 @@ class ChatTemplate:
             return "bakemem-system" in self.text([Turn("system", "bakemem-system"), Turn("user", "x")])
         except InputError:
             return False
+
+
+def _message(turn: Turn) -> dict[str, Any]:
+    """A turn as Hugging Face templates read it."""
+    message: dict[str, Any] = {"role": turn.role, "content": turn.content}
+    if turn.tool_calls:
+        message["tool_calls"] = [
+            {"type": "function", "id": call.id, "function": {"name": call.name, "arguments": _arguments(call)}}
+            for call in turn.tool_calls
+        ]
+    if turn.role == "tool":
+        message |= {"name": turn.source.removeprefix("tool:"), "tool_call_id": turn.tool_call_id}
+    return message
+
+
+def _arguments(call: ToolCall) -> Any:
+    """Read, as most templates write them out themselves; what is no JSON stays text."""
+    try:
+        return json.loads(call.arguments)
+    except ValueError:
+        return call.arguments
 
 
 def _without_system(turns: Sequence[Turn]) -> list[Turn]:

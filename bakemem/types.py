@@ -23,12 +23,31 @@ Gone = Literal["", "collected", "erased"]
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function that the assistant wants called; `arguments` is the JSON of an object."""
+
+    name: str
+    arguments: str
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
-    """One message of a conversation; `source` names what a tool, document or page is, such as `tool:calendar`."""
+    """One message of a conversation; `source` names what a tool, document or page is, such as `tool:calendar`.
+
+    `tool_calls` are an assistant's, and a tool's turn names the one that it answers in `tool_call_id`.
+    """
 
     role: Role
     content: str
     source: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+
+
+def turn_of(values: Mapping[str, Any]) -> Turn:
+    """A turn from its JSON. Raises TypeError."""
+    return Turn(**{**values, "tool_calls": tuple(ToolCall(**call) for call in values.get("tool_calls", ()))})
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,16 @@ class Versioned(Knowledge):
             self._changing.release()
 
     @property
+    def home(self) -> Path:
+        """The folder that the memory is kept in."""
+        return self._store.home
+
+    @property
+    def namespace(self) -> str:
+        """Whose memory this is, of those in the home."""
+        return self._journal.namespace
+
+    @property
     def live(self) -> str | None:
         """The name of the version that serves; None is the base with the prompt."""
         return self._journal.live()

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from bakemem.errors import InputError, ModelError
 from bakemem.template import ChatTemplate
-from bakemem.types import Turn
+from bakemem.types import ToolCall, Turn
 
 CHATML = (
     "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] | trim }}<|end|>\n{% endfor %}"
@@ -124,3 +124,76 @@ def test_a_tokenizer_without_an_end_is_refused(tokenizer: PreTrainedTokenizerBas
     other.eos_token = None
     with pytest.raises(ModelError, match="end-of-sequence"):
         ChatTemplate(other)
+
+
+# ---- tools, as the templates of families write them
+
+HERMES_2 = (
+    "{% if tools %}<|system|><tools>{% for t in tools %}{{ t | tojson }}\n{% endfor %}</tools><|end|>\n{% endif %}"
+    "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}{% for c in m.tool_calls or [] %}"
+    '\n<tool_call>\n{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}\n</tool_call>'
+    "{% endfor %}<|end|>\n{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+HERMES_3 = HERMES_2.replace(
+    '{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}',
+    '{ "arguments": {{ c.function.arguments | tojson }}, "name": "{{ c.function.name }}"}',
+)
+LLAMA_3 = (
+    "{% for m in messages %}{% if 'tool_calls' in m %}{% if m.tool_calls | length > 1 %}{{ raise_exception('one') }}"
+    '{% endif %}<|assistant|>{"name": "{{ m.tool_calls[0].function.name }}", "parameters": '
+    "{{ m.tool_calls[0].function.arguments | tojson }}}<|end|>{% elif m.role == 'tool' %}<|tool|>"
+    '{{ {"output": m.content} | tojson }}<|end|>{% else %}<|{{ m.role }}|>'
+    "{% if loop.first %}{% for t in tools or [] %}{{ t | tojson }}{% endfor %}{% endif %}{{ m.content }}<|end|>"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+MISTRAL = (
+    "{% for m in messages %}{% if m.role == 'user' %}{% if tools %}[AVAILABLE_TOOLS] {{ tools | tojson }}"
+    "[/AVAILABLE_TOOLS]{% endif %}[INST] {{ m.content }}[/INST]{% elif m.tool_calls %}[TOOL_CALLS] ["
+    "{% for c in m.tool_calls %}{% if c.id | length != 9 %}{{ raise_exception('nine') }}{% endif %}"
+    '{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}, "id": "{{ c.id }}"}'
+    "{% endfor %}]{{ eos_token }}{% elif m.role == 'tool' %}[TOOL_RESULTS] {{ m.content }}[/TOOL_RESULTS]"
+    "{% else %} {{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
+)
+STARTS = {
+    "own": '<tool_call>\n{"name": "add", "arguments":',
+    HERMES_2: '<tool_call>\n{"name": "add", "arguments":',
+    HERMES_3: '<tool_call>\n{"name": "add", "arguments":',
+    LLAMA_3: '{"name": "add", "parameters":',
+    MISTRAL: '[TOOL_CALLS] [{"name": "add", "arguments":',
+}
+ADD = {"type": "function", "function": {
+    "name": "add", "description": "Add two numbers.",
+    "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]},
+}}  # fmt: skip
+CALLED = [
+    Turn("user", "Add 1."), Turn("assistant", "", tool_calls=(ToolCall("add", '{"a": 1}', "abcdefghi"),)),
+    Turn("tool", "2", "tool:add", tool_call_id="abcdefghi"),
+]  # fmt: skip
+
+
+def _under(tokenizer: PreTrainedTokenizerBase, source: str | None) -> ChatTemplate:
+    other = copy.deepcopy(tokenizer)
+    other.chat_template = tokenizer.chat_template if source == "own" else source
+    return ChatTemplate(other)
+
+
+@pytest.mark.parametrize("source", STARTS, ids=["own", "hermes 2", "hermes 3", "llama 3", "mistral"])
+def test_tools_stand_as_the_template_writes_them(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
+    """Tools, calls and results are in the text, and a call can be begun for the model."""
+    template = _under(tokenizer, source)
+    text = template.text(CALLED, tools=[ADD])
+    assert "add" in text
+    assert '"a": 1' in text
+    assert text.index("Add 1.") < text.index('"a": 1') < text.rindex("2")
+    assert template.call_start("add") == STARTS[source]
+    assert STARTS[source].startswith(template.call_start())
+
+
+@pytest.mark.parametrize("source", [CHATML, None], ids=["chatml", "none"])
+def test_templates_without_tools_say_so(tokenizer: PreTrainedTokenizerBase, source: str | None) -> None:
+    """A model that would never see its tools is no error only when there are none."""
+    template = _under(tokenizer, source)
+    with pytest.raises(InputError, match="leaves tools out"):
+        template.prompt_ids([Turn("user", "x")], tools=[ADD])
+    with pytest.raises(InputError, match="writes no tool calls"):
+        template.call_start("add")

@@ -21,7 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from bakemem.disk import overwrite, write_whole
-from bakemem.types import Stimulus, Trajectory, Turn
+from bakemem.types import Stimulus, Trajectory, turn_of
 
 CHECKPOINT_FILE = "checkpoint.json"
 EVERY = 20.0
@@ -173,7 +173,7 @@ def key_of(*parts: object) -> str:
 
 def stimulus_of(values: Mapping[str, Any]) -> Stimulus:
     """The stimulus in its JSON."""
-    return Stimulus(tuple(Turn(**turn) for turn in values["turns"]), values["kind"], tuple(values["memory_ids"]))
+    return Stimulus(tuple(map(turn_of, values["turns"])), values["kind"], tuple(values["memory_ids"]))
 
 
 def trajectory_of(values: Mapping[str, Any]) -> Trajectory:

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from bakemem.errors import InputError
 from bakemem.serving.reply import Reply
+from bakemem.template import Tool
 from bakemem.types import Turn
 
 MOST_STOPS, LONGEST_STOP = 64, 256  # texts, and characters of each
@@ -43,7 +44,8 @@ class Request:
     """One reply that is wanted: of which adapter (None: the base), at which strength, to which conversation.
 
     A conversation that does not fit the model's context is refused, or with `too_long="window"` loses its oldest turns.
-    `namespace` is who asks: an engine is fair between them.
+    `namespace` is who asks: an engine is fair between them. `tools` stand in the prompt as the model's template writes
+    them, and `prefix` is how the reply begins: it goes on from there, and does not repeat it.
     """
 
     turns: Sequence[Turn]
@@ -52,6 +54,8 @@ class Request:
     sampling: Sampling = GREEDY
     namespace: str = "default"
     too_long: Cut = "refuse"
+    tools: Sequence[Tool] = ()
+    prefix: str = ""
 
 
 class Engine(Protocol):
@@ -78,8 +82,8 @@ def check(request: Request) -> None:
     turns, sampling = request.turns, request.sampling
     if unknown := [turn.role for turn in turns if turn.role not in ROLES]:
         raise InputError(f"Role {unknown[0]!r} is not one of {', '.join(ROLES)}.")
-    if not turns or turns[-1].role not in ("user", "tool") or not turns[-1].content.strip():
-        raise InputError("There is nothing to answer: the last turn must be a user's and hold text.")
+    if not turns or not (turns[-1].role == "tool" or (turns[-1].role == "user" and turns[-1].content.strip())):
+        raise InputError("There is nothing to answer: the last turn must be a user's and hold text, or a tool's.")
     if not 0.0 <= request.strength <= 4.0:
         raise InputError(f"Strength {request.strength} is out of range: 0 is the base, 1 the baked memory, at most 4.")
     if not 0.0 <= sampling.temperature <= 10.0:

@@ -17,6 +17,7 @@ from bakemem.serving.base import Base
 from bakemem.serving.contract import GREEDY, Cut, Request, Sampling
 from bakemem.serving.engine import LocalEngine
 from bakemem.serving.reply import Reply
+from bakemem.template import Tool
 from bakemem.types import Turn
 
 PATIENCE = 5.0
@@ -85,10 +86,12 @@ class ServingModel:
 
     def reply(
         self, turns: Sequence[Turn], *, adapter_id: str | None, strength: float = 1.0, sampling: Sampling = GREEDY,
-        too_long: Cut = "refuse",
+        too_long: Cut = "refuse", tools: Sequence[Tool] = (), prefix: str = "",
     ) -> Reply:  # fmt: skip
         """A reply of this adapter, whatever is live. Raises as `LocalEngine.submit`."""
-        return self.engine.submit(Request(tuple(turns), adapter_id, strength, sampling, self._namespace, too_long))
+        return self.engine.submit(
+            Request(tuple(turns), adapter_id, strength, sampling, self._namespace, too_long, tuple(tools), prefix)
+        )
 
     def close(self) -> None:
         """Running replies have `PATIENCE` seconds to end; then nothing is served here any more."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bakemem.errors import InputError
+from bakemem.errors import ContextError
 from bakemem.serving.contract import Request
 from bakemem.template import ChatTemplate
 from bakemem.types import Turn
@@ -14,18 +14,18 @@ def fitted(request: Request, template: ChatTemplate, context: int) -> tuple[list
     """The prompt's token ids, the room for the reply in tokens, and how many of the oldest turns were left out for it.
 
     A window keeps the system turn and the last one, drops whole exchanges, and leaves room for the reply, a quarter of
-    the context at most. Raises InputError when it does not fit.
+    the context at most. Raises ContextError when it does not fit.
     """
-    turns, room = list(request.turns), request.sampling.max_new_tokens
-    ids = template.prompt_ids(turns)
+    turns, room, begun = list(request.turns), request.sampling.max_new_tokens, template.ids(request.prefix)
+    ids = template.prompt_ids(turns, request.tools) + begun
     if request.too_long == "window" and len(ids) + min(room, context // 4) > context:
         for kept in _windows(turns):
-            ids = template.prompt_ids(kept)
+            ids = template.prompt_ids(kept, request.tools) + begun
             turns = kept
             if len(ids) + min(room, context // 4) <= context:
                 break
     if len(ids) >= context:
-        raise InputError(f"The conversation has {len(ids)} tokens, the model reads {context}: drop its oldest turns.")
+        raise ContextError(f"The conversation has {len(ids)} tokens, the model reads {context}: drop its oldest turns.")
     return ids, min(room, context - len(ids)), len(request.turns) - len(turns)
 
 

@@ -38,8 +38,8 @@ class VersionStore:
     """
 
     def __init__(self, home: Path, namespace: str = "default") -> None:
-        self._home = home.absolute()
-        self._root = self._home / "versions"
+        self.home = home.absolute()
+        self._root = self.home / "versions"
         if namespace != "default":
             self._root /= folder_name(namespace)
 
@@ -70,7 +70,7 @@ class VersionStore:
             os.rename(temporary, target)
             for folder in (self._root, *self._root.parents):  # those above may be new as well
                 fsync_folder(folder)
-                if folder == self._home:
+                if folder == self.home:
                     break
         except OSError as error:
             with contextlib.suppress(OSError):

@@ -1,0 +1,84 @@
+"""A reply of a baked model on its way to LangChain: read in time, and ended with calls, tokens and its version.
+
+Knows replies and chunks; knows no memory.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.exceptions import ContextOverflowError
+from langchain_core.messages import AIMessageChunk
+from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGenerationChunk
+
+from bakemem.errors import ContextError, ServingError
+from bakemem.serving import Ending, Reply
+
+from .tool_calls import Listener
+
+
+class TooLong(ContextError, ContextOverflowError):
+    """The conversation is longer than the model reads: an error of bakemem's tree and of LangChain's."""
+
+
+class TimedOut(ServingError, TimeoutError):
+    """The reply took longer than it was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A reply that has begun, and who listens to it; it may take `timeout` seconds."""
+
+    reply: Reply
+    listener: Listener
+    timeout: float | None
+
+    @contextmanager
+    def in_time(self) -> Iterator[None]:
+        """Inside, the reply is read; it frees its place when it takes too long, or is read no more."""
+        timer = threading.Timer(self.timeout, self.reply.close) if self.timeout is not None else None
+        try:
+            if timer:
+                timer.start()
+            yield
+            if timer and self.reply.ending.finish == "cancelled":
+                raise TimedOut(f"The reply took longer than {self.timeout} seconds: ask for fewer tokens, or wait.")
+        finally:
+            if timer:
+                timer.cancel()
+            self.reply.close()
+
+    def last(self, told: Mapping[str, Any]) -> ChatGenerationChunk:
+        """What comes when the reply has ended: text that was held back, calls, tokens, and what is told of it."""
+        found, ending = self.listener.end(), self.reply.ending
+        written = [(name, json.dumps(arguments, ensure_ascii=False)) for name, arguments in found.calls]
+        broken = [(None, f"<tool_call>{text}") for text in found.broken]  # no JSON, which half of it might pass for
+        chunks = [
+            tool_call_chunk(name=name, args=arguments, id=uuid.uuid4().hex[:9], index=i)  # Mistral: nine
+            for i, (name, arguments) in enumerate([*written, *broken])
+        ]
+        metadata: dict[str, Any] = {"model_provider": "bakemem", "finish_reason": ending.finish, **told}
+        if ending.dropped_turns:
+            metadata["dropped_turns"] = ending.dropped_turns
+        if ending.logprobs:
+            metadata["logprobs"] = {"content": [{"token": t.text, "logprob": t.logprob} for t in ending.logprobs]}
+        return ChatGenerationChunk(message=AIMessageChunk(
+            content=found.text, tool_call_chunks=chunks, usage_metadata=_usage(ending), response_metadata=metadata,
+            chunk_position="last",
+        ))  # fmt: skip
+
+
+def _usage(ending: Ending) -> UsageMetadata:
+    return UsageMetadata(
+        input_tokens=ending.prompt_tokens, output_tokens=ending.completion_tokens,
+        total_tokens=ending.prompt_tokens + ending.completion_tokens,
+        input_token_details=InputTokenDetails(cache_read=ending.cached_tokens),
+    )  # fmt: skip

@@ -1,0 +1,290 @@
+"""A LangChain chat model that answers from baked memory: pending memories in its prompt, the rest in its weights.
+
+Ties messages to `AgentMemory.respond`; the base model's own chat template writes tools. Knows no middleware.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from operator import itemgetter
+from typing import Any, Literal
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import LangSmithParams, LanguageModelInput
+from langchain_core.language_models.chat_models import BaseChatModel, agenerate_from_stream, generate_from_stream
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough, run_in_executor
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from langchain_core.utils.pydantic import is_basemodel_subclass
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, SkipValidation, model_validator
+
+import bakemem
+from bakemem.agent_memory import AgentMemory
+from bakemem.chat_options import ChatOptions
+from bakemem.errors import BusyError, ContextError, InputError
+from bakemem.serving import Reply
+
+from .asked import Asked, TooLong
+from .messages import turns_of
+from .tool_calls import Listener
+
+_IGNORED = ("strict", "parallel_tool_calls", "tools", "tool_choice", "ls_structured_output_format")
+
+
+class BakedChatModel(BaseChatModel):
+    """A chat model over an `AgentMemory`: `BakedChatModel(memory=memory)`, or `BakedChatModel(home="./memory")`.
+
+    The live version answers, with pending memories in its prompt; `version` pins another (`base`: none), `strength`
+    scales it. A memory that is opened from `home` is opened when it is first needed, and closed by `close`.
+    Each reply's `response_metadata` names the version that gave it. With `window` the oldest turns are left out of a
+    conversation that is too long for the model, which is an error without.
+    """
+
+    model_config = ConfigDict(populate_by_name=True, arbitrary_types_allowed=True, extra="forbid")
+
+    memory: SkipValidation[AgentMemory | None] = Field(default=None, exclude=True, repr=False)
+    home: str | None = None
+    model_name: str | None = Field(default=None, alias="model")
+    namespace: str = "default"
+    version: str | None = None
+    strength: float = 1.0
+    temperature: float | None = None
+    max_tokens: int | None = None
+    top_p: float = 1.0
+    seed: int | None = None
+    stop_sequences: list[str] = Field(default_factory=list, alias="stop")
+    timeout: float | None = None
+    max_retries: int = 2
+    window: bool = False
+    logprobs: bool = False
+    streaming: bool = False
+    api_key: SecretStr | None = Field(default=None, exclude=True, repr=False, description="not used: it runs here")
+
+    _opened: AgentMemory | None = PrivateAttr(default=None)
+    _opening: threading.Lock = PrivateAttr(default_factory=threading.Lock)
+
+    @model_validator(mode="after")
+    def _has_a_memory(self) -> BakedChatModel:
+        if self.memory is not None:
+            config = self.memory.config
+            self.home, self.model_name, self.namespace = str(self.memory.home), config.model, self.memory.namespace
+        elif self.home is None:
+            raise ValueError("Give a memory (memory=bakemem.open(...)) or the folder of one (home=...).")
+        return self
+
+    def of(self, memory: AgentMemory) -> BakedChatModel:
+        """The same model over another memory."""
+        return self.model_copy(update={
+            "memory": memory, "home": str(memory.home), "model_name": memory.config.model,
+            "namespace": memory.namespace,
+        })  # fmt: skip
+
+    def close(self) -> None:
+        """Close the memory if it was opened here."""
+        with self._opening:
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.close()
+
+    @property
+    def _memory(self) -> AgentMemory:
+        if self.memory is not None:
+            return self.memory
+        with self._opening:
+            if self._opened is None:
+                self._opened = bakemem.open(str(self.home), model=self.model_name, namespace=self.namespace)
+            return self._opened
+
+    # ---- what LangChain asks of a model
+
+    @property
+    def _llm_type(self) -> str:
+        return "bakemem"
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """It is, by the folder of its memory; there are no secrets."""
+        return True
+
+    @classmethod
+    def get_lc_namespace(cls) -> list[str]:
+        """Where it is imported from."""
+        return ["bakemem", "agents", "chat_model"]
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        """What an answer depends on: a cache that is keyed by it never answers from an older memory."""
+        memory = self._memory
+        pending = hashlib.sha256(memory.pending_prompt().encode()).hexdigest() if self.version is None else ""
+        return {
+            "home": self.home, "namespace": self.namespace, "model": self.model_name,
+            "version": self.version or memory.live or "base", "pending_sha256": pending, "strength": self.strength,
+            "temperature": self.temperature, "max_tokens": self.max_tokens, "top_p": self.top_p, "seed": self.seed,
+            "stop": self.stop_sequences,
+        }  # fmt: skip
+
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        known = json.dumps({**self._identifying_params, **kwargs, "stop_now": stop}, sort_keys=True, default=str)
+        return f"{self._llm_type} {known}"
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = LangSmithParams(ls_provider="bakemem", ls_model_type="chat",
+                                 ls_model_name=str(kwargs.get("model") or self.model_name or "starter"))  # fmt: skip
+        temperature, longest = kwargs.get("temperature", self.temperature), kwargs.get("max_tokens", self.max_tokens)
+        if temperature is not None:
+            params["ls_temperature"] = temperature
+        if longest is not None:
+            params["ls_max_tokens"] = longest
+        if stops := stop or self.stop_sequences:
+            params["ls_stop"] = stops
+        return params
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """The token ids of a text, by the base model's tokenizer."""
+        return self._memory.base.template.ids(text)
+
+    def bind_tools(
+        self, tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool], *,
+        tool_choice: str | bool | dict[str, Any] | None = None, parallel_tool_calls: bool | None = None, **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:  # fmt: skip
+        """The model with tools that it may call; `tool_choice` is auto, none, any, or the name of the one to call.
+
+        With `parallel_tool_calls=False` only the first call of a reply is kept.
+        """
+        described = [convert_to_openai_tool(tool) for tool in tools]
+        chosen = _chosen(tool_choice, [_name(tool) for tool in described])
+        if parallel_tool_calls is not None:
+            kwargs["parallel_tool_calls"] = parallel_tool_calls
+        return self.bind(tools=described, tool_choice=chosen, **kwargs)
+
+    def with_structured_output(
+        self, schema: dict[str, Any] | type, *, include_raw: bool = False,
+        method: Literal["function_calling", "json_mode", "json_schema"] = "function_calling", **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:  # fmt: skip
+        """Answers in a schema's form: by a call of a tool with that schema (`json_schema` too: decoding is not held to
+        a grammar), or in `json_mode` as JSON that your prompt asks for.
+        """
+        if method in ("function_calling", "json_schema"):
+            return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
+        if method != "json_mode":
+            raise ValueError(f"Method {method!r} is not known: give function_calling, json_schema or json_mode.")
+        shown = {"kwargs": {"method": method}, "schema": schema}
+        asked = self.bind(ls_structured_output_format=shown)
+        parser: Runnable[Any, Any] = JsonOutputParser()
+        if isinstance(schema, type) and is_basemodel_subclass(schema):
+            parser = PydanticOutputParser(pydantic_object=schema)
+        if not include_raw:
+            return asked | parser
+        parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
+        unparsed = RunnablePassthrough.assign(parsed=lambda _: None)
+        return RunnableMap(raw=asked) | parsed.with_fallbacks([unparsed], exception_key="parsing_error")
+
+    # ---- replies
+
+    def _generate(
+        self, messages: list[BaseMessage], stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any,
+    ) -> ChatResult:  # fmt: skip
+        return generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))
+
+    async def _agenerate(
+        self, messages: list[BaseMessage], stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None, **kwargs: Any,
+    ) -> ChatResult:  # fmt: skip
+        return await agenerate_from_stream(self._astream(messages, stop, run_manager, **kwargs))
+
+    def _stream(
+        self, messages: list[BaseMessage], stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:  # fmt: skip
+        asked = self._ask(messages, stop, kwargs)
+        with asked.in_time():
+            for piece in asked.reply:
+                if text := asked.listener.hear(piece):
+                    yield ChatGenerationChunk(message=AIMessageChunk(content=text))
+        yield asked.last({"model_name": self.model_name, "adapter_version": self._version_of(asked.reply)})
+
+    async def _astream(
+        self, messages: list[BaseMessage], stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None, **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:  # fmt: skip
+        asked = await run_in_executor(None, self._ask, messages, stop, kwargs)
+        with asked.in_time():
+            async for piece in asked.reply:
+                if text := asked.listener.hear(piece):
+                    yield ChatGenerationChunk(message=AIMessageChunk(content=text))
+        yield asked.last({"model_name": self.model_name, "adapter_version": self._version_of(asked.reply)})
+
+    def _ask(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> Asked:
+        """Begin a reply; while too many wait, again after a while."""
+        turns = turns_of(messages)
+        tools, choice = kwargs.get("tools") or [], kwargs.get("tool_choice") or "auto"
+        names = [_name(tool) for tool in tools] if choice != "none" else []
+        prefix = self._begin(choice, names)
+        options = self._options(stop, kwargs)
+        if turns[0].role == "system":
+            options["system"] = turns.pop(0).content
+        for attempt in range(self.max_retries + 1):
+            try:
+                reply = self._memory.respond(turns, tools=tools if names else (), prefix=prefix, **options)
+                break
+            except BusyError:
+                if attempt == self.max_retries:
+                    raise
+                time.sleep(0.5 * 2**attempt)
+            except ContextError as error:
+                raise TooLong(str(error)) from error
+        listener = Listener(names, prefix, most=1 if kwargs.get("parallel_tool_calls") is False else None)
+        return Asked(reply, listener, kwargs.get("timeout", self.timeout))
+
+    def _version_of(self, reply: Reply) -> str:
+        return next((v.name for v in self._memory.versions() if v.id == reply.adapter_id), "base")
+
+    def _begin(self, choice: str, names: list[str]) -> str:
+        """How the reply is made to begin, where a call is asked for."""
+        if choice in ("auto", "none") or not names:
+            return ""
+        if choice == "any" and len(names) > 1:
+            return self._memory.base.template.call_start()
+        return self._memory.base.template.call_start(names[0] if choice == "any" else choice)
+
+    def _options(self, stop: list[str] | None, kwargs: dict[str, Any]) -> ChatOptions:
+        own: dict[str, Any] = {
+            "version": self.version, "strength": self.strength, "temperature": self.temperature, "seed": self.seed,
+            "max_tokens": self.max_tokens, "top_p": self.top_p, "logprobs": self.logprobs, "window": self.window,
+            "timeout": self.timeout,
+        }  # fmt: skip
+        if unknown := [name for name in kwargs if name not in own and name not in _IGNORED]:
+            raise InputError(f"The option {unknown[0]!r} is not known: give one of {', '.join(sorted(own))}.")
+        own |= {name: value for name, value in kwargs.items() if name in own}
+        return ChatOptions(
+            version=own["version"], strength=own["strength"], temperature=own["temperature"], seed=own["seed"],
+            max_new_tokens=own["max_tokens"], top_p=own["top_p"], logprobs=own["logprobs"], window=own["window"],
+            stop=stop if stop is not None else self.stop_sequences,
+        )  # fmt: skip
+
+
+def _name(tool: dict[str, Any]) -> str:
+    return str(tool["function"]["name"])
+
+
+def _chosen(choice: str | bool | dict[str, Any] | None, names: list[str]) -> str:
+    """Raises InputError for a choice that is none of the tools."""
+    if isinstance(choice, dict):
+        choice = str((choice.get("function") or choice).get("name", choice.get("type")))
+    if choice in (None, False, "auto"):
+        return "auto"
+    if choice in (True, "any", "required"):
+        return "any"
+    if choice != "none" and choice not in names:
+        raise InputError(
+            f"tool_choice is {choice!r}, which is none of the tools: {', '.join(names) or 'there are none'}."
+        )
+    return str(choice)

@@ -1,0 +1,53 @@
+"""LangChain messages as turns. Knows text, tool calls and their results; other content is an error that names it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import get_args
+
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
+
+from bakemem.errors import InputError
+from bakemem.types import Role, ToolCall, Turn
+
+_SEEN_BUT_NOT_READ = ("image", "image_url", "audio", "input_audio", "video", "file")
+
+
+def turns_of(messages: Sequence[BaseMessage]) -> list[Turn]:
+    """The conversation; system messages become one turn at its head.
+
+    Raises InputError for kinds of messages and of content that a text model cannot read.
+    """
+    if not messages:
+        raise InputError("There are no messages: give at least one of the user's.")
+    system = [_text(m) for m in messages if isinstance(m, SystemMessage)]
+    turns = [Turn("system", "\n\n".join(text for text in system if text))] if any(system) else []
+    return turns + [_turn(m) for m in messages if not isinstance(m, SystemMessage)]
+
+
+def _turn(message: BaseMessage) -> Turn:
+    text = _text(message)
+    if isinstance(message, HumanMessage):
+        return Turn("user", text)
+    if isinstance(message, AIMessage):
+        calls = [
+            ToolCall(c["name"], json.dumps(c["args"], ensure_ascii=False), c["id"] or "") for c in message.tool_calls
+        ]
+        return Turn("assistant", text, tool_calls=tuple(calls))
+    if isinstance(message, ToolMessage):
+        return Turn("tool", text, f"tool:{message.name}" if message.name else "", tool_call_id=message.tool_call_id)
+    if isinstance(message, ChatMessage):
+        for role in get_args(Role)[:4]:
+            if message.role == role:
+                return Turn(role, text)
+        raise InputError(f"A message has the role {message.role!r}: give one of system, user, assistant and tool.")
+    raise InputError(f"A {type(message).__name__} cannot be read: give system, human, AI and tool messages.")
+
+
+def _text(message: BaseMessage) -> str:
+    for block in message.content if isinstance(message.content, list) else ():
+        kind = block.get("type") if isinstance(block, dict) else "text"
+        if kind in _SEEN_BUT_NOT_READ:
+            raise InputError(f"A message holds {kind} content: the model reads text only.")
+    return str(message.text)

@@ -1,0 +1,303 @@
+"""The chat model over a memory: what it asks of it, what it makes of replies, and what it says of bad input."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+from bakemem.agents.chat_model import BakedChatModel
+from langchain_core.caches import InMemoryCache
+from langchain_core.exceptions import ContextOverflowError
+from langchain_core.load import dumpd, load
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
+from langchain_core.tools import tool
+from pydantic import BaseModel, ValidationError
+
+from bakemem.agent_memory import AgentMemory
+from bakemem.errors import BusyError, ContextError, InputError, ServingError
+from bakemem.serving import Reply, Request
+from bakemem.testing import FakeEngine
+from bakemem.types import Turn
+from tests.tiny import OpenMemory
+
+CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
+
+
+@tool
+def add(a: int) -> int:
+    """Add one."""
+    return a + 1
+
+
+@tool
+def weather(city: str) -> str:
+    """Get the weather."""
+    return city
+
+
+class Scripted:
+    """A memory that answers what is written down, and keeps what it was asked."""
+
+    def __init__(self, memory: AgentMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.memory, self.asked, self.says, self.pace = memory, list[dict[str, Any]](), "Yes it is.", 0.0
+        self.busy = 0
+        monkeypatch.setattr(memory, "respond", self._respond)
+
+    def _respond(self, turns: Sequence[Turn], **options: Any) -> Reply:
+        self.asked.append({"turns": list(turns), **options})
+        if self.busy:
+            self.busy -= 1
+            raise BusyError("Too many requests wait.")
+        return FakeEngine(lambda request: self.says, pace=self.pace).submit(Request(tuple(turns)))
+
+
+@pytest.fixture
+def scripted(open_memory: OpenMemory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
+    """A memory without a model that answers."""
+    return Scripted(open_memory(), monkeypatch)
+
+
+@pytest.fixture
+def model(scripted: Scripted) -> BakedChatModel:
+    """The chat model over it."""
+    return BakedChatModel(memory=scripted.memory)
+
+
+# ---- what is asked
+
+
+def test_messages_become_turns(model: BakedChatModel, scripted: Scripted) -> None:
+    """System messages are the caller's prompt, and calls and results keep their ids."""
+    call = {"name": "add", "args": {"a": 1}, "id": "c1"}
+    said: list[BaseMessage] = [
+        SystemMessage("Be kind."), HumanMessage([{"type": "text", "text": "One?"}]), AIMessage("", tool_calls=[call]),
+        ToolMessage("2", name="add", tool_call_id="c1"), SystemMessage("Be short."),
+        ChatMessage(role="user", content="Two?"),
+    ]  # fmt: skip
+    model.invoke(said)
+    [asked] = scripted.asked
+    assert asked["system"] == "Be kind.\n\nBe short."
+    roles = [(t.role, t.content) for t in asked["turns"]]
+    assert roles == [("user", "One?"), ("assistant", ""), ("tool", "2"), ("user", "Two?")]
+    assert json.loads(asked["turns"][1].tool_calls[0].arguments) == {"a": 1}
+    assert (asked["turns"][2].source, asked["turns"][2].tool_call_id) == ("tool:add", "c1")
+
+
+@pytest.mark.parametrize(("messages", "told"), [
+    ([], "no messages"),
+    ([FunctionMessage(content="1", name="f")], "FunctionMessage cannot be read"),
+    ([ChatMessage(role="judge", content="x")], "role 'judge'"),
+    ([HumanMessage([{"type": "image", "url": "http://x/y.png"}])], "image content"),
+])  # fmt: skip
+def test_what_a_text_model_cannot_read_is_refused(model: BakedChatModel, messages: list[Any], told: str) -> None:
+    """With an error of our tree that names it."""
+    with pytest.raises(InputError, match=told):
+        model.invoke(messages)
+
+
+def test_options_of_a_call_win(model: BakedChatModel, scripted: Scripted) -> None:
+    """Over those of the model; unknown ones are refused, so that a typing error is seen."""
+    model.invoke("x", temperature=0.3, max_tokens=7, seed=4, version="base", strength=0.5, stop=["now"], window=True)
+    asked = scripted.asked[0]
+    assert (asked["temperature"], asked["max_new_tokens"], asked["seed"]) == (0.3, 7, 4)
+    assert (asked["version"], asked["strength"], asked["stop"], asked["window"]) == ("base", 0.5, ["now"], True)
+    with pytest.raises(InputError, match="'temprature' is not known"):
+        model.invoke("x", temprature=0.3)
+
+
+def test_who_waits_asks_again(model: BakedChatModel, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As often as `max_retries` says, and then the error is the engine's."""
+    monkeypatch.setattr("bakemem.agents.chat_model.time.sleep", lambda seconds: None)
+    scripted.busy = 2
+    assert model.invoke("x").content == "Yes it is."
+    scripted.busy = 3
+    with pytest.raises(BusyError):
+        model.invoke("x")
+
+
+# ---- replies
+
+
+def test_a_reply_says_what_it_cost_and_who_gave_it(model: BakedChatModel) -> None:
+    """Tokens, why it ended, and the version."""
+    reply = model.invoke("x")
+    assert reply.usage_metadata is not None
+    assert reply.usage_metadata["output_tokens"] == 3
+    told = reply.response_metadata
+    assert (told["adapter_version"], told["finish_reason"], told["model_provider"]) == ("base", "stop", "bakemem")
+
+
+def test_calls_are_found_in_streams_too(model: BakedChatModel, scripted: Scripted) -> None:
+    """Whole, once, with an id that a template can take, and not in the text."""
+    scripted.says = f"Let me see. {CALL}"
+    bound = model.bind_tools([add, weather])
+    chunks = list(bound.stream("What is 1 + 1?"))
+    full = chunks[0]
+    for chunk in chunks[1:]:
+        full = full + chunk
+    for reply in (full, bound.invoke("What is 1 + 1?"), asyncio.run(bound.ainvoke("What is 1 + 1?"))):
+        assert reply.content == "Let me see."
+        assert [(c["name"], c["args"]) for c in reply.tool_calls] == [("add", {"a": 1})]
+        assert len(str(reply.tool_calls[0]["id"])) == 9
+    assert [t["function"]["name"] for t in scripted.asked[0]["tools"]] == ["add", "weather"]
+    assert scripted.asked[0]["prefix"] == ""
+
+
+@pytest.mark.parametrize(("choice", "begun"), [
+    ("any", '<tool_call>\n{"name": "'), (True, '<tool_call>\n{"name": "'), ("auto", ""), ("none", ""),
+    ("weather", '<tool_call>\n{"name": "weather", "arguments":'),
+    ({"type": "function", "function": {"name": "weather"}}, '<tool_call>\n{"name": "weather", "arguments":'),
+])  # fmt: skip
+def test_a_choice_begins_the_reply(
+    model: BakedChatModel, scripted: Scripted, choice: Any, begun: str, tokenizer: object
+) -> None:
+    """As the template writes a call; with `none` the model does not see the tools."""
+    model.bind_tools([add, weather], tool_choice=choice).invoke("x")
+    assert scripted.asked[0]["prefix"] == begun
+    assert len(scripted.asked[0]["tools"]) == (0 if choice == "none" else 2)
+
+
+def test_a_choice_of_no_tool_is_refused(model: BakedChatModel) -> None:
+    """At once."""
+    with pytest.raises(InputError, match="none of the tools: add"):
+        model.bind_tools([add], tool_choice="subtract")
+
+
+def test_one_call_at_a_time(model: BakedChatModel, scripted: Scripted) -> None:
+    """Where parallel calls are not wanted."""
+    scripted.says = f"{CALL}\n{CALL}"
+    assert len(model.bind_tools([add]).invoke("x").tool_calls) == 2
+    assert len(model.bind_tools([add], parallel_tool_calls=False).invoke("x").tool_calls) == 1
+
+
+def test_a_call_that_cannot_be_read_is_told(model: BakedChatModel, scripted: Scripted) -> None:
+    """As an invalid tool call, which agents can answer."""
+    scripted.says = '<tool_call>\n{"name": "add", "arguments": {"a": '
+    reply = model.bind_tools([add]).invoke("x")
+    assert reply.tool_calls == []
+    assert len(reply.invalid_tool_calls) == 1
+
+
+def test_structured_output_in_json_mode(model: BakedChatModel, scripted: Scripted) -> None:
+    """Parsed, with the raw message and the error beside it when asked for."""
+
+    class Dog(BaseModel):
+        name: str
+
+    scripted.says = '{"name": "Bosuk"}'
+    assert model.with_structured_output(Dog, method="json_mode").invoke("x") == Dog(name="Bosuk")
+    scripted.says = "I do not know."
+    both = model.with_structured_output(Dog, method="json_mode", include_raw=True).invoke("x")
+    assert both["parsed"] is None
+    assert both["parsing_error"] is not None
+    with pytest.raises(ValueError, match="'magic' is not known"):
+        model.with_structured_output(Dog, method="magic")  # type: ignore[arg-type]
+
+
+def test_a_slow_reply_is_given_up(scripted: Scripted) -> None:
+    """After `timeout` seconds, in threads and in asyncio; its place is free."""
+    scripted.says, scripted.pace = "word " * 200, 0.02
+    model = BakedChatModel(memory=scripted.memory, timeout=0.1)
+    with pytest.raises(ServingError, match="longer than"):
+        model.invoke("x")
+    with pytest.raises(TimeoutError):
+        asyncio.run(model.ainvoke("x"))
+
+
+# ---- what it is
+
+
+def test_a_cache_never_answers_from_an_older_memory(open_memory: OpenMemory) -> None:
+    """A new memory, another version or strength, another option: each is another key."""
+    memory = open_memory()
+    model = BakedChatModel(memory=memory)
+    keys = [model._get_llm_string()]
+    memory.remember("The user's dog is called Bosuk.")
+    keys += [model._get_llm_string(), model._get_llm_string(temperature=0.5), model._get_llm_string(stop=["x"])]
+    keys += [BakedChatModel(memory=memory, strength=0.5)._get_llm_string()]
+    keys += [BakedChatModel(memory=memory, version="base")._get_llm_string()]
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_cached_reply_is_given_again(scripted: Scripted) -> None:
+    """While nothing changes, and no longer."""
+    model = BakedChatModel(memory=scripted.memory, cache=InMemoryCache())
+    assert [model.invoke("x").content for _ in range(2)] == ["Yes it is."] * 2
+    assert len(scripted.asked) == 1
+    scripted.memory.remember("The user's dog is called Bosuk.")
+    model.invoke("x")
+    assert len(scripted.asked) == 2
+
+
+def test_it_is_written_down_and_read_back(scripted: Scripted) -> None:
+    """By its home, without the memory itself and without a key."""
+    model = BakedChatModel(memory=scripted.memory, temperature=0.5, stop=["x"], api_key="hidden")
+    written = dumpd(model)
+    assert "hidden" not in json.dumps(written)
+    again = load(written, allowed_objects=[BakedChatModel], valid_namespaces=["bakemem"])
+    assert (again.home, again.temperature, again.stop_sequences) == (str(scripted.memory.home), 0.5, ["x"])
+
+
+@pytest.mark.parametrize("make", [
+    lambda: BakedChatModel(), lambda: BakedChatModel(home="x", temprature=1),
+], ids=["no memory", "typing error"])  # fmt: skip
+def test_a_wrong_model_is_refused(make: Callable[[], object]) -> None:
+    """When it is made."""
+    with pytest.raises(ValidationError):
+        make()
+
+
+def test_tokens_are_counted_by_the_base(model: BakedChatModel, scripted: Scripted) -> None:
+    """As summarising middleware asks."""
+    assert model.get_num_tokens("Hello there") == scripted.memory.base.template.count("Hello there")
+
+
+# ---- on a base that answers at random
+
+
+def test_too_long_a_conversation_is_an_error_of_both_trees(open_memory: OpenMemory) -> None:
+    """LangChain's summarisers catch one, our callers the other; with a window it is answered."""
+    memory = open_memory()
+    long = [HumanMessage("word " * 3000), AIMessage("yes"), HumanMessage("x")]
+    with pytest.raises(ContextOverflowError) as caught:
+        BakedChatModel(memory=memory, max_tokens=4).invoke(long)
+    assert isinstance(caught.value, ContextError)
+    windowed = BakedChatModel(memory=memory, max_tokens=4, window=True).invoke(long)
+    assert windowed.response_metadata["dropped_turns"] == 2
+
+
+def test_logprobs_and_stops(open_memory: OpenMemory) -> None:
+    """Come through to the engine and back."""
+    reply = BakedChatModel(memory=open_memory(), max_tokens=3, temperature=0.0, logprobs=True).invoke("x")
+    assert len(reply.response_metadata["logprobs"]["content"]) == 3
+    assert reply.response_metadata["finish_reason"] == "length"
+
+
+def test_lone_surrogates_are_refused(open_memory: OpenMemory) -> None:
+    """With an error that says what to do."""
+    with pytest.raises(InputError, match="lone surrogates"):
+        BakedChatModel(memory=open_memory()).invoke("half \ud83d")
+
+
+def test_a_home_is_opened_when_needed_and_closed(open_memory: OpenMemory, tmp_path: Any) -> None:
+    """By `close`, which leaves a memory that was given alone."""
+    model = BakedChatModel(home=str(tmp_path / "own"), model="starter")
+    assert not (tmp_path / "own").exists()
+    assert "Bosuk" not in str(model._identifying_params)
+    assert (tmp_path / "own").exists()
+    model.close()
+    model.close()
+    memory = open_memory()
+    BakedChatModel(memory=memory).close()
+    assert memory.memories() == []
