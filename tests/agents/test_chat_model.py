@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from bakemem.agents.chat_model import BakedChatModel
 from langchain_core.caches import InMemoryCache
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.load import dumpd, load
@@ -25,6 +24,7 @@ from langchain_core.tools import tool
 from pydantic import BaseModel, ValidationError
 
 from bakemem.agent_memory import AgentMemory
+from bakemem.agents.chat_model import BakedChatModel
 from bakemem.errors import BusyError, ContextError, InputError, ServingError
 from bakemem.serving import Reply, Request
 from bakemem.testing import FakeEngine

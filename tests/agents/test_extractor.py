@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from bakemem.agents.extractor import COMPARE, READ, ChatModelExtractor, Memories, MemoryItem
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
@@ -17,6 +16,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from bakemem.agents.extractor import COMPARE, READ, ChatModelExtractor, Memories, MemoryItem
 from bakemem.errors import ModelError
 from bakemem.memory import ModelExtractor
 from bakemem.types import Draft, Memory, Turn

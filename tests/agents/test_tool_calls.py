@@ -6,9 +6,10 @@ import json
 from itertools import pairwise
 
 import pytest
-from bakemem.agents.tool_calls import Listener, find_calls
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bakemem.agents.tool_calls import Listener, find_calls
 
 NAMES = ("add", "get_weather")
 ADD = ("add", {"a": 1})
