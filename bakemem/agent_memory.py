@@ -6,19 +6,21 @@ Ties the stages together and adds nothing of its own. Knows no backend by name: 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from types import TracebackType
 
 from bakemem.asking import Bisected, Blame, Verified, bisect, judged, verify
-from bakemem.baking import StageProgress, answers, blame, leaks
+from bakemem.baking import Adherence, StageProgress, adherence, answers, blame, leaks
 from bakemem.config import Config
 from bakemem.cycle import run_cycle
 from bakemem.erasure import Receipt, finish, secrets_of, sweep_gone
 from bakemem.errors import BakeError, InputError
 from bakemem.memory import LIVE, Extractor, HomeLock, Index, Journal, Observed, consolidate, shards
+from bakemem.prompts import system_text
+from bakemem.schedule import Schedule
 from bakemem.serving import ServingModel
 from bakemem.talking import Talking
-from bakemem.types import Leak, Memory, Probe, Secret, Version
+from bakemem.types import Leak, Memory, Probe, Secret, Turn, Version
 from bakemem.versions import VersionStore
 
 _MOST_BLAMED = 32
@@ -37,31 +39,53 @@ class AgentMemory(Talking):
     ) -> None:  # fmt: skip
         super().__init__(config, journal, store, load_serving=load_serving, open_index=open_index, extractor=extractor,
                          redact=redact)  # fmt: skip
-        self._lock, self._closed = lock, False
+        self._lock, self._closed, self._at_close = lock, False, ExitStack()
 
     # ---- bake, compare, roll back
 
-    def bake(self, *, from_base: bool = False, pursue: int = 0, progress: StageProgress | None = None) -> Version:
+    def bake(
+        self, *, from_base: bool = False, pursue: int = 0, seed: int | None = None,
+        progress: StageProgress | None = None,
+    ) -> Version:  # fmt: skip
         """Bake what is pending, with what is baked, into a new version; it serves at once if the gate accepts it.
 
         What was observed before is read first. A bake that was stopped goes on where it was, if nothing has changed. If
         versions learned what was forgotten since, the gate asks for that too, and they are destroyed when it accepts.
         `pursue` is how many rounds of Prompt Pursuit follow, at most: for instructions that the model follows weakly
-        even when they stand in its prompt.
+        even when they stand in its prompt. `seed` takes the place of the configured one.
         Raises BakeError when nothing is new or a bake is running, and the old version stays live; HomeError also when
         the new one is live, but a folder of those that are to be destroyed cannot be removed.
         """
         with self._one_change():
-            self.flush()
+            self._read_all(progress)
             self._attach_live()
             tainted = self._journal.tainted()
             secrets = secrets_of(self._journal, self._store, tainted)
-            version, leaked = run_cycle(self._journal, self._store, self._serving, self.config, from_base=from_base,
+            config = self.config if seed is None else self.config.model_copy(update={"seed": seed})
+            version, leaked = run_cycle(self._journal, self._store, self._serving, config, from_base=from_base,
                                         pursue=pursue, secrets=secrets, progress=progress)  # fmt: skip
             if version.status == "accepted" and tainted:
                 finish(self._journal, self._store, tainted, secrets, leaked)
                 self._let_go(tainted)
         return version
+
+    def _read_all(self, progress: StageProgress | None) -> None:
+        """Waits for what was observed to be read; whoever follows the progress may stop it."""
+        while not self._gatherer.wait(0.2):
+            if progress:
+                progress("read", 0, 1, None)
+
+    def scheduled(self) -> Schedule:
+        """Bakes and tidies up by itself when the settings say so: `with memory.scheduled(): …`, or `start` and `stop`.
+
+        Raises ConfigError for a time zone or a cron time that there is not.
+        """
+        return Schedule(self)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a bake runs here or on the same base, or something else that moves the live version."""
+        return super().busy or (self._started and self._serving.base.baking.locked())
 
     def erase(self, *, bake: bool = True, progress: StageProgress | None = None) -> Receipt:
         """Destroy the versions that learned what was forgotten, after a bake without it whose answers do not tell it.
@@ -169,12 +193,27 @@ class AgentMemory(Talking):
         found = blame(base.model, base.template, some, question, said, consolidate, lock=base.lock)
         return [Blame(memory, nats) for memory, nats in found]
 
+    def adherence(self, history: Sequence[Turn] | None = None, *, system: str | None = None) -> Adherence:
+        """The forgetting meter: whether the memories in the prompt are still heeded after `history`.
+
+        Without one, after the conversation of the last reply. A few of them are asked about, alone and there; `system`
+        is the caller's own prompt.
+        """
+        turns, base = self.conversation if history is None else history, self._serving.base
+        with self._now() as (prompt, chosen):
+            return adherence(
+                base.model, base.template, self._journal.memories("pending"), system_text(system, prompt), turns,
+                adapter_name=chosen, lock=base.lock, seed=self.config.seed,
+                max_new_tokens=min(64, self.config.max_new_tokens),
+            )  # fmt: skip
+
     def _forget(
         self, memory_ids: Sequence[str] = (), *, conversation: str | None = None, source: str | None = None,
         everything: bool = False, heard: Observed | None = None,
     ) -> list[Memory]:  # fmt: skip
         for memory_id in memory_ids:
             self._journal.get(memory_id)  # an unknown one changes nothing
+        self.conversation = ()  # it may tell what is to be forgotten
         self._store.destroy_scratch()  # before the journal forgets: an unfinished bake holds its text
         try:
             gone = super()._forget(memory_ids, conversation=conversation, source=source, everything=everything,
@@ -185,6 +224,10 @@ class AgentMemory(Talking):
             if self._started:
                 self._attach_live()  # what learned it serves no more
 
+    def at_close(self, callback: Callable[[], object]) -> None:
+        """Have something called before this is closed, such as the `stop` of whoever works on it."""
+        self._at_close.callback(callback)
+
     def close(self) -> None:
         """Let go of the home; what was observed and is not read yet stays in the queue.
 
@@ -193,6 +236,8 @@ class AgentMemory(Talking):
         if self._closed:
             return
         self._closed = True
+        self._gatherer.close()  # first: whoever works on this may wait for it
+        self._at_close.close()
         self._close()
         self._lock.release()
 

@@ -117,6 +117,49 @@ class Config(BaseSettings):
         description="tried when the gate refuses: 1 more steps, 2 then a higher rank, 3 then without what failed",
     )
 
+    bake_memories: int = Field(
+        default=8, ge=0, description="the schedule bakes when so many memories are pending; 0: never"
+    )
+    bake_tokens: int = Field(
+        default=400, ge=0, description="or they take so many tokens of the prompt, at four bytes each; 0: never"
+    )
+    bake_hours: float = Field(
+        default=24.0, ge=0.0, le=1e6, description="or the oldest has waited so many hours; 0: never"
+    )
+    bake_cron: str | None = Field(
+        default=None, description="or at these times, as in crontab, weekdays by name, such as `0 3 * * mon-fri`"
+    )
+    min_adherence: float = Field(
+        default=0.7, ge=0.0, le=1.0, description="or a smaller share is heeded in a long conversation; 0: not measured"
+    )
+    meter_minutes: float = Field(default=30.0, ge=1.0, le=1e6, description="between two runs of that forgetting meter")
+    quiet_hours: str = Field(
+        default="01:00-06:00", pattern=r"^(([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)?$",
+        description="when the schedule may bake and tidy up, also over midnight; empty: not by the clock",
+    )  # fmt: skip
+    idle_minutes: float = Field(
+        default=30.0, ge=0.0, le=1e6, description="or when nobody has talked for so long; 0: only in quiet hours"
+    )
+    time_zone: str | None = Field(
+        default=None, description="of quiet_hours and bake_cron, such as `Europe/Berlin`; unset: the machine's"
+    )
+    most_load: float = Field(
+        default=1.0, ge=0.0, description="a CPU, above which the schedule does not bake; 0: the load does not count"
+    )
+    retry_minutes: float = Field(
+        default=30.0,
+        gt=0.0,
+        le=1440.0,
+        description="until another try after a failed bake; doubled each time, up to a week",
+    )
+    nightly_check: bool = Field(default=True, description="the schedule looks for damage each night")
+    keep_versions: int = Field(
+        default=50, ge=0, description="and destroys all but so many of the newest versions, as `gc` does; 0: none"
+    )
+    ground_every: int = Field(
+        default=20, ge=0, description="and bakes from the base after so many bakes in a row that did not; 0: never"
+    )
+
     @classmethod
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,

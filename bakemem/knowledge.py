@@ -23,6 +23,7 @@ from bakemem.memory import (
     Extractor,
     Gatherer,
     Index,
+    Jobs,
     Journal,
     Ledger,
     Observed,
@@ -72,6 +73,7 @@ class Knowledge:
         self._keeping = threading.RLock()  # held by what writes
         self._gatherer = Gatherer(TurnQueue(journal), self._read, most_waiting=config.most_waiting_turns)
         self.rejected: Counter[str] = Counter()
+        self.talked: datetime | None = None  # when somebody did last: a bake may wait until nobody does
 
     # ---- gather
 
@@ -103,6 +105,7 @@ class Knowledge:
         The turns are written down before this returns. What the assistant said is left out; what tools, documents and
         pages say goes to quarantine. Raises InputError for text that cannot be stored.
         """
+        self.talked = datetime.now(UTC)
         if self.config.auto_extract:
             heard = [t for t in turns if t.role in READ and t.content.strip()]
             written = [Turn(t.role, self._redact(t.content), t.source or t.role) for t in heard]
@@ -186,6 +189,15 @@ class Knowledge:
     ) -> list[Memory]:  # fmt: skip
         """All memories, or those of a status, a kind, a source, kept since, or holding a text; oldest first."""
         return self._journal.memories(status, kind=kind, since=since, text=text, source=source)
+
+    def waiting(self) -> list[tuple[Memory, datetime]]:
+        """The pending memories, and since when each of them has been so, the longest first."""
+        return self._journal.waiting()
+
+    @property
+    def jobs(self) -> Jobs:
+        """When each job of the schedule ran last, and how it ended."""
+        return Jobs(self._journal)
 
     def history(self, memory_id: str) -> list[Event]:
         """What happened to a memory, oldest first. Raises NotFoundError."""

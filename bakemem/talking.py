@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Unpack
 
@@ -37,6 +38,7 @@ class Talking(Versioned):
         self._loading = threading.RLock()
         self._keeping_attached = ExitStack()
         self._checked: set[str] = set()
+        self.conversation: Sequence[Turn] = ()  # of the last reply: the forgetting meter asks at its length
 
     def chat(self, text: str, **options: Unpack[ChatOptions]) -> str:
         """One reply; options and errors as those of `stream`."""
@@ -61,6 +63,8 @@ class Talking(Versioned):
         """
         version, strength = options.get("version"), options.get("strength", 1.0)
         sampling = sampling_of(options, self.config)
+        if version is None:
+            self.talked, self.conversation = datetime.now(UTC), tuple(history)
         cut: Cut = "window" if options.get("window") else "refuse"
         while True:
             with self._now() if version is None else self._named(version) as (waiting, chosen):

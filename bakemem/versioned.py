@@ -55,6 +55,11 @@ class Versioned(Knowledge):
         return self._journal.namespace
 
     @property
+    def busy(self) -> bool:
+        """Whether a bake runs, or something else that moves the live version."""
+        return self._changing.locked()
+
+    @property
     def live(self) -> str | None:
         """The name of the version that serves; None is the base with the prompt."""
         return self._journal.live()

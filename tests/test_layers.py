@@ -76,12 +76,13 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "safetensors.torch": MODEL_ROOMS,
     "sqlalchemy": frozenset(
         f"memory.{m}"
-        for m in "adopt database erase integrity journal ledger memories migrations portable schema turns".split()
+        for m in "adopt database erase integrity jobs journal ledger memories migrations portable schema turns".split()
     ),
     "threadpoolctl": frozenset({"serving.engine"}),
     "tokenizers": MODEL_ROOMS,
     "torch": MODEL_ROOMS | {"kv"},
     "transformers": MODEL_ROOMS | {"kv"},
+    "tzlocal": frozenset({"schedule"}),
 }
 
 

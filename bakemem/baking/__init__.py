@@ -1,5 +1,6 @@
 """Text to weights: stimulate, rollout, bake and gate. Needs torch, transformers and peft, and nothing else of ours."""
 
+from bakemem.baking.adherence import Adherence, adherence
 from bakemem.baking.attempts import StageProgress
 from bakemem.baking.bake import Baked, bake
 from bakemem.baking.blame import blame
@@ -17,8 +18,8 @@ from bakemem.baking.train import Recipe, default_learning_rate, train
 from bakemem.baking.weights import CANDIDATE, adapter, breather, output_head
 
 __all__ = [
-    "CANDIDATE", "EFFORTS", "Baked", "LongConversations", "LossName", "Measured", "Pursued", "Pursuit", "Recipe",
-    "Round", "Settings", "StageProgress", "Stimuli", "Taught", "Thresholds", "adapter", "answers", "bake", "blame",
-    "breather", "content", "default_learning_rate", "generate", "leaking", "leaks", "measure", "output_head",
-    "prompted", "pursue", "rollout", "same", "share", "stimulate", "teach", "train",
+    "CANDIDATE", "EFFORTS", "Adherence", "Baked", "LongConversations", "LossName", "Measured", "Pursued", "Pursuit",
+    "Recipe", "Round", "Settings", "StageProgress", "Stimuli", "Taught", "Thresholds", "adapter", "adherence",
+    "answers", "bake", "blame", "breather", "content", "default_learning_rate", "generate", "leaking", "leaks",
+    "measure", "output_head", "prompted", "pursue", "rollout", "same", "share", "stimulate", "teach", "train",
 ]  # fmt: skip

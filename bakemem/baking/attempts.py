@@ -137,7 +137,8 @@ class Attempts:
         held_out, limit = [item.trajectory for item in self.lesson.held_out], self.settings.max_new_tokens
         self.tell("gate", 0, len(held_out), None)
         given = answers(self.model, self.template, [t.stimulus.turns for t in held_out], adapter_name=CANDIDATE,
-                        lock=self.lock, max_new_tokens=limit)  # fmt: skip
+                        lock=self.lock, max_new_tokens=limit,
+                        progress=lambda n, total: self.tell("gate", n, total, None))  # fmt: skip
         self.tell("gate", len(held_out), len(held_out), None)
         probes = [Probe(t.stimulus.turns, t.stimulus.kind, t.stimulus.memory_ids, t.answer, text)
                   for t, text in zip(held_out, given, strict=True)]  # fmt: skip

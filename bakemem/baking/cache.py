@@ -6,7 +6,7 @@ Knows token ids; which adapter is active is the caller's business.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from transformers import Cache, PreTrainedModel
@@ -15,6 +15,9 @@ from bakemem.kv import roomy_cache
 
 SHARED = 64
 """The shortest beginning, in tokens, that is worth reading once for all rows of a batch: such as the memory prompt."""
+
+PIECE_TOKENS = 2_048
+"""Of a batch's prompts, read at once: a reply that waits comes between two pieces."""
 
 
 def batches(rows: Sequence[Sequence[int]], room: int, batch_tokens: int) -> list[list[int]]:
@@ -41,11 +44,15 @@ def shared_length(rows: Sequence[Sequence[int]]) -> int:
     return common if common >= SHARED and len(rows) > 1 else 0
 
 
-def prefilled(model: PreTrainedModel, prefix: Sequence[int], n_rows: int) -> Cache:
-    """A cache of `n_rows` rows that have all read `prefix`, which is run through the model once."""
+def prefilled(
+    model: PreTrainedModel, prefix: Sequence[int], n_rows: int, breathe: Callable[[], None] = lambda: None
+) -> Cache:
+    """A cache of `n_rows` rows that have all read `prefix`, which is run through the model once, in pieces."""
     cache = roomy_cache()
-    if prefix:
-        ids_1_T = torch.tensor([list(prefix)], device=model.device)
+    for start in range(0, len(prefix), PIECE_TOKENS):
+        breathe()
+        ids_1_T = torch.tensor([list(prefix[start : start + PIECE_TOKENS])], device=model.device)
         model.base_model(input_ids=ids_1_T, past_key_values=cache, use_cache=True)
+    if prefix:
         cache.batch_repeat_interleave(n_rows)
     return cache

@@ -10,15 +10,13 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers import Cache, GenerationConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
-from bakemem.baking.cache import batches, prefilled, shared_length
+from bakemem.baking.cache import PIECE_TOKENS, batches, prefilled, shared_length
 from bakemem.kv import attends
 from bakemem.template import ChatTemplate
 from bakemem.types import Turn
 
 Progress = Callable[[int, int], None]
 
-PIECE_TOKENS = 2_048
-"""Of a batch's prompts, read at once: a reply that waits comes between two pieces."""
 FIRST_PASS = 16
 """Tokens of room for the first pass over a batch, four times as many for each next: few rows wait for the longest."""
 
@@ -96,7 +94,7 @@ def _read(
 ) -> Cache:  # fmt: skip
     """A cache of all rows up to their last token: their common head once, and the rest in pieces."""
     n_rows, longest = ids_B_T.shape
-    cache = prefilled(model, head, n_rows)
+    cache = prefilled(model, head, n_rows, breathe)
     position_ids_B_T = (attention_B_T.cumsum(-1) - 1).clamp(min=0)
     piece = max(1, PIECE_TOKENS // n_rows)
     for start in range(len(head), longest - 1, piece):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from bakemem.baking.generate import generate
+from bakemem.baking.generate import Progress, generate
 from bakemem.baking.weights import adapter, breather
 from bakemem.kv import roomy_cache
 from bakemem.template import ChatTemplate
@@ -22,12 +22,12 @@ from bakemem.types import Turn
 def answers(
     model: PreTrainedModel, template: ChatTemplate, conversations: Sequence[Sequence[Turn]], *,
     adapter_name: str | None, lock: AbstractContextManager[object], max_new_tokens: int = 64,
-    temperature: float = 0.0, seed: int = 0,
+    temperature: float = 0.0, seed: int = 0, progress: Progress | None = None,
 ) -> list[str]:  # fmt: skip
     """The text that the model answers to each conversation, with the named adapter or as the base."""
     with lock, adapter(model, adapter_name):
         made = generate(model, template, conversations, max_new_tokens=max_new_tokens, temperature=temperature,
-                        seed=seed, breathe=breather(lock, model, adapter_name))  # fmt: skip
+                        seed=seed, breathe=breather(lock, model, adapter_name), progress=progress)  # fmt: skip
     return [template.decode(ids) for ids in made]
 
 

@@ -20,6 +20,7 @@ from bakemem.cli.history import log, rollback, show
 from bakemem.cli.inquire import bisect, blame, verify
 from bakemem.cli.oven import bake
 from bakemem.cli.pointers import reflog, tag
+from bakemem.cli.schedule import schedule
 from bakemem.cli.scoring import evaluate
 from bakemem.cli.talk import chat
 from bakemem.cli.trying import demo, starter
@@ -78,8 +79,8 @@ def _print_anything() -> None:
 
 
 for _command in (
-    chat, remember, observe, memories, bake, log, show, diff, verify, rollback, reflog, tag, release, recall, why,
-    bisect, blame, past, edit, forget, erase, receipts, quarantine, approve, reject, drop, export, load, pack, unpack,
-    copies, reindex, gc, check, evaluate, starter, demo,
+    chat, remember, observe, memories, bake, schedule, log, show, diff, verify, rollback, reflog, tag, release, recall,
+    why, bisect, blame, past, edit, forget, erase, receipts, quarantine, approve, reject, drop, export, load, pack,
+    unpack, copies, reindex, gc, check, evaluate, starter, demo,
 ):  # fmt: skip
     main.add_command(_command)

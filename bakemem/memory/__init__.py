@@ -10,6 +10,7 @@ from bakemem.memory.erase import forget
 from bakemem.memory.extract import Extractor, Generate, ModelExtractor, checked_drafts, unreadable
 from bakemem.memory.gather import Gatherer
 from bakemem.memory.integrity import faults, namespaces
+from bakemem.memory.jobs import Job, Jobs, Outcome
 from bakemem.memory.journal import Journal
 from bakemem.memory.keys import clean_key, clean_namespace, clean_text, infer_kind, slug_key
 from bakemem.memory.ledger import Ledger
@@ -35,10 +36,13 @@ __all__ = [
     "Generate",
     "HomeLock",
     "Index",
+    "Job",
+    "Jobs",
     "Journal",
     "Ledger",
     "ModelExtractor",
     "Observed",
+    "Outcome",
     "ReflogEntry",
     "Ruling",
     "Shadow",

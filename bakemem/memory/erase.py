@@ -46,6 +46,7 @@ def forget(
         _empty_queue(connection, journal, {m.provenance.turn for m in doomed}, conversation, source, everything)
         if heard is not None:
             connection.execute(schema.turns.delete().where(schema.turns.c.seq == heard.seq))
+        connection.execute(schema.jobs.update().where(journal.here(schema.jobs)).values(detail=""))  # may quote one
         tombstones = [journal.one(connection, m.id) for m in doomed]
     journal.compact()
     return tombstones

@@ -59,6 +59,14 @@ class Gatherer:
 
         Raises HomeError when the queue could not be used meanwhile.
         """
+        with self._changed:
+            self.wait(timeout)
+            kept = list(self._kept)
+            self._kept.clear()
+            return kept
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """As `flush`, but leaves what was found to the next flush; whether there is nothing more to wait for."""
         until = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             if self._thread is None and len(self._queue):  # left by an earlier process
@@ -72,9 +80,7 @@ class Gatherer:
             error, self._error = self._error, None
             if error is not None:
                 raise error
-            kept = list(self._kept)
-            self._kept.clear()
-            return kept
+            return self._idle or self._closing.is_set()
 
     def close(self) -> None:
         """Stops after the turn that is being read; the others stay in the queue for the next time."""

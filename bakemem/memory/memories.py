@@ -87,6 +87,16 @@ class Memories(Database):
             if (since is None or m.created >= since) and (text is None or text.casefold() in m.text.casefold())
         ]  # fmt: skip
 
+    def waiting(self) -> list[tuple[Memory, datetime]]:
+        """The pending memories, and since when each of them has been so, the longest first."""
+        events, pending = schema.events, schema.memories.c.status == "pending"
+        ids = sa.select(schema.memories.c.id).where(self.here(schema.memories), pending)
+        moved = sa.select(events.c.memory_id, events.c.at).where(events.c.memory_id.in_(ids), events.c.new == "pending")
+        with self.read() as connection:
+            memories = self.select(connection, pending)
+            since = {i: records.time_of(at) for i, at in connection.execute(moved.order_by(events.c.seq))}
+        return sorted(((m, since.get(m.id, m.created)) for m in memories), key=lambda waits: waits[1])
+
     def some(self, memory_ids: Iterable[str]) -> dict[str, Memory]:
         """The memories with these ids, by id; unknown ones are left out."""
         wanted, found = list(memory_ids), list[Memory]()

@@ -33,5 +33,9 @@ def _to_3(connection: sa.Connection) -> None:
         connection.execute(sa.text(f"CREATE INDEX {name} ON {on}"))
 
 
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_to_2, _to_3)
+def _jobs(connection: sa.Connection) -> None:
+    """The table of the schedule's jobs: it is new, so there is nothing to change."""
+
+
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_to_2, _to_3, _jobs)
 """The n-th (from 0) takes a journal of schema n + 1 to n + 2. New tables are made beside them."""

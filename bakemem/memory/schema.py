@@ -141,6 +141,18 @@ receipts = sa.Table(
 )  # fmt: skip
 """What an erasure removed and how that was checked, as JSON without any text of what was erased."""
 
+jobs = sa.Table(
+    "jobs", TABLES,
+    sa.Column("namespace", sa.String, primary_key=True),
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("started", sa.String, nullable=False),
+    sa.Column("ended", sa.String),
+    sa.Column("outcome", sa.String, nullable=False),
+    sa.Column("detail", sa.String, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+)  # fmt: skip
+"""The last run of each job of the schedule."""
+
 
 def open_engine(place: str | Path, readonly: bool) -> sa.Engine:
     """An engine over the journal at a path or SQLAlchemy URL, whose tables are made when it is new and not `readonly`.

@@ -1,0 +1,48 @@
+"""Quiet hours by the local clock: whether it is quiet now, since when, and when it will be.
+
+Knows times and zones. Hours are read off the clock on the wall, so a change to or from summer time moves them with it:
+an hour that is there twice is quiet twice, and one that is skipped is not there to be quiet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta, tzinfo
+
+_DAYS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """From `start` until `end` of each day, over midnight where the end is not after the start; the same: all day."""
+
+    start: time
+    end: time
+    zone: tzinfo
+
+    @property
+    def whole(self) -> bool:
+        """Whether they are the whole day."""
+        return self.start == self.end
+
+    def holds(self, now: datetime) -> bool:
+        """Whether it is quiet."""
+        clock = now.astimezone(self.zone).time()
+        if self.start < self.end:
+            return self.start <= clock < self.end
+        return clock >= self.start or clock < self.end
+
+    def opens(self, now: datetime) -> datetime:
+        """When they begin next."""
+        return next(at for at in self._openings(now, range(_DAYS)) if at > now)
+
+    def opened(self, now: datetime) -> datetime:
+        """When they began last."""
+        return next(at for at in self._openings(now, range(1, -_DAYS, -1)) if at <= now)
+
+    def _openings(self, now: datetime, days: range) -> list[datetime]:
+        """When they begin on these days from today on, in UTC; where the clock skips that time, right after."""
+        today = now.astimezone(self.zone).date()
+        dates = [today + timedelta(days=n) for n in days]
+        times = [datetime.combine(date, self.start, self.zone).astimezone(UTC) for date in dates]
+        return [at for at in times if self.holds(at)]

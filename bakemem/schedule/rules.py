@@ -1,0 +1,71 @@
+"""The schedule's rules from the settings, and its state from a memory's journal. Knows no clock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime, time, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+from apscheduler.triggers.cron import CronTrigger
+from tzlocal import get_localzone
+
+from bakemem.config import Config
+from bakemem.errors import ConfigError
+from bakemem.memory import Job
+from bakemem.schedule.hours import Hours
+from bakemem.schedule.policy import Rules, State, Waiting
+from bakemem.types import Memory, Version
+
+_BYTES_A_TOKEN = 4
+
+
+def rules_of(config: Config) -> Rules:
+    """The rules in the settings. Raises ConfigError for a zone or a cron time that there is not."""
+    zone = _zone(config.time_zone)
+    start, _, end = (config.quiet_hours or "00:00-00:00").partition("-")
+    try:
+        cron = CronTrigger.from_crontab(config.bake_cron, zone) if config.bake_cron else None
+    except ValueError as error:
+        raise ConfigError(
+            f"bake_cron = {config.bake_cron!r} is no time: {error}. Write it as in crontab, such as '0 3 * * *'."
+        ) from error
+    return Rules(
+        hours=Hours(time.fromisoformat(start), time.fromisoformat(end), zone), memories=config.bake_memories,
+        tokens=config.bake_tokens, age=timedelta(hours=config.bake_hours) if config.bake_hours else None, cron=cron,
+        idle=timedelta(minutes=config.idle_minutes) if config.idle_minutes else None, load=config.most_load,
+        retry=timedelta(minutes=config.retry_minutes), adherence=config.min_adherence,
+        meter_pause=timedelta(minutes=config.meter_minutes), check=config.nightly_check, keep=config.keep_versions,
+        ground=config.ground_every,
+    )  # fmt: skip
+
+
+def state_of(
+    waiting: Sequence[tuple[Memory, datetime]], jobs: Mapping[str, Job], versions: Sequence[Version], live: str | None,
+    *, talked: datetime | None = None, deep: bool = False, load: float | None = None, busy: bool = False,
+) -> State:  # fmt: skip
+    """What a decision looks at. Tokens are estimated at four bytes each: no model need be loaded to wait."""
+    pending = tuple(Waiting(since, -(-len(memory.text.encode()) // _BYTES_A_TOKEN)) for memory, since in waiting)
+    return State(pending, jobs, talked, deep, load, busy, rolled(versions, live))
+
+
+def rolled(versions: Sequence[Version], live: str | None) -> int:
+    """How many bakes in a row, back from the live version, went on from the one before."""
+    known, n = {version.name: version for version in versions}, 0
+    while live and (parent := known[live].parent):
+        live, n = parent, n + 1
+    return n
+
+
+def load_per_cpu() -> float | None:
+    """The machine's load of the last minute a CPU; None where the platform does not tell."""
+    if not hasattr(os, "getloadavg"):
+        return None
+    return os.getloadavg()[0] / (os.cpu_count() or 1)
+
+
+def _zone(name: str | None) -> tzinfo:
+    try:
+        return ZoneInfo(name) if name else get_localzone()
+    except (KeyError, ValueError, OSError) as error:
+        raise ConfigError(f"time_zone = {name!r} is not known: {error}. Give one such as 'Europe/Berlin'.") from error
