@@ -1,0 +1,320 @@
+"""The schedule at work on a memory that is none: what it does, writes down and survives."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from bakemem.agent_memory import AgentMemory
+from bakemem.baking import Adherence
+from bakemem.config import Config
+from bakemem.errors import BakeError, ConfigError, HomeError
+from bakemem.memory import Job, Jobs, Journal
+from bakemem.schedule import SCHEDULE, Schedule, is_running
+from bakemem.types import Draft, Memory, Provenance, Turn
+from tests.schedule.year import DAY, HOUR, MINUTE, START
+
+
+class FakeMemory:
+    """What a schedule uses of an `AgentMemory`, on a real journal; `bakes` says what the next bakes come to."""
+
+    def __init__(self, path: Path, **settings: Any) -> None:
+        self.config = Config(time_zone="UTC", bake_memories=1, most_load=0.0, **settings)
+        self.journal = Journal(path)
+        self.jobs = Jobs(self.journal)
+        self.live, self.busy = None, False
+        self.talked: datetime | None = None
+        self.conversation: tuple[Turn, ...] = ()
+        self.bakes: list[Callable[..., str]] = []
+        self.asked: list[dict[str, Any]] = []
+        self.made: list[SimpleNamespace] = []
+        self.pending: list[tuple[Memory, datetime]] = []
+        self.closers: list[Callable[[], object]] = []
+        self.problems: list[SimpleNamespace] = []
+
+    def at_close(self, callback: Callable[[], object]) -> None:
+        """Notes it down."""
+        self.closers.append(callback)
+
+    def remember(self, since: datetime = START) -> None:
+        """One memory that waits since then."""
+        n = len(self.journal.memories())
+        self.pending.append((self.journal.add(Draft("fact", f"k{n}", f"Fact {n}."), Provenance()), since))
+
+    def waiting(self) -> list[tuple[Memory, datetime]]:
+        """What is pending."""
+        return list(self.pending)
+
+    def versions(self) -> list[Any]:
+        """What was baked."""
+        return list(self.made)
+
+    def bake(self, *, from_base: bool, seed: int, progress: Callable[..., None]) -> Any:
+        """The next thing that a bake comes to; without one it is accepted and takes all."""
+        self.asked.append({"from_base": from_base, "seed": seed})
+        status = self.bakes.pop(0)(progress) if self.bakes else "accepted"
+        version = SimpleNamespace(name=f"v{len(self.made) + 1}", status=status, parent=None,
+                                  report=SimpleNamespace(reasons=("agreement is 50%",)))  # fmt: skip
+        self.made.append(version)
+        if status == "accepted":
+            self.pending.clear()
+        return version
+
+    def check(self) -> list[Any]:
+        """The problems that were put there."""
+        return self.problems
+
+    def gc(self, keep: int, *, dry_run: bool) -> list[Any]:
+        """Nothing goes."""
+        return []
+
+    def adherence(self) -> Adherence:
+        """Half of it is lost."""
+        return Adherence(4, 2, 900)
+
+
+class Clock:
+    """Tells a time that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        """The time."""
+        return self.now
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[FakeMemory]:
+    """A memory whose schedule does nothing but bake."""
+    made = FakeMemory(tmp_path / "journal.db", nightly_check=False, keep_versions=0)
+    yield made
+    made.journal.close()
+
+
+def schedule(memory: FakeMemory, clock: Clock, **options: Any) -> Schedule:
+    """A schedule that nobody has started."""
+    return Schedule(cast(AgentMemory, memory), clock=clock, **options)
+
+
+def fail(error: Exception) -> Callable[..., str]:
+    """A bake that fails."""
+
+    def bake(progress: object) -> str:
+        raise error
+
+    return bake
+
+
+def test_what_is_due_is_done_and_written_down(memory: FakeMemory) -> None:
+    """In loud hours it waits, and the journal tells for what; at night it bakes."""
+    clock = Clock()
+    made = schedule(memory, clock)
+    memory.remember()
+    assert made.tick() == ""
+    assert memory.jobs.all()[SCHEDULE].detail.startswith(
+        "waits for quiet hours or nobody to talk, until 2026-01-01 12:30"
+    )
+    clock.now += 14 * HOUR
+    assert made.tick() == "bake"
+    done = memory.jobs.all()["bake"]
+    assert (done.outcome, done.detail, done.failures, done.started) == ("done", "v1 is live.", 0, clock.now)
+    assert made.tick() == ""
+
+
+def test_a_start_counts_as_talk(memory: FakeMemory) -> None:
+    """A program that starts in the midst of a day does not begin with a bake; half an hour of silence does."""
+    clock = Clock()
+    made = schedule(memory, clock)
+    memory.remember()
+    assert made.tick() == ""
+    clock.now += 30 * MINUTE
+    assert made.tick() == "bake"
+
+
+def test_an_error_ends_the_bake_and_not_the_schedule(memory: FakeMemory) -> None:
+    """It says what to do next, and the bake is tried again after longer and longer pauses."""
+    clock, told = Clock(), list[Job]()
+    made = schedule(memory, clock, tell=told.append)
+    memory.remember()
+    clock.now += HOUR
+    memory.bakes = [fail(BakeError("The disk is full: make room.")), fail(RuntimeError("CUDA out of memory"))]
+    assert made.tick() == "bake"
+    assert memory.jobs.all()["bake"].detail == "The disk is full: make room."
+    assert made.tick() == ""
+    clock.now += 30 * MINUTE
+    assert made.tick() == "bake"
+    failed = memory.jobs.all()["bake"]
+    assert failed.failures == 2
+    assert failed.detail.startswith("RuntimeError: CUDA out of memory. It is tried again")
+    clock.now += 30 * MINUTE
+    assert made.tick() == ""
+    clock.now += 30 * MINUTE
+    assert made.tick() == "bake"
+    assert [job.outcome for job in told] == ["", "failed", "", "failed", "", "done"]
+    assert memory.jobs.all()["bake"].failures == 0
+
+
+def test_a_refused_bake_is_tried_with_another_seed(memory: FakeMemory) -> None:
+    """Each refusal in a row counts, and the report's reason is told."""
+    clock = Clock()
+    made = schedule(memory, clock)
+    memory.bakes = [lambda progress: "rejected", lambda progress: "rejected"]
+    memory.remember()
+    for _ in range(3):
+        clock.now += 2 * HOUR
+        assert made.tick() == "bake"
+        if memory.bakes:
+            assert "agreement is 50%" in memory.jobs.all()["bake"].detail
+    assert [asked["seed"] for asked in memory.asked] == [0, 1, 2]
+    clock.now += 14 * HOUR
+    memory.remember(clock.now)
+    assert made.tick() == "bake"
+    assert memory.asked[-1]["seed"] == 0
+
+
+def test_a_process_that_died_in_a_bake_has_failed(memory: FakeMemory) -> None:
+    """The next one backs off, so that what kills it does not kill it each minute."""
+    clock = Clock()
+    memory.remember(START - DAY)
+    memory.jobs.begin("bake", START)
+    made = schedule(memory, clock)
+    clock.now += 29 * MINUTE
+    assert made.decision().waits_for == "another try (1 in vain)"
+    clock.now += 2 * MINUTE
+    assert made.tick() == "bake"
+    assert memory.jobs.all()["bake"].failures == 0
+
+
+def test_the_state_survives_a_restart(memory: FakeMemory) -> None:
+    """A second schedule on the same journal does not do again what the first did."""
+    clock = Clock()
+    memory.config = Config(time_zone="UTC", bake_memories=1, most_load=0.0)
+    clock.now += 14 * HOUR
+    memory.remember()
+    first = schedule(memory, clock)
+    clock.now += HOUR
+    assert [first.tick() for _ in range(4)] == ["bake", "check", "gc", ""]
+    second = schedule(memory, clock)
+    clock.now += HOUR
+    assert second.tick() == ""
+
+
+def test_damage_and_fading_are_told(memory: FakeMemory) -> None:
+    """A check with errors has failed; a meter below the threshold asks for a bake."""
+    clock = Clock()
+    memory.config = Config(time_zone="UTC", bake_memories=5, most_load=0.0, keep_versions=0)
+    memory.problems = [SimpleNamespace(severity="error"), SimpleNamespace(severity="note")]
+    memory.remember()
+    memory.talked, memory.conversation = START, (Turn("user", "Hello."),)
+    made = schedule(memory, clock)
+    assert made.tick() == "meter"
+    assert memory.jobs.all()["meter"].outcome == "fading"
+    clock.now += 30 * MINUTE
+    assert made.tick() == "bake"
+    assert made.tick() == "check"
+    assert memory.jobs.all()["check"].detail == "1 errors: `bakemem check` tells them."
+
+
+def test_a_journal_that_fails_is_survived(memory: FakeMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nowhere to write it down but the log; the next tick tries again."""
+    clock = Clock()
+    made = schedule(memory, clock)
+    memory.remember()
+    clock.now += 14 * HOUR
+
+    def full(job: Job) -> None:
+        raise HomeError("The journal cannot be used (disk full).")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(memory.jobs, "end", full)
+        assert made.tick() == ""
+    assert made.tick() == "bake"
+
+
+def test_stop_ends_a_bake_at_its_next_step(memory: FakeMemory) -> None:
+    """It returns when nothing runs any more, a second time too, and the bake is no failure."""
+    clock, began = Clock(), threading.Event()
+
+    def endless(progress: Callable[..., None]) -> str:
+        began.set()
+        while True:
+            progress("bake", 1, 100, 0.5)
+            threading.Event().wait(0.001)
+
+    memory.bakes = [endless]
+    memory.remember()
+    made = schedule(memory, clock)
+    clock.now += HOUR
+    memory.talked = START - HOUR
+    made.start()
+    assert began.wait(10)
+    assert made.tick() == ""  # never two at once
+    memory.closers[0]()
+    made.stop()
+    ended = memory.jobs.all()
+    assert (ended["bake"].outcome, ended["bake"].failures) == ("stopped", 0)
+    assert not is_running(ended, clock.now)
+    memory.pending.clear()
+    assert made.start().start() is made
+    made.stop()
+
+
+def test_a_job_may_stop_the_schedule_that_runs_it(memory: FakeMemory) -> None:
+    """Such as one that closes the memory when a bake has ended: nothing waits for itself."""
+    clock, ended = Clock(), threading.Event()
+
+    def tell(job: Job) -> None:
+        if job.ended:
+            made.stop()
+            ended.set()
+
+    memory.remember()
+    memory.talked = START - HOUR
+    made = schedule(memory, clock, tell=tell)
+    made.start()
+    assert ended.wait(10)
+    made.stop()
+    assert memory.jobs.all()["bake"].outcome == "done"
+
+
+def test_whether_one_runs_is_seen_in_the_journal(memory: FakeMemory) -> None:
+    """One that was seen lately, or is at work; not one that ended, or died."""
+    clock = Clock()
+    made = schedule(memory, clock)
+    assert not is_running(memory.jobs.all(), clock.now)
+    made.tick()
+    assert is_running(memory.jobs.all(), clock.now + 5 * MINUTE)
+    assert not is_running(memory.jobs.all(), clock.now + HOUR)
+    memory.jobs.begin("bake", clock.now + MINUTE)
+    assert is_running(memory.jobs.all(), clock.now + HOUR)
+
+
+def test_one_that_lives_is_seen_from_time_to_time(memory: FakeMemory) -> None:
+    """And not each minute: nothing is written where nothing changed."""
+    clock, written = Clock(), list[Job]()
+    made = schedule(memory, clock)
+    end = memory.jobs.end
+    memory.jobs.end = lambda job: (written.append(job), end(job))  # type: ignore[method-assign, assignment, func-returns-value]
+    for _ in range(60):
+        made.tick()
+        clock.now += timedelta(minutes=1)
+    assert 5 <= len(written) <= 7
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [({"bake_cron": "each night"}, "as in crontab"), ({"time_zone": "Mars/Olympus"}, "Europe/Berlin"),
+     ({"time_zone": "../../etc/passwd"}, "Europe/Berlin")],
+)  # fmt: skip
+def test_a_bad_setting_is_told_before_anything_runs(memory: FakeMemory, settings: dict[str, Any], word: str) -> None:
+    """With how to write it."""
+    memory.config = memory.config.model_copy(update=settings)
+    with pytest.raises(ConfigError, match=word):
+        schedule(memory, Clock())
