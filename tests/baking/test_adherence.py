@@ -34,10 +34,10 @@ def measure(base: Base, memories: list[Memory], history: list[Turn]) -> Adherenc
 
 @pytest.mark.slow
 def test_the_meter_falls_as_the_conversation_grows(starter: Base) -> None:
-    """All is heeded at the start, and little after forty turns; what is lost is named."""
-    start, deep = (measure(starter, MEMORIES, small_talk(n)) for n in (0, 40))
+    """All that the model can say is heeded at the start, and little after sixty turns; what is lost is named."""
+    start, deep = (measure(starter, MEMORIES, small_talk(n)) for n in (0, 60))
     assert (start.share, start.tokens) == (1.0, 0)
-    assert start.asked >= 3
+    assert start.asked >= 2
     assert deep.share < 0.7
     assert deep.tokens > 500
     assert set(deep.lost) <= {memory.id for memory in MEMORIES}
@@ -46,7 +46,7 @@ def test_the_meter_falls_as_the_conversation_grows(starter: Base) -> None:
 
 def test_a_conversation_that_is_too_long_is_cut_at_its_start(tiny_base: Base) -> None:
     """The newest turns that fit the model are kept, from a user's turn on."""
-    found = measure(tiny_base, MEMORIES, [turn for _ in range(30) for turn in small_talk(40)])
+    found = measure(tiny_base, MEMORIES, [turn for _ in range(4) for turn in small_talk(40)])
     assert 500 < found.tokens < tiny_base.context
     assert measure(tiny_base, MEMORIES, [Turn("user", "cat " * 5000)]).tokens == 0
 

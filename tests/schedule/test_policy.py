@@ -257,7 +257,7 @@ def test_no_life_breaks_the_promises(
 
 
 @settings(max_examples=30)
-@given(st.integers(1, 90), st.integers(1, 600))
+@given(st.integers(20, 90), st.integers(1, 600))
 def test_the_back_off_is_monotone(step: int, retry: int) -> None:
     """With nothing new to bake, each pause between two tries is as long as the one before or longer, until a week."""
     on = rules(hours=Hours(time(0), time(0), UTC), idle=None, retry=retry * MINUTE)
