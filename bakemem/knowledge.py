@@ -23,7 +23,6 @@ from bakemem.memory import (
     Extractor,
     Gatherer,
     Index,
-    Jobs,
     Journal,
     Ledger,
     Observed,
@@ -189,15 +188,6 @@ class Knowledge:
     ) -> list[Memory]:  # fmt: skip
         """All memories, or those of a status, a kind, a source, kept since, or holding a text; oldest first."""
         return self._journal.memories(status, kind=kind, since=since, text=text, source=source)
-
-    def waiting(self) -> list[tuple[Memory, datetime]]:
-        """The pending memories, and since when each of them has been so, the longest first."""
-        return self._journal.waiting()
-
-    @property
-    def jobs(self) -> Jobs:
-        """When each job of the schedule ran last, and how it ended."""
-        return Jobs(self._journal)
 
     def history(self, memory_id: str) -> list[Event]:
         """What happened to a memory, oldest first. Raises NotFoundError."""

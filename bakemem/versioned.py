@@ -9,14 +9,15 @@ import dataclasses
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from os import PathLike
 from pathlib import Path
 
 from bakemem.config import Config
 from bakemem.errors import BakeError, HomeCorruptError, InputError
 from bakemem.knowledge import Knowledge
-from bakemem.memory import Extractor, Index, Journal, Ledger, ReflogEntry, adopt, export
-from bakemem.types import Version
+from bakemem.memory import Extractor, Index, Jobs, Journal, Ledger, ReflogEntry, adopt, export
+from bakemem.types import Memory, Version
 from bakemem.upkeep import Problem, check, spared
 from bakemem.versions import Manifest, VersionDiff, VersionStore, diff, placed, read_bundle, write_bundle
 
@@ -58,6 +59,15 @@ class Versioned(Knowledge):
     def busy(self) -> bool:
         """Whether a bake runs, or something else that moves the live version."""
         return self._changing.locked()
+
+    def waiting(self) -> list[tuple[Memory, datetime]]:
+        """The pending memories, and since when each of them has been so, the longest first."""
+        return self._journal.waiting()
+
+    @property
+    def jobs(self) -> Jobs:
+        """When each job of the schedule ran last, and how it ended."""
+        return Jobs(self._journal)
 
     @property
     def live(self) -> str | None:

@@ -104,12 +104,13 @@ def test_what_a_bake_left_over_waits_for_company() -> None:
 def test_a_failed_bake_is_tried_again_later_and_later() -> None:
     """Half an hour, an hour, two …, a week at most; what is new is worth an early try."""
     for failures, pause in ((1, 30 * MINUTE), (2, HOUR), (5, 8 * HOUR), (30, 7 * DAY)):
-        last = Job("bake", at(2), at(2, 1), "refused", "", failures)
+        ended = at(2, 1)
+        last = Job("bake", at(2), ended, "refused", "", failures)
         state = State(waiting(30 * HOUR, now=at(2)), {"bake": last})
         found = decide(state, rules(), at(2, 10))
-        assert (found.action, found.until) == ("", last.ended + pause)
+        assert (found.action, found.until) == ("", ended + pause)
         assert found.why == ("the last bake was refused",)
-        assert decide(state, rules(hours=Hours(time(0), time(0), UTC)), last.ended + pause).action == "bake"
+        assert decide(state, rules(hours=Hours(time(0), time(0), UTC)), ended + pause).action == "bake"
     new = State((*state.pending, *waiting(*[MINUTE] * 8, now=at(2, 10))), state.jobs)
     assert decide(new, rules(), at(2, 10)).until == at(2, 31)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from bakemem.memory import Job, Outcome
@@ -16,7 +17,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 NIGHT = Hours(time(1), time(6), UTC)
 
 
-def rules(**changes: object) -> Rules:
+def rules(**changes: Any) -> Rules:
     """Bakes of eight memories or after a day, at night or after half an hour of silence."""
     return replace(Rules(NIGHT, memories=8, age=DAY, idle=30 * MINUTE), **changes)
 
