@@ -14,8 +14,8 @@ from os import PathLike
 from pathlib import Path
 
 from bakemem.config import Config
+from bakemem.conversing import Conversing
 from bakemem.errors import BakeError, HomeCorruptError, InputError
-from bakemem.knowledge import Knowledge
 from bakemem.memory import Extractor, Index, Jobs, Journal, Ledger, ReflogEntry, adopt, export
 from bakemem.types import Memory, Version
 from bakemem.upkeep import Problem, check, spared
@@ -24,7 +24,7 @@ from bakemem.versions import Manifest, VersionDiff, VersionStore, diff, placed, 
 _ORIGIN = "unpacked_from"
 
 
-class Versioned(Knowledge):
+class Versioned(Conversing):
     """The memories of one namespace, with the versions that they were baked into."""
 
     def __init__(

@@ -22,9 +22,12 @@ LAYERS = {
         "agent_memory",
         "chat_options",
         "asking",
+        "assistant",
+        "conversing",
         "cycle",
         "erasure",
         "knowledge",
+        "orders",
         "schedule",
         "talking",
         "upkeep",
@@ -76,7 +79,8 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "safetensors.torch": MODEL_ROOMS,
     "sqlalchemy": frozenset(
         f"memory.{m}"
-        for m in "adopt database erase integrity jobs journal ledger memories migrations portable schema turns".split()
+        for m in "adopt conversations database erase integrity jobs journal ledger memories migrations portable schema "
+        "turns".split()
     ),
     "threadpoolctl": frozenset({"serving.engine"}),
     "tokenizers": MODEL_ROOMS,

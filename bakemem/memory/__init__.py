@@ -6,13 +6,14 @@ The meaning index is not here but in `bakemem.memory.index`, which loads Chroma:
 from bakemem.memory.admit import READ, TEACHERS, Ruling, admit
 from bakemem.memory.adopt import adopt
 from bakemem.memory.consolidate import consolidate, shards
+from bakemem.memory.conversations import Conversations, Exchange
 from bakemem.memory.erase import forget
 from bakemem.memory.extract import Extractor, Generate, ModelExtractor, checked_drafts, unreadable
 from bakemem.memory.gather import Gatherer
 from bakemem.memory.integrity import faults, namespaces
 from bakemem.memory.jobs import Job, Jobs, Outcome
 from bakemem.memory.journal import Journal
-from bakemem.memory.keys import clean_key, clean_namespace, clean_text, infer_kind, slug_key
+from bakemem.memory.keys import clean_conversation, clean_key, clean_namespace, clean_text, infer_kind, slug_key
 from bakemem.memory.ledger import Ledger
 from bakemem.memory.lock import HomeLock
 from bakemem.memory.portable import export, load
@@ -29,8 +30,10 @@ __all__ = [
     "READ",
     "TEACHERS",
     "TRANSITIONS",
+    "Conversations",
     "Copy",
     "Event",
+    "Exchange",
     "Extractor",
     "Gatherer",
     "Generate",
@@ -51,6 +54,7 @@ __all__ = [
     "admit",
     "adopt",
     "checked_drafts",
+    "clean_conversation",
     "clean_key",
     "clean_namespace",
     "clean_text",

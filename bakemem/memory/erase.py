@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from bakemem.errors import InputError
 from bakemem.memory import schema
+from bakemem.memory.conversations import erase_exchanges
 from bakemem.memory.journal import Journal
 from bakemem.memory.turns import Observed
 from bakemem.types import Memory
@@ -22,10 +23,11 @@ def forget(
 ) -> list[Memory]:  # fmt: skip
     """Erase these memories, or all of a conversation, of a source, or of the namespace; the tombstones are returned.
 
-    With a memory go those that it superseded, the turn in which it was said wherever that is kept, and what waits in
-    the queue from there. If the live version knows one of them the base takes its place, and the rest of what it knew
-    returns to the prompt. `heard` is the observed turn that asked for it, which is read with that. All in one
-    transaction; then the file is compacted. Raises NotFoundError, and InputError for an empty name.
+    With a memory go those that it superseded, the turn in which it was said wherever that is kept, what waits in the
+    queue from there, and each exchange of a logged conversation that holds it (see `unsaid.py`). If the live version
+    knows one of them the base takes its place, and the rest of what it knew returns to the prompt. `heard` is the
+    observed turn that asked for it, which is read with that. All in one transaction; then the file is compacted. Raises
+    NotFoundError, and InputError for an empty name.
     """
     if "" in (conversation, source):
         raise InputError("The name of a conversation or source is empty: that would be everything that has none.")
@@ -43,7 +45,10 @@ def forget(
         journal.unlearn(connection, [m.id for m in doomed])
         journal.move(connection, doomed, "forgotten", "", actor)
         _blank(connection, journal, doomed)
-        _empty_queue(connection, journal, {m.provenance.turn for m in doomed}, conversation, source, everything)
+        said = {m.provenance.turn for m in doomed}
+        _empty_queue(connection, journal, said, conversation, source, everything)
+        asked = {heard.turn.content} if heard is not None else set()
+        erase_exchanges(connection, journal, doomed, said | asked, conversation, everything or source == "user")
         if heard is not None:
             connection.execute(schema.turns.delete().where(schema.turns.c.seq == heard.seq))
         connection.execute(schema.jobs.update().where(journal.here(schema.jobs)).values(detail=""))  # may quote one

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from bakemem.memory.turns import Observed, TurnQueue
+from bakemem.memory.turns import Claim, Observed, TurnQueue
 from bakemem.types import Memory, Turn
 
 _LOG = logging.getLogger(__name__)
@@ -43,15 +43,15 @@ class Gatherer:
         self._error: Exception | None = None
         self._thread: threading.Thread | None = None
 
-    def offer(self, turns: Sequence[Turn], conversation: str = "") -> None:
-        """Writes the turns down and returns. Raises InputError for text that cannot be stored."""
+    def offer(self, turns: Sequence[Turn], conversation: str = "", claim: Claim | None = None) -> None:
+        """Writes the turns down, as `TurnQueue.put`, and returns. Raises InputError for text that cannot be stored."""
         if not turns:
             return
         with self._changed:
             self._changed.wait_for(lambda: self._waiting < self._most or self._idle or self._closing.is_set())
-        self._queue.put(turns, conversation)
+        written = self._queue.put(turns, conversation, claim)
         with self._changed:
-            self._waiting += len(turns)
+            self._waiting += written
             self._wake()
 
     def flush(self, timeout: float | None = None) -> list[Memory]:

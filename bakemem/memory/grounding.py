@@ -21,30 +21,44 @@ _FILLERS = frozenset(
 
 def is_grounded(draft: Draft, turn: str) -> bool:
     """Whether every name in the draft was said in the turn, and for a fact every number and a telling word too."""
-    said = {form for word in _words(turn) for form in _forms(word)}
-    words = _words(draft.text)
-    names = [w for place, w in enumerate(words) if w[:1].isupper() and (place > 0 or _is_subject(w, draft.key))]
-    if not all(_occurs(name, said) for name in names if name != "I"):
+    said = {form for word in words_of(turn) for form in _forms(word)}
+    if not all(_occurs(name, said) for name in names(draft.text, draft.key)):
         return False
     if draft.kind == "instruction":
         return True
-    numbers = [w for w in words if any(c.isdigit() for c in w)]
+    numbers = numbers_in(draft.text)
     if not all(_occurs(number, said) for number in numbers):
         return False
     return (
         bool(numbers)
         or bool(stems(draft.text) & {form[:_STEM] for form in said})
-        or bool(_pairs(draft.text) & _pairs(turn))
+        or bool(pairs(draft.text) & pairs(turn))
     )
+
+
+def names(text: str, key: str) -> list[str]:
+    """The words with a capital in a memory's text, but for its first one unless the key bears it."""
+    words = enumerate(words_of(text))
+    return [w for place, w in words if w[:1].isupper() and (place > 0 or _is_subject(w, key)) and w != "I"]
+
+
+def numbers_in(text: str) -> list[str]:
+    """The words with a digit in them."""
+    return [word for word in words_of(text) if any(c.isdigit() for c in word)]
+
+
+def telling_words(text: str) -> set[str]:
+    """The words of a text that are no fillers, as they are compared: in lower case, without a possessive ending."""
+    return {form for word in words_of(text) if len(word) >= 3 for form in _forms(word)[1:] if form not in _FILLERS}
 
 
 def stems(text: str) -> set[str]:
     """The beginnings of the telling words of a text: `{"dog", "call", "bosu"}`."""
-    telling = (form for word in _words(text) if len(word) >= 3 for form in _forms(word)[1:] if form not in _FILLERS)
-    return {form[:_STEM] for form in telling}
+    return {form[:_STEM] for form in telling_words(text)}
 
 
-def _words(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
+    """The words of a text, as they stand there."""
     return _WORD.findall(text)
 
 
@@ -63,6 +77,6 @@ def _is_subject(first: str, key: str) -> bool:
     return any(form in re.split(r"[.-]", key) for form in _forms(first))
 
 
-def _pairs(text: str) -> set[str]:
+def pairs(text: str) -> set[str]:
     """Pairs of neighbouring characters of scripts without spaces, which stand in for words."""
     return {a + b for a, b in itertools.pairwise(text) if a >= _WIDE and b >= _WIDE and (a + b).isalpha()}

@@ -29,6 +29,6 @@ def faults(database: Database) -> list[str]:
 
 def namespaces(database: Database) -> list[str]:
     """The namespaces of which something is kept, in the order of the alphabet."""
-    tables = (schema.memories, schema.versions, schema.turns, schema.reflog)
+    tables = (schema.memories, schema.versions, schema.turns, schema.exchanges, schema.reflog)
     with database.read() as connection:
         return sorted(connection.scalars(sa.union(*(sa.select(table.c.namespace) for table in tables))))

@@ -70,6 +70,16 @@ def clean_namespace(namespace: str) -> str:
     return namespace
 
 
+def clean_conversation(name: str) -> str:
+    """The name as given. Raises InputError when it is empty, too long or not printable."""
+    if not name.strip() or len(name) > MAX_KEY or not name.isprintable():
+        shown = name[:60].encode("unicode_escape").decode()
+        raise InputError(
+            f"“{shown}” is no name for a conversation: use 1 to {MAX_KEY} printable characters, such as main."
+        )
+    return name
+
+
 def infer_kind(text: str) -> Kind:
     """Whether a sentence tells the agent what to do (instruction) or what is so (fact), by its first words."""
     words = [w.lower().replace("’", "'") for w in _WORD.findall(text)[:2]]

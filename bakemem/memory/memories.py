@@ -145,6 +145,18 @@ class Memories(Database):
             rows = connection.execute(sa.select(events).where(events.c.memory_id == memory.id).order_by(events.c.seq))
             return [records.event_of(row) for row in rows.mappings()]
 
+    def changes(self, after: int | None = None) -> tuple[int, list[Event]]:
+        """The number of the last event, and the events after the one with that number (None: none), oldest first."""
+        events = schema.events
+        with self.read() as connection:
+            numbers = sa.select(events.c.seq).where(self.here(events)).order_by(events.c.seq.desc()).limit(1)
+            last = connection.scalar(numbers) or 0
+            after = last if after is None else after
+            rows = connection.execute(
+                sa.select(events).where(self.here(events), events.c.seq > after).order_by(events.c.seq)
+            )
+            return last, [records.event_of(row) for row in rows.mappings()]
+
     def chain(self, memory_id: str) -> list[Memory]:
         """A memory and those that it superseded one after the other, newest first. Raises NotFoundError."""
         with self.read() as connection:

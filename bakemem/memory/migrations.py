@@ -37,5 +37,9 @@ def _jobs(connection: sa.Connection) -> None:
     """The table of the schedule's jobs: it is new, so there is nothing to change."""
 
 
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_to_2, _to_3, _jobs)
+def _conversations(connection: sa.Connection) -> None:
+    """The log of conversations, a new table."""
+
+
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_to_2, _to_3, _jobs, _conversations)
 """The n-th (from 0) takes a journal of schema n + 1 to n + 2. New tables are made beside them."""

@@ -79,6 +79,21 @@ turns = sa.Table(
 )  # fmt: skip
 """What was observed and is not read yet: a row leaves when the memories in it are kept."""
 
+exchanges = sa.Table(
+    "exchanges", TABLES,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("namespace", sa.String, nullable=False),
+    sa.Column("conversation", sa.String, nullable=False),
+    sa.Column("text", sa.String, nullable=False),
+    sa.Column("reply", sa.String),
+    sa.Column("at", sa.String, nullable=False),
+    sa.Column("heard", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Index("exchanges_by_conversation", "namespace", "conversation", "seq"),
+    sa.Index("exchanges_by_heard", "namespace", "heard", "seq"),
+    sqlite_autoincrement=True,  # as in `turns`
+)  # fmt: skip
+"""What a user said in a conversation, and the reply, if there was one. `heard`: it was observed already."""
+
 versions = sa.Table(
     "versions", TABLES,
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),

@@ -5,7 +5,7 @@ Knows no extractor; who reads the turns takes the rows away.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,6 +15,9 @@ from bakemem.memory import records, schema
 from bakemem.memory.database import Database
 from bakemem.memory.keys import check_storable
 from bakemem.types import Turn
+
+Claim = Callable[[sa.Connection], bool]
+"""Asked within a transaction whether turns are to be written in it; may write in it what they are to be kept with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,10 @@ class TurnQueue:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def put(self, turns: Sequence[Turn], conversation: str = "") -> None:
-        """Writes turns down, all or none. Raises InputError for text that cannot be stored."""
+    def put(self, turns: Sequence[Turn], conversation: str = "", claim: Claim | None = None) -> int:
+        """Writes turns down, all or none, and none where `claim` says no; how many. Raises InputError for text that
+        cannot be stored.
+        """
         check_storable(conversation, "The conversation's name")
         for turn in turns:
             check_storable(turn.content, "A turn")
@@ -46,9 +51,13 @@ class TurnQueue:
             {"namespace": self._database.namespace, "conversation": conversation, "role": turn.role,
              "source": turn.source, "content": turn.content, "at": at} for turn in turns
         ]  # fmt: skip
-        if rows:
-            with self._database.write() as connection:
-                connection.execute(schema.turns.insert(), rows)
+        if not rows:
+            return 0
+        with self._database.write() as connection:
+            if claim is not None and not claim(connection):
+                return 0
+            connection.execute(schema.turns.insert(), rows)
+        return len(rows)
 
     def waiting(self, most: int = 100, attempts_below: int | None = None) -> list[Observed]:
         """The oldest turns, at most so many; those that failed often enough are left out with `attempts_below`."""

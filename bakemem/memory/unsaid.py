@@ -1,0 +1,66 @@
+"""Which texts of a conversation must go with a memory that is forgotten: those that it was said in, and those that
+hold it.
+
+Takes rather a text too many than one too few. Plain rules over words; knows no storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from bakemem.memory.grounding import names, numbers_in, pairs, stems, telling_words, words_of
+from bakemem.types import Memory
+
+_WORDS, _PAIRS = 0.6, 0.5  # how much of what is told must occur
+_SHORT = 4  # a shorter word is looked for as a word only: it stands inside of others
+_QUOTED = 16  # characters: a shorter turn, such as "yes", is looked for as a whole
+_ORDINARY = frozenset(
+    "about also always answer answers born called days drinks each eats every favorite favourite from goes hates have "
+    "into keeps likes lives loves make makes much named never often only over plays reply says some speaks takes than "
+    "that their them then there these they thing things time very wants when will with work works would your".split()
+)
+
+
+class Unsaid:
+    """What is forgotten, as something that a turn holds or does not hold."""
+
+    def __init__(self, memories: Iterable[Memory], turns: Collection[str] = ()) -> None:
+        """`turns` are the texts that the memories were said in, and what else must go."""
+        self._told = [_Told(memory) for memory in memories if memory.text]
+        self._turns = {_folded(text) for text in turns if text.strip()}
+
+    def __bool__(self) -> bool:
+        return bool(self._told or self._turns)
+
+    def holds(self, text: str) -> bool:
+        """Whether a turn was the source, or holds the text, a name, a number or most of the telling words of one."""
+        folded = _folded(text)
+        if folded in self._turns or any(len(turn) >= _QUOTED and turn in folded for turn in self._turns):
+            return True
+        words = {word.casefold().replace("’", "'").removesuffix("'s") for word in words_of(text)}
+        begun, wide = stems(text), pairs(text)
+        return any(told.is_in(folded, words, begun, wide) for told in self._told)
+
+
+class _Told:
+    def __init__(self, memory: Memory) -> None:
+        self._text = _folded(memory.text)
+        said = names(memory.text, memory.key)
+        values = {*said, *numbers_in(memory.text)}
+        if not said and memory.kind == "fact":  # written without capitals, or about something without a name
+            values |= {w for w in telling_words(memory.text) if len(w) >= _SHORT} - _ORDINARY
+        self._values = {value.casefold().replace("’", "'").removesuffix("'s") for value in values}
+        self._stems, self._pairs = stems(memory.text), pairs(memory.text)
+
+    def is_in(self, folded: str, words: set[str], begun: set[str], wide: set[str]) -> bool:
+        if self._text in folded or any(v in (folded if len(v) >= _SHORT else words) for v in self._values):
+            return True
+        return _shared(self._stems, begun) >= _WORDS or _shared(self._pairs, wide) >= _PAIRS
+
+
+def _shared(told: set[str], said: set[str]) -> float:
+    return len(told & said) / len(told) if told else 0.0
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().replace("’", "'").split())

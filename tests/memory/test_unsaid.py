@@ -1,0 +1,56 @@
+"""Which turns of a conversation hold what is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from bakemem.memory.unsaid import Unsaid
+from bakemem.types import Memory
+
+MakeMemory = Callable[..., Memory]
+
+
+@pytest.mark.parametrize(
+    ("text", "turn", "holds"),
+    [
+        ("The user's dog is called Bosuk.", "I fed BOSUK today.", True),
+        ("The user's dog is called Bosuk.", "Bosuks Napf ist leer.", True),
+        ("The user's dog is called Bosuk.", "Your dog is called what you like.", True),
+        ("The user's dog is called Bosuk.", "It rains.", False),
+        ("The user's cat is called Ik.", "Ik sleeps.", True),
+        ("The user's cat is called Ik.", "I like it.", False),
+        ("The user was born in 1977.", "So 1977 it is.", True),
+        ("The user was born in 1977.", "So 1978 it is.", False),
+        ("my dog is called bosuk", "bosuk is hungry", True),
+        ("The user drinks green tea.", "There is green soup.", True),
+        ("The user drinks green tea.", "Who drinks milk?", False),
+        ("用户的狗叫博苏克", "博苏克是我的狗叫什么", True),
+        ("用户的狗叫博苏克", "今天下雨", False),
+    ],
+)
+def test_a_turn_that_holds_a_value_is_found(make_memory: MakeMemory, text: str, turn: str, holds: bool) -> None:
+    """Names, numbers, what stands for them where there are none, and most of the telling words, in any case."""
+    assert Unsaid([make_memory(text, key="user.thing")]).holds(turn) is holds
+
+
+def test_an_instruction_is_found_by_most_of_its_words(make_memory: MakeMemory) -> None:
+    """Single words of it are too ordinary to look for."""
+    unsaid = Unsaid([make_memory("Always answer in upper case.", "instruction")])
+    assert unsaid.holds("Please always answer in upper case, will you?")
+    assert not unsaid.holds("In which case?")
+
+
+def test_the_source_turn_goes_and_so_does_what_quotes_it(make_memory: MakeMemory) -> None:
+    """A short one, such as yes, is compared as a whole."""
+    unsaid = Unsaid([], ["yes", "It is about my neighbour."])
+    assert unsaid.holds("Yes")
+    assert not unsaid.holds("yesterday")
+    assert unsaid.holds("You said: it is  about my neighbour. Go on.")
+
+
+def test_nothing_holds_nothing(make_memory: MakeMemory) -> None:
+    """Without a text there is nothing to look for."""
+    assert not Unsaid([make_memory("")], ["", " "])
+    assert not Unsaid([]).holds("anything")
