@@ -21,7 +21,7 @@ DOG = Draft("fact", "user.dog", "The user's dog is called Bosuk.")
 class FakeServing:
     """What `ServingModel` is to a memory, over a fake engine; the base serves and no adapter does."""
 
-    live = None
+    live = base = None
 
     def __init__(self, engine: FakeEngine) -> None:
         self.engine = engine

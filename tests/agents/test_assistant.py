@@ -328,6 +328,7 @@ assistant.say("My dog is called Bosuk.").text()
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_in_a_reply_loses_that_reply_alone(tmp_path: Path, reopen: Open) -> None:
     """The next one goes on: what was asked is there, unanswered, and is learned from once."""
     died = subprocess.run([sys.executable, "-c", DYING, str(tmp_path)], cwd=Path(__file__).parents[2], check=False,

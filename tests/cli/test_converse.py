@@ -1,0 +1,274 @@
+"""The command chat without a text: conversations in a pipe, at a terminal, and for programs, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import bakemem
+from bakemem.agent_memory import AgentMemory
+from bakemem.cli import converse, main
+from bakemem.errors import BakeError
+from bakemem.memory import Conversations, Exchange, Journal
+from tests.memory.test_erase import traces
+from tests.talks import DOG, FakeServing, open_talk
+
+Say = Callable[..., Result]
+ROOT = Path(__file__).parents[2]
+TOLD = "My dog is called Bosuk."
+
+
+@pytest.fixture
+def served() -> list[FakeServing]:
+    """What served the commands, one after the other."""
+    return []
+
+
+@pytest.fixture
+def say(home: Path, monkeypatch: pytest.MonkeyPatch, served: list[FakeServing]) -> Say:
+    """Runs `bakemem chat` (or another command) on a home without weights; what is said goes to its standard input."""
+    home.mkdir()
+
+    def opened(where: Path, **_: object) -> AgentMemory:
+        memory, serving = open_talk(where, {TOLD: [DOG]})
+        served.append(serving)
+        return memory
+
+    monkeypatch.setattr(bakemem, "open", opened)
+
+    def call(said: str | bytes, *arguments: str, command: str = "chat") -> Result:
+        return CliRunner().invoke(main, [command, *arguments, "--home", str(home)], input=said, catch_exceptions=False)
+
+    return call
+
+
+def logged(home: Path) -> list[Exchange]:
+    """The conversation, as a reader sees it."""
+    journal = Journal(home / "journal.db", readonly=True)
+    found = Conversations(journal).tail("default", 99)
+    journal.close()
+    return found
+
+
+def test_a_pipe_gets_replies_and_nothing_else(say: Say) -> None:
+    """No prompt, no colour; what is learned is told quietly, on standard error."""
+    result = say(f"{TOLD}\n\n   \nHow \x1b[1m are you?")
+    assert result.exit_code == 0
+    assert result.stdout == f"You said {TOLD}\nYou said How \N{REPLACEMENT CHARACTER}[1m are you?\n"
+    assert result.stderr == "· learned: user.dog\n"
+
+
+def test_the_next_run_goes_on(say: Say, served: list[FakeServing]) -> None:
+    """With the same conversation, unless another is named."""
+    for arguments in ((), (), ("--conversation", "work")):
+        assert say("Hi.\n", *arguments).exit_code == 0
+    assert [len(serving.asked[0]) for serving in served] == [1, 3, 1]
+
+
+def test_commands_and_errors_do_not_end_it(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is answered in its turn; a bake may fail or be stopped."""
+    outcomes: list[BaseException] = [BakeError("Nothing\nnew."), KeyboardInterrupt()]
+
+    def bake(self: AgentMemory, **given: object) -> Any:
+        raise outcomes.pop(0)
+
+    monkeypatch.setattr(AgentMemory, "bake", bake)
+    result = say("/remember I live in Plinth.\n/memories\n/bake\n/bake\n/what\n/forget zzzz\n/versions\nHi.\n")
+    assert result.exit_code == 0
+    kept, listed, base, reply = result.stdout.splitlines()
+    assert kept.startswith("learned: fact ")
+    assert kept.endswith(": I live in Plinth.")
+    assert "pending" in listed
+    assert (base, reply) == ("base  live", "You said Hi.")
+    told = result.stderr.splitlines()
+    assert told[0] == "! Nothing new."
+    assert told[1] == "· stopped; base answers"
+    assert told[2].startswith("! There is no /what: /help lists")
+    assert told[3].startswith("! There is no memory 'zzzz'")
+
+
+def test_quit_and_an_empty_input_end_it(say: Say) -> None:
+    """And what comes after /quit is not said."""
+    assert say("/quit\nHi.\n").stdout == ""
+    assert (say("").exit_code, say("").output) == (0, "")
+
+
+def test_a_line_that_begins_with_a_space_is_no_command(say: Say) -> None:
+    """So that anything can be said."""
+    assert say(" /etc is a folder.\n").stdout == "You said /etc is a folder.\n"
+
+
+@pytest.mark.parametrize("bad", [b"\xff\xfe", b"a \0 b", b"x" * 5_000])
+def test_what_cannot_be_said_is_refused_and_the_next_line_answered(
+    say: Say, home: Path, monkeypatch: pytest.MonkeyPatch, bad: bytes
+) -> None:
+    """Odd bytes, NUL, and a line without an end: one clear line each, and nothing is kept of it."""
+    monkeypatch.setattr(converse, "MAX_INPUT", 2_000)
+    result = say(bad + b"\nHi.\n")
+    assert (result.exit_code, result.stdout) == (0, "You said Hi.\n")
+    assert result.stderr.startswith("! ")
+    assert len(result.stderr.splitlines()) == 1
+    assert [(e.text, e.reply) for e in logged(home)] == [("Hi.", "You said Hi.")]
+
+
+def test_programs_get_one_object_a_line(say: Say) -> None:
+    """For a turn, for a command, and for an error."""
+    result = say(f"{TOLD}\n/strength 0.5\n/nothing\nForget that my dog is called Bosuk.\n/quit\n", "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    turn, strength, error, forgot, left = (json.loads(line) for line in result.stdout.splitlines())
+    [kept] = turn["learned"]
+    assert {"kind": "fact", "key": "user.dog", "text": DOG.text} == {k: kept[k] for k in ("kind", "key", "text")}
+    assert {k: turn[k] for k in ("reply", "version", "finish", "dropped_turns", "forgotten")} == {
+        "reply": f"You said {TOLD}", "version": "base", "finish": "stop", "dropped_turns": 0, "forgotten": [],
+    }  # fmt: skip
+    assert (strength["command"], strength["value"]) == ("strength", 0.5)
+    assert error["error"]["type"] == "InputError"
+    assert forgot["forgotten"] == [kept["id"]]
+    assert left["command"] == "quit"
+
+
+@pytest.mark.parametrize("arguments", [("--conversation", "default", "--yes"), ("--all", "--yes")])
+def test_the_log_can_be_erased_from_outside(say: Say, home: Path, arguments: tuple[str, ...]) -> None:
+    """By the command forget, to the last byte."""
+    say(f"{TOLD}\nHow is Zilma?\n")
+    assert traces(home, "bosuk", "zilma")
+    assert say("", *arguments, command="forget").exit_code == 0
+    assert traces(home, "bosuk", "zilma") == []
+
+
+def test_a_second_process_is_told_who_has_the_home(say: Say, home: Path) -> None:
+    """With the known error, as a line or as an object."""
+    memory, _ = open_talk(home)
+    assert say("Hi.\n").exit_code == 1
+    assert json.loads(say("Hi.\n", "--json").stdout)["error"]["type"] == "HomeLockedError"
+    memory.close()
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+
+import bakemem
+from bakemem.cli import main
+from tests.talks import DOG, open_talk
+
+bakemem.open = lambda home, **_: open_talk(home, {"My dog is called Bosuk.": [DOG]}, pace=float(sys.argv[1]))[0]
+main(["chat", *sys.argv[2:]], prog_name="bakemem")
+"""
+LONG = " ".join(["word"] * 100)
+
+
+def start(home: Path, pace: float, *arguments: str, **streams: Any) -> subprocess.Popen[str]:
+    """A conversation in a process of its own, whose words come so many seconds apart."""
+    home.mkdir(exist_ok=True)
+    given = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(pace), "--home", str(home), *arguments], cwd=ROOT,
+                            text=True, errors="replace", env={**os.environ, "PYTHONPATH": "."}, **given)  # fmt: skip
+
+
+def begin(process: subprocess.Popen[str], line: str) -> None:
+    """Says something, and waits until the reply has begun."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{line}\n")
+    process.stdin.flush()
+    assert process.stdout.read(8) == "You said"
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_reply_stops_the_reply_alone(home: Path) -> None:
+    """What came of it is kept, and the conversation goes on; the end of the input ends it."""
+    with start(home, 0.05) as process:
+        begin(process, f"{TOLD} {LONG}")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate("Hi.\n", timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert out.endswith(" …\nYou said Hi.\n")
+    first, second = logged(home)
+    assert first.reply is not None
+    assert "You said" in first.reply < f"You said {TOLD} {LONG}"
+    assert second.reply == "You said Hi."
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_signals_while_it_waits_for_a_line_end_it(home: Path, number: signal.Signals, code: int) -> None:
+    """Cleanly: Ctrl-C as the end of the input, SIGTERM with its exit code."""
+    with start(home, 0.0) as process:
+        begin(process, "Hi.")
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in err
+    assert [e.reply for e in logged(home)] == ["You said Hi."]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_signals_in_a_reply_lose_nothing_that_was_said(home: Path, number: signal.Signals, code: int) -> None:
+    """Not even SIGKILL: the next run knows it, and learns from it."""
+    with start(home, 0.05) as process:
+        begin(process, TOLD)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    [only] = logged(home)
+    assert only.text == TOLD
+    assert (only.reply is None) == (number == signal.SIGKILL)
+    with start(home, 0.0) as process:
+        _, err = process.communicate("Hi.\n", timeout=60)
+    assert err == "· learned: user.dog\n"
+
+
+@pytest.mark.slow
+def test_at_a_terminal_it_prompts_and_says_where_it_goes_on(home: Path) -> None:
+    """With the version that answers in the prompt; Ctrl-D and Ctrl-C where it waits leave."""
+    for end in (b"\x04", b"\x03"):
+        ours, theirs = pty.openpty()
+        with start(home, 0.0, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+                   preexec_fn=_own_terminal) as process:  # fmt: skip
+            os.close(theirs)
+            seen = _until(ours, b"base> ")
+            os.write(ours, b"Hi.\n")
+            told = _until(ours, b"base> ")
+            os.write(ours, end)
+            _until(ours, None)
+            assert process.wait(timeout=60) == 0
+        os.close(ours)
+        assert b"You said Hi." in told
+        assert b"/help lists commands" in seen
+    assert "goes on from" in seen.decode()
+
+
+def _own_terminal() -> None:
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def _until(terminal: int, mark: bytes | None) -> bytes:
+    """What a terminal shows until the mark, or until its program ends."""
+    seen = b""
+    while mark is None or mark not in seen:
+        try:
+            more = os.read(terminal, 4096)
+        except OSError:  # the program ended
+            more = b""
+        if not more:
+            assert mark is None, seen
+            break
+        seen += more
+    return seen
