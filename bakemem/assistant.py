@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 MOST = 500
 """Exchanges that are read back from the log; the model's own context is shorter."""
-PATIENCE = 2.0
-"""Seconds for the reading of what was just said; what takes longer is told after a later turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +135,11 @@ class Assistant:
         self._open = Spoken(asked, reply, settle)
         return self._open
 
-    def learned(self, timeout: float | None = PATIENCE) -> Learned:
-        """What was learned from what was said since this was last asked; waits for the reading, if not for ever."""
+    def learned(self, timeout: float | None = None) -> Learned:
+        """What was learned from what was said since this was last asked.
+
+        Waits until all of it is read, at most `timeout` seconds; what comes later is told the next time.
+        """
         self._settle_open()
         self._catch_up()
         self.memory.flush(timeout)

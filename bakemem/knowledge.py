@@ -260,9 +260,9 @@ class Knowledge:
     ) -> list[Memory]:  # fmt: skip
         """Erase memories, or all of a conversation, of a source, or of this namespace; the tombstones are returned.
 
-        Their text leaves journal, history, queue and index, with what they superseded. If the live version learned
-        one, the base serves with the rest in its prompt until the next bake; versions that learned it never serve
-        again. Raises NotFoundError, and InputError when nothing is named.
+        Their text leaves journal, history, queue, index and logged conversations, with what they superseded. If the
+        live version learned one, the base serves with the rest in its prompt until the next bake; versions that
+        learned it never serve again. Raises NotFoundError, and InputError when nothing is named.
         """
         if not memory_ids and conversation is None and source is None and not everything:
             raise InputError("Say what to forget: ids, a conversation, a source, or everything.")

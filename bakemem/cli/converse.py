@@ -22,13 +22,15 @@ from bakemem.types import Version
 if TYPE_CHECKING:
     from bakemem.assistant import Assistant
 
+PATIENCE = 2.0  # seconds between a reply and the next prompt; what is learned later is told after a later turn
+
 
 def converse(assistant: Assistant, *, as_json: bool = False) -> None:
     """Answers line by line, until the end of the input, /quit, or Ctrl-C where it waits for a line."""
     at_terminal = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     if at_terminal:
         _greet(assistant)
-    talk = _Objects(assistant) if as_json else _Lines(assistant)
+    talk = _Objects(assistant) if as_json else _Lines(assistant, patience=PATIENCE if at_terminal else None)
     for line in _lines((lambda: f"{_who(assistant)}> ") if at_terminal else None):
         try:
             if line is None:
@@ -47,8 +49,8 @@ def converse(assistant: Assistant, *, as_json: bool = False) -> None:
 class _Lines:
     """For a person: the reply on standard output as it comes, and in dim lines on standard error what changed."""
 
-    def __init__(self, assistant: Assistant) -> None:
-        self._assistant = assistant
+    def __init__(self, assistant: Assistant, patience: float | None) -> None:
+        self._assistant, self._patience = assistant, patience
 
     def say(self, text: str) -> None:
         with self._assistant.say(text) as reply:
@@ -60,7 +62,7 @@ class _Lines:
         click.echo()
         if reply.ending is not None and reply.ending.dropped_turns:
             _note(f"the oldest {reply.ending.dropped_turns} turns no longer fit; they stay in the log")
-        if learned := self._assistant.learned():
+        if learned := self._assistant.learned(self._patience):
             _note(str(learned))
 
     def obey(self, line: str) -> bool:
@@ -86,7 +88,7 @@ class _Objects:
         who = _who(self._assistant)
         with self._assistant.say(text) as reply, contextlib.suppress(KeyboardInterrupt):
             reply.text()
-        learned = self._assistant.learned()
+        learned = self._assistant.learned(None)
         _print({
             "turn": reply.asked.seq, "reply": reply.said, "version": who,
             "finish": reply.ending.finish if reply.ending else "cancelled",

@@ -85,7 +85,7 @@ def drop(where: Place, source: str, yes: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @place
 def forget(where: Place, ids: tuple[str, ...], conversation: str | None, everything: bool, yes: bool) -> None:
-    """Erase memories for good: text, history, index, what they superseded, and the turns that they were said in.
+    """Erase memories for good: text, history, index, what they superseded, and what was said of them in conversations.
 
     A tombstone without text stays. If the live version learned one of them, the base serves, with the other memories
     in its prompt, until the next bake; versions that learned it never serve again. There is no way back.

@@ -37,9 +37,12 @@ class Unsaid:
         folded = _folded(text)
         if folded in self._turns or any(len(turn) >= _QUOTED and turn in folded for turn in self._turns):
             return True
+        likely = [told for told in self._told if told.may_be_in(folded)]
+        if not likely:
+            return False
         words = {word.casefold().replace("’", "'").removesuffix("'s") for word in words_of(text)}
         begun, wide = stems(text), pairs(text)
-        return any(told.is_in(folded, words, begun, wide) for told in self._told)
+        return any(told.is_in(folded, words, begun, wide) for told in likely)
 
 
 class _Told:
@@ -51,6 +54,13 @@ class _Told:
             values |= {w for w in telling_words(memory.text) if len(w) >= _SHORT} - _ORDINARY
         self._values = {value.casefold().replace("’", "'").removesuffix("'s") for value in values}
         self._stems, self._pairs = stems(memory.text), pairs(memory.text)
+
+    def may_be_in(self, folded: str) -> bool:
+        """Whether a closer look is worth its time: a log can be long, and most of it is about something else."""
+        if self._text in folded or any(value in folded for value in self._values):
+            return True
+        begun, wide = ({one for one in some if one.casefold() in folded} for some in (self._stems, self._pairs))
+        return _shared(self._stems, begun) >= _WORDS or _shared(self._pairs, wide) >= _PAIRS
 
     def is_in(self, folded: str, words: set[str], begun: set[str], wide: set[str]) -> bool:
         if self._text in folded or any(v in (folded if len(v) >= _SHORT else words) for v in self._values):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from bakemem.errors import ContextError
@@ -17,13 +18,17 @@ def fitted(request: Request, template: ChatTemplate, context: int) -> tuple[list
     the context at most. Raises ContextError when it does not fit.
     """
     turns, room, begun = list(request.turns), request.sampling.max_new_tokens, template.ids(request.prefix)
-    ids = template.prompt_ids(turns, request.tools) + begun
+
+    def read(some: Sequence[Turn]) -> list[int]:
+        return template.prompt_ids(some, request.tools) + begun
+
+    ids = read(turns)
     if request.too_long == "window" and len(ids) + min(room, context // 4) > context:
-        for kept in _windows(turns):
-            ids = template.prompt_ids(kept, request.tools) + begun
-            turns = kept
-            if len(ids) + min(room, context // 4) <= context:
-                break
+        windows, most = _windows(turns), context - min(room, context // 4)
+        fits = bisect_left(windows, True, key=lambda kept: len(read(kept)) <= most)
+        if windows:
+            turns = windows[min(fits, len(windows) - 1)]
+            ids = read(turns)
     if len(ids) >= context:
         raise ContextError(f"The conversation has {len(ids)} tokens, the model reads {context}: drop its oldest turns.")
     return ids, min(room, context - len(ids)), len(request.turns) - len(turns)

@@ -79,9 +79,9 @@ def test_it_learns_from_the_user_and_never_from_itself(reopen: Open) -> None:
     memory, _ = reopen({**SAYS, f"You said {TOLD}": [Draft("fact", "self.dog", "Bosuk said so.")]})
     assistant = Assistant(memory)
     assistant.say(TOLD).text()
-    assert str(assistant.learned(None)) == "learned: user.dog"
+    assert str(assistant.learned()) == "learned: user.dog"
     assistant.say(TOLD).text()
-    assert not assistant.learned(None)
+    assert not assistant.learned()
     [kept] = memory.memories()
     assert (kept.key, kept.provenance.role, kept.provenance.conversation) == ("user.dog", "user", "default")
 
@@ -90,9 +90,9 @@ def test_it_tells_what_the_user_had_it_forget(reopen: Open, tmp_path: Path) -> N
     """“Forget that …” takes the memory, the log of it, and itself."""
     assistant = Assistant(reopen()[0])
     assistant.say(TOLD).text()
-    [kept] = assistant.learned(None).kept
+    [kept] = assistant.learned().kept
     assistant.say("Forget that my dog is called Bosuk.").text()
-    assert str(assistant.learned(None)) == f"forgotten: fact {kept.id[:8]}"
+    assert str(assistant.learned()) == f"forgotten: fact {kept.id[:8]}"
     assert logged(assistant) == []
     assert traces(tmp_path, "bosuk") == []
 
@@ -110,7 +110,7 @@ def test_a_closed_reply_keeps_what_was_said_and_learns(reopen: Open) -> None:
     with pytest.raises(KeyboardInterrupt):
         stopped()
     assert logged(assistant) == [(TOLD, "You")]
-    assert str(assistant.learned(None)) == "learned: user.dog"
+    assert str(assistant.learned()) == "learned: user.dog"
     assistant.say("And?").text()
     assert serving.asked[-1][-3:] == [Turn("user", TOLD), Turn("assistant", "You"), Turn("user", "And?")]
 
@@ -155,7 +155,7 @@ def test_what_could_not_be_answered_is_kept_and_learned(
         patch.setattr(serving, "reply", lambda *_, **__: (_ for _ in ()).throw(error))
         assistant.say(TOLD)
     assert logged(assistant) == [(TOLD, None)]
-    assert str(assistant.learned(None)) == "learned: user.dog"
+    assert str(assistant.learned()) == "learned: user.dog"
     assistant.say("And?").text()
     assert serving.asked[-1][-1:] == [Turn("user", "And?")]
     assert len(serving.asked[-1]) == 2  # the memory prompt before it
@@ -221,9 +221,9 @@ def test_commands_about_memories(reopen: Open, tmp_path: Path) -> None:
     assistant = Assistant(memory)
     assert assistant.command("/memories").text == "Nothing is remembered yet."
     assert assistant.command("/remember The user's cat is called Zilma.").text.startswith("learned: fact ")
-    assert not assistant.learned(None)  # it was told already
+    assert not assistant.learned()  # it was told already
     assistant.say(TOLD).text()
-    assistant.learned(None)
+    assistant.learned()
     why = assistant.command("/why What is my dog called?").text
     assert "user.dog: The user's dog is called Bosuk." in why
     assert f"in the prompt; said by user {time.strftime('%Y')}" in why
@@ -337,7 +337,7 @@ def test_a_process_that_is_killed_in_a_reply_loses_that_reply_alone(tmp_path: Pa
     memory, serving = reopen()
     assistant = Assistant(memory)
     assert logged(assistant) == [("One.", "You said One."), (TOLD, None)]
-    assert str(assistant.learned(None)) == "learned: user.dog"
+    assert str(assistant.learned()) == "learned: user.dog"
     assert memory.conversations.unheard() == []
     assistant.say("Two.").text()
     assert [turn.content for turn in serving.asked[-1][1:]] == ["One.", "You said One.", "Two."]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bakemem.memory import Journal, TurnQueue
+from bakemem.memory import Conversations, Journal, TurnQueue
 from bakemem.memory.schema import SCHEMA_VERSION
 from bakemem.types import Draft, Provenance, Turn
 
@@ -69,3 +69,14 @@ def test_a_migrated_journal_can_do_all_that_a_new_one_can(old: Path) -> None:
     assert journal.memories("quarantined")[0].reason == "a tool"
     journal.close()
     assert len(TurnQueue(Journal(old, readonly=True))) == 1
+
+
+def test_an_old_journal_takes_conversations(old: Path) -> None:
+    """A reader finds none there, a writer begins one."""
+    reader = Journal(old, readonly=True)
+    assert Conversations(reader).tail("main", 9) == []
+    reader.close()
+    journal = Journal(old)
+    asked = Conversations(journal).ask("main", "Hi.")
+    assert [e.seq for e in Conversations(journal).unheard()] == [asked.seq]
+    journal.close()
