@@ -48,7 +48,8 @@ def forget(
         said = {m.provenance.turn for m in doomed}
         _empty_queue(connection, journal, said, conversation, source, everything)
         asked = {heard.turn.content} if heard is not None else set()
-        erase_exchanges(connection, journal, doomed, said | asked, conversation, everything or source == "user")
+        known = [m for m in doomed if m.status != "quarantined"]  # no reply rests on what was never believed
+        erase_exchanges(connection, journal, known, said | asked, conversation, everything or source == "user")
         if heard is not None:
             connection.execute(schema.turns.delete().where(schema.turns.c.seq == heard.seq))
         connection.execute(schema.jobs.update().where(journal.here(schema.jobs)).values(detail=""))  # may quote one

@@ -126,6 +126,14 @@ def test_forgetting_takes_every_exchange_that_holds_it(journal: Journal, log: Co
     assert traces(tmp_path, "bosuk", "what a name") == []
 
 
+def test_what_was_never_believed_takes_no_exchange(journal: Journal, log: Conversations) -> None:
+    """A page that names the user's dog must not be able to have the talk about it erased, by being rejected."""
+    page = journal.add(Draft("fact", "user.dog", DOG), Provenance("web", "web:x", turn="Bosuk!"), "quarantined")
+    talk(log, "main", ("Bosuk barks.", "Loudly."))
+    forget(journal, [page.id])
+    assert lines(log) == [("Bosuk barks.", "Loudly.")]
+
+
 def test_what_a_newer_memory_took_the_place_of_goes_too(journal: Journal, log: Conversations, tmp_path: Path) -> None:
     """Its older values were said as well."""
     journal.add(Draft("fact", "user.dog", "The user's dog is called Quagga."), Provenance(turn="Quagga!"))
