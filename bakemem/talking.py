@@ -64,7 +64,7 @@ class Talking(Versioned):
         version, strength = options.get("version"), options.get("strength", 1.0)
         sampling = sampling_of(options, self.config)
         if version is None:
-            self.talked, self.conversation = datetime.now(UTC), tuple(history)
+            self.talked, self.conversation = datetime.now(UTC), tuple(turns[:-1])
         cut: Cut = "window" if options.get("window") else "refuse"
         while True:
             with self._now() if version is None else self._named(version) as (waiting, chosen):
