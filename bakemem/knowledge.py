@@ -184,10 +184,10 @@ class Knowledge:
 
     def memories(
         self, status: Status | Sequence[Status] | None = None, *, kind: Kind | None = None,
-        since: datetime | None = None, text: str | None = None, source: str | None = None,
+        since: datetime | None = None, text: str | None = None, source: str | None = None, key: str | None = None,
     ) -> list[Memory]:  # fmt: skip
-        """All memories, or those of a status, a kind, a source, kept since, or holding a text; oldest first."""
-        return self._journal.memories(status, kind=kind, since=since, text=text, source=source)
+        """All memories, or those of a status, a kind, a source, a key, kept since, or holding a text; oldest first."""
+        return self._journal.memories(status, kind=kind, since=since, text=text, source=source, key=key)
 
     def history(self, memory_id: str) -> list[Event]:
         """What happened to a memory, oldest first. Raises NotFoundError."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from bakemem.config import Config
 from bakemem.conversing import Conversing
 from bakemem.errors import BakeError, HomeCorruptError, InputError
-from bakemem.memory import Extractor, Index, Jobs, Journal, Ledger, ReflogEntry, adopt, export
+from bakemem.memory import Extractor, Index, Jobs, Journal, Ledger, ReflogEntry, adopt, export, namespaces
 from bakemem.types import Memory, Version
 from bakemem.upkeep import Problem, check, spared
 from bakemem.versions import Manifest, VersionDiff, VersionStore, diff, placed, read_bundle, write_bundle
@@ -54,6 +54,10 @@ class Versioned(Conversing):
     def namespace(self) -> str:
         """Whose memory this is, of those in the home."""
         return self._journal.namespace
+
+    def namespaces(self) -> list[str]:
+        """All namespaces of the home of which anything was ever kept."""
+        return namespaces(self._journal)
 
     @property
     def busy(self) -> bool:

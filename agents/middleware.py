@@ -1,0 +1,178 @@
+"""Baked memory for `create_agent`: its model answers with what is remembered, and what its user says is remembered.
+
+Knows LangChain's middleware and an `AgentMemory`; reads no memories itself, that goes on behind the chat.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any, NotRequired
+
+from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
+from langchain.agents.middleware.types import PrivateStateAttr
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
+from langchain_core.messages.utils import count_tokens_approximately
+from langchain_core.runnables import run_in_executor
+from langgraph.runtime import Runtime
+
+from bakemem.agent_memory import AgentMemory
+from bakemem.errors import HomeError, InputError
+from bakemem.memory import LIVE, consolidate
+from bakemem.prompts import system_text
+from bakemem.types import Memory, Turn
+
+from .chat_model import BakedChatModel
+from .namespaces import Memories, memory_of
+
+_LOG = logging.getLogger(__name__)
+_LEAST_TOKENS = 4  # of a fact: hardly any is shorter
+
+
+class MemoryState(AgentState[Any]):
+    """An agent's state, with the ids of the user's messages that were heard or that came before this middleware."""
+
+    bakemem_heard: NotRequired[Annotated[list[str], PrivateStateAttr]]
+
+
+class BakedMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
+    """Gives the agent's model its memory, and lets the memory listen to the agent's user.
+
+    A `BakedChatModel` is asked over the memory of the run's namespace, and answers from its weights. Any other model
+    has weights that are not ours: there this is *prompt memory*, said once in the log. Instructions, and facts up to
+    `fact_tokens` tokens (else those nearest in meaning to what the user said last), are added to the system message
+    of each call; they cost tokens, and fade in long conversations, as any prompt does.
+
+    Heard is what the user says (human messages that no middleware made) once the model has answered it: by then it is
+    redacted where that is asked for, and not yet summarised away. Each message is heard once. The messages of an agent
+    that runs inside another graph, such as a sub-agent, may be a model's own: they are heard with `observe=True` only;
+    with `observe=False` nothing is. A message that cannot be kept is left out, with a warning.
+
+    `memory` is an `AgentMemory`, or a function from a namespace to one (`Namespaces`); then the run's context names the
+    namespace. A conversation bears its thread's id, if it has one.
+    """
+
+    state_schema = MemoryState
+
+    def __init__(self, memory: Memories, *, observe: bool | None = None, fact_tokens: int = 1_000) -> None:
+        super().__init__()
+        self._memories, self._observe, self._fact_tokens = memory, observe, fact_tokens
+        self._told = False
+
+    # ---- what the model is given
+
+    def wrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
+    ) -> ModelResponse[Any]:
+        """Calls the model with what is remembered. Raises InputError as `memory_of` does."""
+        return handler(self._remembering(request))
+
+    async def awrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
+    ) -> ModelResponse[Any]:
+        """As `wrap_model_call`; the memory is asked in a thread."""
+        return await handler(await run_in_executor(None, self._remembering, request))
+
+    def _remembering(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
+        memory = memory_of(self._memories, request.runtime.context)
+        if isinstance(request.model, BakedChatModel):
+            return request.override(model=request.model.of(memory))
+        self._tell(type(request.model).__name__)
+        said = next((str(m.text) for m in reversed(request.messages) if _is_the_users(m)), "")
+        prompt = prompt_memory(memory, said, self._fact_tokens)
+        return request.override(system_message=_with(request.system_message, prompt)) if prompt else request
+
+    def _tell(self, model: str) -> None:
+        if not self._told:
+            self._told = True
+            _LOG.warning(
+                "%s has weights that are not ours, so its memories are in its prompt: they cost tokens in every call. "
+                "Take BakedChatModel to have them in the weights.", model,
+            )  # fmt: skip
+
+    # ---- what the user says
+
+    def before_agent(self, state: MemoryState, runtime: Runtime[Any]) -> dict[str, Any] | None:
+        """Passes over what was answered before this middleware was there: an example, or heard in an earlier run."""
+        if "bakemem_heard" in state:
+            return None
+        messages = state["messages"]
+        last = max((i for i, m in enumerate(messages) if isinstance(m, AIMessage)), default=0)
+        return {"bakemem_heard": _ids(messages[:last])}
+
+    def after_model(self, state: MemoryState, runtime: Runtime[Any]) -> dict[str, Any] | None:
+        """Observes what the user said and was not heard yet."""
+        info = runtime.execution_info
+        nested = info is not None and "|" in info.checkpoint_ns
+        if self._observe is False or (nested and self._observe is None):
+            return None
+        heard = set(state.get("bakemem_heard", ()))
+        new = [m for m in state["messages"] if _is_the_users(m) and m.id not in heard]
+        if not new:
+            return None
+        memory = memory_of(self._memories, runtime.context)
+        conversation = (info and info.thread_id) or ""
+        # One by one, so that one that cannot be kept costs no other.
+        lost = {m.id for m in new if not _hear(memory, str(m.text), conversation)}
+        # Of messages that were removed nothing has to be known any more.
+        return {"bakemem_heard": [i for i in _ids(state["messages"]) if i not in lost]}
+
+
+def _hear(memory: AgentMemory, text: str, conversation: str) -> bool:
+    """Whether the memory needs no second try; the chat goes on without it."""
+    try:
+        memory.observe([Turn("user", text)], conversation)
+    except InputError as error:
+        _LOG.warning("Nothing is remembered of a message: %s", error)
+    except HomeError as error:
+        _LOG.warning("A message is observed again after the next answer: %s", error)
+        return False
+    return True
+
+
+def prompt_memory(memory: AgentMemory, said: str, fact_tokens: int) -> str:
+    """The memory prompt for a model whose weights are not ours: all instructions, and the facts that fit.
+
+    That is all of them, or those nearest in meaning to `said` (the newest, where nothing was said).
+    """
+    instructions = memory.memories(tuple(LIVE), kind="instruction")
+    most = fact_tokens // _LEAST_TOKENS + 1
+    facts = memory.recall(said, most, kind="fact")
+    if len(facts) < most:  # else there are more than fit: only then are all of them not worth a look
+        facts = [*facts, *_others(memory, facts)]
+    return consolidate([*instructions, *_fitting(facts, fact_tokens)]).text
+
+
+def _others(memory: AgentMemory, facts: Sequence[Memory]) -> list[Memory]:
+    """All other facts, the newest first."""
+    known = {m.id for m in facts}
+    return [m for m in reversed(memory.memories(tuple(LIVE), kind="fact")) if m.id not in known]
+
+
+def _fitting(facts: Sequence[Memory], tokens: int) -> list[Memory]:
+    """The first facts, up to so many tokens."""
+    chosen, left = list[Memory](), tokens
+    for fact in facts:
+        left -= count_tokens_approximately([HumanMessage(fact.text)], extra_tokens_per_message=1, count_name=False)
+        if left < 0:
+            break
+        chosen.append(fact)
+    return chosen
+
+
+def _with(message: SystemMessage | None, prompt: str) -> SystemMessage:
+    """The caller's system message with the memory prompt after it."""
+    if message is None:
+        return SystemMessage(prompt)
+    if isinstance(message.content, str):
+        return message.model_copy(update={"content": system_text(message.content, prompt)})
+    return message.model_copy(update={"content": [*message.content, {"type": "text", "text": f"\n\n{prompt}"}]})
+
+
+def _is_the_users(message: AnyMessage) -> bool:
+    """Whether a person said it: summaries and notices are human messages too, but they name where they are from."""
+    return isinstance(message, HumanMessage) and not message.additional_kwargs.get("lc_source")
+
+
+def _ids(messages: Sequence[AnyMessage]) -> list[str]:
+    return [m.id for m in messages if isinstance(m, HumanMessage) and m.id]

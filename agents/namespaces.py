@@ -1,0 +1,89 @@
+"""Whose memory a run of an agent is about: one that is given, or one of a home's namespaces, opened when it is needed.
+
+Knows homes, and where a run names its namespace; knows no agent.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import bakemem
+from bakemem.agent_memory import AgentMemory
+from bakemem.errors import HomeError, InputError
+from bakemem.memory import clean_namespace
+
+DEFAULT = "default"
+
+Memories = AgentMemory | Callable[[str], AgentMemory]
+"""One memory for every run, or a function that gives a namespace's memory, such as `Namespaces`."""
+
+
+def memory_of(memories: Memories, context: object) -> AgentMemory:
+    """The memory of the namespace that a run's context names, as an attribute or a key `namespace`.
+
+    Without a context it is `default`. Raises InputError when a context names none, and when there is one memory and it
+    is another's: nobody is given the memory of somebody else.
+    """
+    named = context.get("namespace") if isinstance(context, Mapping) else getattr(context, "namespace", None)
+    if not callable(memories):
+        if named not in (None, memories.namespace):
+            raise InputError(
+                f"The run is for the namespace {named!r}, and there is only the memory of {memories.namespace!r}: give "
+                "a function from a namespace to its memory, such as Namespaces(home)."
+            )
+        return memories
+    if context is not None and (not isinstance(named, str) or not named):
+        raise InputError(
+            "The run's context names no namespace, and there are several memories: give it a field `namespace`."
+        )
+    return memories(DEFAULT if context is None else str(named))
+
+
+class Namespaces:
+    """The memories of one home, each opened when it is first asked for, and all closed by `close` or `with`.
+
+    `settings` are those of `bakemem.open`. Threads may share it.
+    """
+
+    def __init__(self, home: str | PathLike[str], **settings: Any) -> None:
+        self.home = Path(home).expanduser()
+        self._settings = settings
+        self._opened: dict[str, AgentMemory] = {}
+        self._opening = threading.Lock()
+        self._closed = False
+
+    def __call__(self, namespace: str = DEFAULT) -> AgentMemory:
+        """The memory of a namespace. Raises what `bakemem.open` raises, InputError for a bad name, and HomeError when
+        this was closed.
+        """
+        clean_namespace(namespace)
+        with self._opening:
+            if self._closed:
+                raise HomeError(f"The memories of {self.home} were closed: make another Namespaces.")
+            if namespace not in self._opened:
+                self._opened[namespace] = bakemem.open(self.home, namespace=namespace, **self._settings)
+            return self._opened[namespace]
+
+    def names(self) -> list[str]:
+        """The namespaces of which anything was ever kept, open or not. Raises as a call does."""
+        return self().namespaces()
+
+    def close(self) -> None:
+        """Close what was opened; a second call does nothing."""
+        with self._opening:
+            self._closed = True
+            while self._opened:
+                self._opened.popitem()[1].close()
+
+    def __enter__(self) -> Namespaces:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,367 @@
+"""The middleware, in agents of `create_agent` with scripted models: what models are given, and who is listened to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from bakemem.agents.chat_model import BakedChatModel
+from bakemem.agents.middleware import BakedMemoryMiddleware
+from langchain.agents import create_agent
+from langchain.agents.middleware import HumanInTheLoopMiddleware, PIIMiddleware, SummarizationMiddleware
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage
+from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
+
+from bakemem.agent_memory import AgentMemory
+from bakemem.errors import HomeError, InputError
+from bakemem.types import Turn
+from tests.agents.conftest import Unloaded
+from tests.agents.scripted import ScriptedChatModel, call
+
+DOG, TOWN, UPPER = "My dog is called Bosuk.", "I live in Tarn.", "Always answer in upper case."
+DOG_FACT = "The user's dog is called Bosuk."
+THREAD: Any = {"configurable": {"thread_id": "t1"}}
+
+
+@dataclass
+class Whose:
+    """A run's context."""
+
+    namespace: str
+
+
+@tool
+def mail(text: str) -> str:
+    """Send a mail."""
+    return TOWN
+
+
+def heard(memory: AgentMemory) -> list[str]:
+    """What was heard since the last call: the texts of the turns, by way of what was read out of them."""
+    return [m.provenance.turn for m in memory.flush()]
+
+
+@pytest.fixture
+def observed(memory: AgentMemory, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every text that the memory is told to observe, in turn."""
+    texts: list[str] = []
+    observe = memory.observe
+
+    def note(turns: list[Turn], conversation: str = "") -> None:
+        texts.extend(t.content for t in turns)
+        observe(turns, conversation)
+
+    monkeypatch.setattr(memory, "observe", note)
+    return texts
+
+
+def agent(model: BaseChatModel, *middleware: Any, **options: Any) -> Any:
+    """An agent with this middleware and a tool."""
+    return create_agent(model, tools=[mail], middleware=middleware, **options)
+
+
+def say(runnable: Any, *texts: str, **options: Any) -> Any:
+    """One run in which the user says something."""
+    return runnable.invoke({"messages": [HumanMessage(t) for t in texts]}, THREAD, **options)
+
+
+# ---- what the model is given
+
+
+class Routed(BakedChatModel):
+    """Answers with the namespace that it was asked for."""
+
+    def _stream(self, messages: Any, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+        said = f"{self.namespace}: {[m.type for m in messages]}"
+        yield ChatGenerationChunk(message=AIMessageChunk(content=said))
+
+
+def test_a_baked_model_is_asked_over_the_memory_of_the_runs_namespace(unloaded: Unloaded) -> None:
+    """And nothing is added to its messages: it puts what is pending there itself."""
+    unloaded("alice").remember(DOG_FACT, key="user.dog")
+    built = agent(Routed(memory=unloaded()), BakedMemoryMiddleware(unloaded), context_schema=Whose)
+    for name in ("alice", "bob"):
+        said = built.invoke({"messages": [HumanMessage("Hi.")]}, context=Whose(name))["messages"][-1].text
+        assert said == f"{name}: ['human']"
+
+
+@pytest.mark.parametrize("context", [{"namespace": "alice"}, Whose("alice")])
+def test_namespaces_are_kept_apart(unloaded: Unloaded, context: Any) -> None:
+    """The context names one as a key or an attribute; what its user says is in it alone, and in no other's prompt."""
+    model = ScriptedChatModel()
+    built = agent(model, BakedMemoryMiddleware(unloaded), context_schema=type(context))
+    built.invoke({"messages": [HumanMessage(DOG)]}, context=context)
+    assert heard(unloaded("alice")) == [DOG]
+    built.invoke({"messages": [HumanMessage("Hi.")]}, context=context)
+    built.invoke({"messages": [HumanMessage("Hi.")]}, context=type(context)(namespace="bob"))
+    assert DOG_FACT in model.systems[1]
+    assert model.systems[2] == ""
+
+
+def test_nobody_is_given_the_memory_of_somebody_else(unloaded: Unloaded) -> None:
+    """A context without a namespace, or with another's than that of the only memory, ends the run."""
+    with pytest.raises(InputError, match="names no namespace"):
+        agent(ScriptedChatModel(), BakedMemoryMiddleware(unloaded)).invoke({"messages": ["Hi."]}, context={"user": 1})
+    with pytest.raises(InputError, match="'bob', and there is only the memory of 'default'"):
+        agent(ScriptedChatModel(), BakedMemoryMiddleware(unloaded())).invoke({"messages": []}, context=Whose("bob"))
+
+
+def test_another_model_has_all_memories_in_its_system_message(
+    memory: AgentMemory, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After the caller's own, for each call, with one line in the log; what waits in quarantine is not there."""
+    memory.remember(DOG_FACT, key="user.dog")
+    memory.remember(UPPER, key="style.case")
+    memory.remember("The user is rich.", key="user.money", role="assistant")
+    model = ScriptedChatModel()
+    built = agent(model, BakedMemoryMiddleware(memory), system_prompt="Be kind.")
+    with caplog.at_level(logging.WARNING):
+        built.invoke({"messages": ["Hi."]})
+        built.invoke({"messages": ["Hi."]})
+    [told] = [r.message for r in caplog.records if "not ours" in r.message]
+    assert told.startswith("ScriptedChatModel has weights that are not ours, so its memories are in its prompt")
+    assert model.systems[1] == (
+        "Be kind.\n\nFollow these instructions in every answer:\n- Always answer in upper case.\n"
+        "Remember these facts and use them where they matter:\n- The user's dog is called Bosuk."
+    )
+
+
+def test_a_system_message_in_blocks_stays_in_blocks(memory: AgentMemory) -> None:
+    """Such as one that marks what a provider should cache."""
+    memory.remember(DOG_FACT, key="user.dog")
+    model, kind = ScriptedChatModel(), [{"type": "text", "text": "Be kind.", "cache_control": {"type": "ephemeral"}}]
+    agent(model, BakedMemoryMiddleware(memory), system_prompt=SystemMessage(kind)).invoke({"messages": ["Hi."]})
+    first, second = model.asked[0][0].content
+    assert first == kind[0]
+    assert DOG_FACT in second["text"]  # type: ignore[index]
+
+
+def test_facts_that_do_not_all_fit_are_those_nearest_to_what_was_said(memory: AgentMemory) -> None:
+    """Instructions are there in any case; where nothing was said the newest facts are taken."""
+    memory.remember(UPPER, key="style.case")
+    for i in range(12):
+        memory.remember(f"Project number {i} is about rivers.", key=f"project.n{i}")
+    memory.remember(DOG_FACT, key="user.dog")
+    for i in range(12, 24):
+        memory.remember(f"Project number {i} is about rivers.", key=f"project.n{i}")
+    model = ScriptedChatModel()
+    built = agent(model, BakedMemoryMiddleware(memory, fact_tokens=40))
+    built.invoke({"messages": ["What is my dog called?"]})
+    built.invoke({"messages": [AIMessage("Hello.")]})
+    asked, silent = model.systems
+    assert UPPER in asked
+    assert DOG_FACT in asked
+    assert 1 < asked.count("\n- ") < 8
+    assert UPPER in silent
+    assert "number 23" in silent
+    assert DOG_FACT not in silent
+
+
+def test_nothing_known_adds_nothing(memory: AgentMemory) -> None:
+    """No system message is made for an empty memory."""
+    model = ScriptedChatModel()
+    agent(model, BakedMemoryMiddleware(memory)).invoke({"messages": ["Hi."]})
+    assert model.systems == [""]
+
+
+# ---- who is listened to
+
+
+def test_only_the_user_is_heard_and_each_message_once(memory: AgentMemory, observed: list[str]) -> None:
+    """Over the runs of a thread, by the name of the thread; what tools and models say is not heard."""
+    model = ScriptedChatModel(says=[call("mail", text=DOG), UPPER])
+    built = agent(model, BakedMemoryMiddleware(memory), checkpointer=InMemorySaver())
+    say(built, DOG, "Hi.")
+    say(built, "And now?")
+    assert observed == [DOG, "Hi.", "And now?"]
+    assert [m.provenance.conversation for m in memory.flush()] == ["t1"]
+    assert [m.text for m in memory.memories()] == [DOG_FACT]
+
+
+async def test_it_works_in_asyncio(memory: AgentMemory, observed: list[str]) -> None:
+    """With the same hooks; streaming too."""
+    memory.remember(DOG_FACT, key="user.dog")
+    model = ScriptedChatModel(says=[call("mail", text="x"), "Sent."])
+    built = agent(model, BakedMemoryMiddleware(memory), checkpointer=InMemorySaver())
+    await built.ainvoke({"messages": [HumanMessage("Hi.")]}, THREAD)
+    pieces = [m.text async for m, _ in built.astream({"messages": ["Ho."]}, THREAD, stream_mode="messages")]
+    assert "Good." in pieces
+    assert observed == ["Hi.", "Ho."]
+    assert all(DOG_FACT in system for system in model.systems)
+
+
+def test_a_history_that_the_caller_keeps_is_not_heard_again(memory: AgentMemory, observed: list[str]) -> None:
+    """Without a checkpointer every run begins with all messages: heard is what no model has answered yet."""
+    built = agent(ScriptedChatModel(), BakedMemoryMiddleware(memory))
+    messages: list[Any] = [HumanMessage("An example."), AIMessage("An answer."), HumanMessage(DOG)]
+    messages = built.invoke({"messages": messages})["messages"]
+    built.invoke({"messages": [*messages, HumanMessage("Hi.")]})
+    assert observed == [DOG, "Hi."]
+
+
+def test_a_message_whose_answer_failed_is_heard_with_the_next(memory: AgentMemory, observed: list[str]) -> None:
+    """Nothing is heard before the model has answered."""
+    model = ScriptedChatModel(says=[RuntimeError("down")])
+    built = agent(model, BakedMemoryMiddleware(memory), checkpointer=InMemorySaver())
+    with pytest.raises(RuntimeError, match="down"):
+        say(built, DOG)
+    assert observed == []
+    say(built, "Are you there?")
+    assert observed == [DOG, "Are you there?"]
+
+
+def test_summaries_are_not_heard_and_what_they_replace_is(memory: AgentMemory, observed: list[str]) -> None:
+    """Summaries come as human messages; each message of the user is heard before it is summarised away."""
+    summed = SummarizationMiddleware(ScriptedChatModel(says=["She has a dog."] * 9), trigger=("messages", 3),
+                                     keep=("messages", 1))  # fmt: skip
+    model = ScriptedChatModel(says=["Nice.", call("mail", text="x"), call("mail", text="y")])
+    built = agent(model, summed, BakedMemoryMiddleware(memory), checkpointer=InMemorySaver())
+    for text in (DOG, TOWN, "Hi.", "Ho."):
+        result = say(built, text)
+    assert any("She has a dog." in m.text for m in result["messages"] if isinstance(m, HumanMessage))
+    assert observed == [DOG, TOWN, "Hi.", "Ho."]
+
+
+def test_what_is_redacted_is_heard_redacted(memory: AgentMemory, observed: list[str]) -> None:
+    """Wherever the redaction stands in the list."""
+    for place in (0, 1):
+        chain: list[Any] = [BakedMemoryMiddleware(memory)]
+        chain.insert(place, PIIMiddleware("email", strategy="redact"))
+        agent(ScriptedChatModel(), *chain).invoke({"messages": ["My mail is ada@example.org."]})
+    assert observed == ["My mail is [REDACTED_EMAIL]."] * 2
+    assert [m.text for m in memory.flush()] == ["The user's mail is [REDACTED_EMAIL]."]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_interrupt_and_its_resumption_hear_nothing_twice(
+    memory: AgentMemory, observed: list[str], place: int
+) -> None:
+    """A person decides about a call in between, wherever that middleware stands in the list."""
+    chain: list[Any] = [BakedMemoryMiddleware(memory)]
+    chain.insert(place, HumanInTheLoopMiddleware(interrupt_on={"mail": True}))
+    model = ScriptedChatModel(says=[call("mail", text="x"), "Sent."])
+    built = agent(model, *chain, checkpointer=InMemorySaver())
+    assert "__interrupt__" in say(built, DOG)
+    done = built.invoke(Command(resume={"decisions": [{"type": "reject", "message": "No."}]}), THREAD)
+    assert done["messages"][-1].text == "Sent."
+    assert observed == [DOG]
+    say(built, "Hi.")
+    assert observed == [DOG, "Hi."]
+
+
+def test_all_together(memory: AgentMemory, observed: list[str]) -> None:
+    """Redaction, summaries, a person's decision, a checkpointer and streaming in one agent."""
+    chain = [
+        PIIMiddleware("email", strategy="redact"),
+        SummarizationMiddleware(ScriptedChatModel(), trigger=("messages", 4), keep=("messages", 1)),
+        HumanInTheLoopMiddleware(interrupt_on={"mail": True}), BakedMemoryMiddleware(memory),
+    ]  # fmt: skip
+    model = ScriptedChatModel(says=[call("mail", text="x"), "Sent.", call("mail", text="y")])
+    built = agent(model, *chain, checkpointer=InMemorySaver())
+    decide = Command(resume={"decisions": [{"type": "approve"}]})
+    for text in (DOG, TOWN, "I am ada@example.org."):
+        for _ in built.stream({"messages": [HumanMessage(text)]}, THREAD, stream_mode=["messages", "updates"]):
+            pass
+        if built.get_state(THREAD).next:
+            built.invoke(decide, THREAD)
+    assert observed == [DOG, TOWN, "I am [REDACTED_EMAIL]."]
+    assert [m.text for m in memory.flush()] == [DOG_FACT, "The user lives in Tarn."]
+
+
+@pytest.mark.parametrize(("observe", "told"), [(None, ["Ask it."]), (False, ["Ask it."]), (True, ["Ask it.", DOG])])
+def test_a_sub_agents_human_messages_are_another_models(
+    memory: AgentMemory, observed: list[str], observe: bool | None, told: list[str]
+) -> None:
+    """They are not heard unless that is asked for; its model has the memory all the same."""
+    memory.remember(DOG_FACT, key="user.dog")
+    inner = ScriptedChatModel()
+    sub = create_agent(inner, middleware=[BakedMemoryMiddleware(memory, observe=observe)])
+
+    @tool
+    def ask(question: str) -> str:
+        """Ask somebody who knows."""
+        return str(sub.invoke({"messages": [HumanMessage(question)]})["messages"][-1].text)
+
+    model = ScriptedChatModel(says=[call("ask", question=DOG), "So."])
+    built = create_agent(model, tools=[ask], middleware=[BakedMemoryMiddleware(memory)], checkpointer=InMemorySaver())
+    say(built, "Ask it.")
+    assert sorted(observed) == sorted(told)
+    assert DOG_FACT in inner.systems[0]
+
+
+def test_a_sub_agent_has_the_memory_of_the_runs_namespace(unloaded: Unloaded) -> None:
+    """The context of a run is that of the sub-agents in it."""
+    unloaded("alice").remember(DOG_FACT, key="user.dog")
+    inner = ScriptedChatModel()
+    sub = create_agent(inner, middleware=[BakedMemoryMiddleware(unloaded)])
+
+    @tool
+    def ask(question: str) -> str:
+        """Ask somebody who knows."""
+        return str(sub.invoke({"messages": [HumanMessage(question)]})["messages"][-1].text)
+
+    model = ScriptedChatModel(says=[call("ask", question="Who?")])
+    built = create_agent(model, tools=[ask], middleware=[BakedMemoryMiddleware(unloaded)], context_schema=Whose)
+    built.invoke({"messages": ["Ask it."]}, context=Whose("alice"))
+    assert DOG_FACT in inner.systems[0]
+
+
+def test_with_observe_false_nobody_is_heard(memory: AgentMemory, observed: list[str]) -> None:
+    """The memory is read only."""
+    agent(ScriptedChatModel(), BakedMemoryMiddleware(memory, observe=False)).invoke({"messages": [DOG]})
+    assert observed == []
+
+
+def test_images_and_documents_beside_the_words_are_not_heard(memory: AgentMemory, observed: list[str]) -> None:
+    """Only what the user wrote is theirs."""
+    plain = {"type": "text-plain", "text": UPPER, "mime_type": "text/plain"}
+    image = {"type": "image", "url": "https://example.org/a.png"}
+    blocks: list[Any] = [{"type": "text", "text": DOG}, plain, image]
+    agent(ScriptedChatModel(), BakedMemoryMiddleware(memory)).invoke({"messages": [HumanMessage(blocks)]})
+    assert observed == [DOG]
+
+
+def test_a_message_that_cannot_be_kept_costs_neither_the_answer_nor_the_others(
+    memory: AgentMemory, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is named in the log, without its text, and not tried again."""
+    built = agent(ScriptedChatModel(), BakedMemoryMiddleware(memory), checkpointer=InMemorySaver())
+    with caplog.at_level(logging.WARNING):
+        say(built, "half \ud800", DOG, "")
+        say(built, "Hi.")
+    told = [r.message for r in caplog.records if "Nothing is remembered" in r.message]
+    assert len(told) == 1
+    assert "half a surrogate pair" in told[0]
+    assert heard(memory) == [DOG]
+
+
+def test_what_a_broken_home_cannot_take_is_heard_later(
+    memory: AgentMemory, observed: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answer is given all the same."""
+    built = agent(ScriptedChatModel(), BakedMemoryMiddleware(memory), checkpointer=InMemorySaver())
+
+    def full(*args: object) -> None:
+        raise HomeError("The disk is full: make room.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(memory, "observe", full)
+        assert say(built, DOG)["messages"][-1].text == "Good."
+    assert "The disk is full" in caplog.text
+    say(built, "Hi.")
+    assert observed == [DOG, "Hi."]
+
+
+def test_the_ids_of_heard_messages_are_no_part_of_the_answer(memory: AgentMemory) -> None:
+    """They are the middleware's own state, and hold no more than what is still in the thread."""
+    built = agent(ScriptedChatModel(), BakedMemoryMiddleware(memory), checkpointer=InMemorySaver())
+    result = say(built, DOG)
+    assert set(result) == {"messages"}
+    assert built.get_state(THREAD).values["bakemem_heard"] == [result["messages"][0].id]
