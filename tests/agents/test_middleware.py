@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from bakemem.agents.chat_model import BakedChatModel
-from bakemem.agents.middleware import BakedMemoryMiddleware
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware, PIIMiddleware, SummarizationMiddleware
 from langchain_core.language_models import BaseChatModel
@@ -20,6 +18,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from bakemem.agent_memory import AgentMemory
+from bakemem.agents.chat_model import BakedChatModel
+from bakemem.agents.middleware import BakedMemoryMiddleware
 from bakemem.errors import HomeError, InputError
 from bakemem.types import Turn
 from tests.agents.conftest import Unloaded

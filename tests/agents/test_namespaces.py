@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from bakemem.agents.namespaces import Namespaces
 
 import bakemem
+from bakemem.agents.namespaces import Namespaces
 from bakemem.errors import HomeError, HomeLockedError, InputError
 
 

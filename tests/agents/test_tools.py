@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from bakemem.agents.tools import memory_tools
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool
+from langchain_tests.unit_tests import ToolsUnitTests
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
-from langchain_tests.unit_tests import ToolsUnitTests
 
 from bakemem.agent_memory import AgentMemory
+from bakemem.agents.tools import memory_tools
 from bakemem.errors import BakeError
 from bakemem.types import Memory
 from tests.agents.conftest import Unloaded
