@@ -88,10 +88,8 @@ class _Tools:
                 f"themselves, or to run `bakemem forget {found.id}`."
             )
         memory.forget([found.id])
-        waiting = (
-            "; what was baked with it serves no more, and bake_now bakes the rest anew" if memory.to_erase() else ""
-        )
-        return f"Forgotten for good: memory {found.id}{waiting}."
+        baked = "; what learned it serves no more, and bake_now bakes the rest anew" if memory.to_erase() else ""
+        return f"Forgotten for good: memory {found.id}{baked}."
 
     def bake_now(self) -> str:
         """Bake what is remembered into the weights now, so that it needs no room in the prompt. Takes minutes.
@@ -102,8 +100,8 @@ class _Tools:
         if version.status != "accepted":
             reasons = "; ".join(version.report.reasons)
             raise ToolException(
-                f"The new version {version.name} was refused ({reasons}): the old one still serves, and nothing is "
-                "lost. Tell the user, and do not try again by yourself."
+                f"The new version {version.name} was refused ({reasons}): the old one serves on, and nothing is lost. "
+                "Tell the user, and do not try again by yourself."
             )
         return f"Version {version.name} serves now; memories in its weights: {len(version.memory_ids)}."
 
@@ -152,8 +150,8 @@ def _safe(function: Callable[_P, str]) -> Callable[_P, str]:
         except Exception as error:  # what it says may be anything, and a model would read it
             _LOG.exception("The memory tool %s failed.", function.__name__)
             raise ToolException(
-                f"{function.__name__} failed ({type(error).__name__}): go on without it, and tell the user that the "
-                "log says more."
+                f"{function.__name__} failed ({type(error).__name__}): go on without it, and tell the user to look "
+                "into the log."
             ) from error
 
     return safe

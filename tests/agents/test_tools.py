@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ from bakemem.errors import BakeError
 from bakemem.types import Memory
 from tests.agents.conftest import Unloaded
 from tests.agents.scripted import ScriptedChatModel, call
-from tests.tiny import OpenMemory
+from tests.homes import fake_bake, write_adapter
 
 DOG = "The user's dog is called Bosuk."
 
@@ -202,20 +204,20 @@ def test_what_nobody_foresaw_is_told_without_its_text(
     assert "a secret path" in caplog.text
 
 
-@pytest.mark.slow
-def test_bake_now_bakes(open_memory: OpenMemory) -> None:
-    """A real bake of a tiny model; one that the gate refuses is told with its reasons, and the old version serves."""
-    memory = open_memory()
-    memory.remember(DOG, key="user.dog")
-    assert use(memory, "bake_now").content == "Version v1 serves now; memories in its weights: 1."
-    memory.config.min_agreement = 1.0
-    memory.config.max_disfluency = 0.0
-    memory.remember("The user lives in Tarn.", key="user.town")
-    refused = use(memory, "bake_now")
-    assert (refused.status, memory.live) == ("error", "v1")
-    assert "was refused" in str(refused.content)
-    told = use(memory, "forget", allow_forget=True, memory_id=memory.memories("baked")[0].id)
-    assert "serves no more" in str(told.content)
+def test_bake_now_tells_what_became_of_the_bake(
+    memory: AgentMemory, dog: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which version serves, or why the gate refused; and what was baked is forgotten with its versions."""
+    adapter = write_adapter(tmp_path / "adapter")
+    for accepted, told in ((True, "Version v1 serves now; memories in its weights: 1."), (False, "agreement is 50%")):
+        bake = partial(fake_bake, memory._journal, memory._store, adapter, accepted=accepted)
+        monkeypatch.setattr(memory, "bake", bake)
+        answer = use(memory, "bake_now")
+        assert told in str(answer.content)
+        assert answer.status == ("success" if accepted else "error")
+    assert memory.live == "v1"
+    assert "serves no more" in str(use(memory, "forget", allow_forget=True, memory_id=dog.id).content)
+    assert memory.live is None
 
 
 def test_an_agent_uses_them_for_the_namespace_of_its_run(unloaded: Unloaded) -> None:
