@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, Any, Literal, ParamSpec
+from typing import Annotated, Any, ParamSpec
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langgraph.runtime import get_runtime
@@ -18,7 +18,7 @@ from pydantic.v1 import ValidationError as ValidationErrorV1
 from bakemem.agent_memory import AgentMemory
 from bakemem.errors import BakememError, NotFoundError
 from bakemem.memory import infer_kind, slug_key
-from bakemem.types import Memory
+from bakemem.types import Kind, Memory
 
 from .namespaces import Memories, memory_of
 
@@ -27,7 +27,7 @@ _P = ParamSpec("_P")
 
 Text = Annotated[str, Field(description="One sentence that can be understood alone, such as: The user lives in Tarn.")]
 Sort = Annotated[
-    Literal["fact", "instruction"] | None,
+    Kind | None,
     Field(description="fact: what is so. instruction: how to behave from now on. Left out, it is guessed"),
 ]
 Key = Annotated[

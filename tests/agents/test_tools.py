@@ -170,7 +170,7 @@ def test_forget_takes_no_half_ids(memory: AgentMemory, dog: Memory, memory_id: s
     ("remember", {"text": "half \ud800"}, "half a surrogate pair"),
     ("remember", {"text": DOG, "key": "no key!"}, "is no memory key"),
     ("remember", {}, "text: Field required"),
-    ("remember", {"text": DOG, "kind": "wish"}, "kind: Input should be 'fact' or 'instruction'"),
+    ("remember", {"text": DOG, "kind": "wish"}, "kind: Input should be 'instruction' or 'fact'"),
     ("recall", {"query": "dog", "k": 1_000}, "less than or equal to 20"),
     ("bake_now", {}, "new"),
 ])  # fmt: skip
