@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from bakemem.agents.retriever import BakedMemoryRetriever
 from langchain_core.retrievers import BaseRetriever
 from langchain_tests.integration_tests import RetrieversIntegrationTests
 from pydantic import ValidationError
 
 from bakemem.agent_memory import AgentMemory
+from bakemem.agents.retriever import BakedMemoryRetriever
 from bakemem.errors import InputError
 
 TEXTS = ["The user's dog is called Bosuk.", "The dog of Ann is Rex.", "A dog barks.", "Answer with a dog."]

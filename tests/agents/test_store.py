@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bakemem.agents.middleware import BakedMemoryMiddleware
-from bakemem.agents.namespaces import Namespaces
-from bakemem.agents.store import BakedMemoryStore, _key, _slug, _text, _value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain.agents import create_agent
@@ -27,6 +24,9 @@ from langgraph.store.memory import InMemoryStore
 
 import bakemem
 from bakemem.agent_memory import AgentMemory
+from bakemem.agents.middleware import BakedMemoryMiddleware
+from bakemem.agents.namespaces import Namespaces
+from bakemem.agents.store import BakedMemoryStore, _key, _slug, _text, _value
 from bakemem.errors import InputError
 from tests.agents.conftest import Unloaded
 from tests.agents.scripted import ScriptedChatModel, call
