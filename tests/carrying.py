@@ -28,7 +28,6 @@ class Home(Versioned):
 
     def __init__(self, home: Path, namespace: str = "default") -> None:
         home.mkdir(exist_ok=True)
-        self.home = home
         self.journal, self.store = Journal(home / "journal.db", namespace), VersionStore(home, namespace)
         super().__init__(load_config(home), self.journal, self.store, open_index=MemoryIndex,
                          make_extractor=lambda: ScriptedExtractor({}), redact=str)  # fmt: skip

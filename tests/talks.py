@@ -11,6 +11,7 @@ from bakemem.config import load_config
 from bakemem.memory import HomeLock, Journal
 from bakemem.memory.redact import Mode, redacted
 from bakemem.serving import Reply, Request, Sampling, ServingModel
+from bakemem.template import Tool
 from bakemem.testing import FakeEngine, MemoryIndex, ScriptedExtractor
 from bakemem.types import Draft, Turn
 from bakemem.versions import VersionStore
@@ -28,11 +29,13 @@ class FakeServing:
         self.asked: list[list[Turn]] = []
 
     def reply(
-        self, turns: Sequence[Turn], *, adapter_id: str | None, strength: float, sampling: Sampling, too_long: Any
-    ) -> Reply:
+        self, turns: Sequence[Turn], *, adapter_id: str | None, strength: float, sampling: Sampling, too_long: Any,
+        tools: Sequence[Tool] = (), prefix: str = "",
+    ) -> Reply:  # fmt: skip
         """A reply of the engine's; what was asked is kept."""
         self.asked.append(list(turns))
-        return self.engine.submit(Request(tuple(turns), adapter_id, strength, sampling, "default", too_long))
+        request = Request(tuple(turns), adapter_id, strength, sampling, "default", too_long, tools, prefix)
+        return self.engine.submit(request)
 
     def close(self) -> None:
         """Ends the engine."""

@@ -130,7 +130,7 @@ def test_a_stopped_training_ends_as_if_it_had_not_been_stopped(
     assert_same(oven(tmp_path, again), whole)
     told = [(stage, done == total) for stage, done, total in again.seen[:4]]
     assert told == [("stimulate", True), ("rollout", True), ("rollout", True), ("rollout", True)]
-    assert [(s, done) for s, done, _ in again.seen[4:-2]] == [("bake", n) for n in range(step, STEPS + 1)]
+    assert [(s, done) for s, done, _ in again.seen[4:] if s == "bake"] == [("bake", n) for n in range(step, STEPS + 1)]
 
 
 @pytest.mark.parametrize(("stage", "share"), [("stimulate", 0.9), ("rollout", 1.0), ("gate", 1.0)])

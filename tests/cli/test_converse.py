@@ -234,7 +234,8 @@ def test_signals_in_a_reply_lose_nothing_that_was_said(home: Path, number: signa
     assert (only.reply is None) == (number == signal.SIGKILL)
     with start(home) as process:
         _, err = process.communicate("Hi.\n", timeout=PATIENCE)
-    assert err == "· learned: user.dog\n"
+    assert err in ("", "· learned: user.dog\n")  # SIGTERM leaves a moment in which it may be learned at once
+    assert {m.key for m in Journal(home / "journal.db").memories()} == {"user.dog"}
 
 
 @pytest.mark.slow

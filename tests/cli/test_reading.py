@@ -38,10 +38,10 @@ def test_help_lists_the_commands_in_the_order_of_use() -> None:
     assert alone.output == asked.output
     names = [line.split()[0] for line in alone.output.partition("Commands:\n")[2].splitlines()]
     assert names == [
-        *("chat", "remember", "observe", "memories", "bake", "log", "show", "diff", "verify", "rollback", "reflog"),
-        *("tag", "release", "recall", "why", "bisect", "blame", "history", "edit", "forget", "erase", "receipts"),
-        *("quarantine", "approve", "reject", "drop", "export", "import", "pack", "unpack", "copies", "reindex"),
-        *("gc", "check", "eval", "starter", "demo"),
+        *("chat", "remember", "observe", "memories", "bake", "schedule", "log", "show", "diff", "verify", "rollback"),
+        *("reflog", "tag", "release", "recall", "why", "bisect", "blame", "history", "edit", "forget", "erase"),
+        *("receipts", "quarantine", "approve", "reject", "drop", "export", "import", "pack", "unpack", "copies"),
+        *("reindex", "gc", "check", "eval", "starter", "demo"),
     ]
 
 
