@@ -74,6 +74,8 @@ class Schedule:
         self._stopping.set()
         scheduler, self._scheduler = self._scheduler, None
         if scheduler is not None:
+            scheduler.pause()
+            scheduler.get_jobs()  # waits for its thread to leave the jobs, which would miss the one that it handed out
             scheduler.shutdown(wait=False)
         if self._worker != threading.get_ident():  # else a job of ours has called this
             while not self._working.acquire(timeout=0.2):  # in slices, so that Ctrl-C gets through everywhere

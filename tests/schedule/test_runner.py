@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from apscheduler.job import Job as Waker
 
 from bakemem.agent_memory import AgentMemory
 from bakemem.config import Config
@@ -249,3 +251,21 @@ def test_a_bad_setting_is_told_before_anything_runs(memory: FakeMemory, settings
     memory.config = memory.config.model_copy(update=settings)
     with pytest.raises(ConfigError, match=word):
         schedule(memory, Clock())
+
+
+def test_a_stop_right_after_the_start_fails_in_no_thread(memory: FakeMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The waker's thread may be handing out its first job just then."""
+    failed: list[threading.ExceptHookArgs] = []
+    handing_out, look = threading.Event(), Waker._get_run_times
+
+    def slowly(job: Waker, now: object) -> object:
+        handing_out.set()
+        time.sleep(0.1)
+        return look(job, now)
+
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+    monkeypatch.setattr(Waker, "_get_run_times", slowly)
+    with schedule(memory, Clock()):
+        assert handing_out.wait(5)
+    time.sleep(0.2)
+    assert failed == []
