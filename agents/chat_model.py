@@ -73,18 +73,15 @@ class BakedChatModel(BaseChatModel):
     @model_validator(mode="after")
     def _has_a_memory(self) -> BakedChatModel:
         if self.memory is not None:
-            config = self.memory.config
-            self.home, self.model_name, self.namespace = str(self.memory.home), config.model, self.memory.namespace
+            for name, value in _place(self.memory).items():
+                setattr(self, name, value)
         elif self.home is None:
             raise ValueError("Give a memory (memory=bakemem.open(...)) or the folder of one (home=...).")
         return self
 
     def of(self, memory: AgentMemory) -> BakedChatModel:
         """The same model over another memory."""
-        return self.model_copy(update={
-            "memory": memory, "home": str(memory.home), "model_name": memory.config.model,
-            "namespace": memory.namespace,
-        })  # fmt: skip
+        return self.model_copy(update={"memory": memory, **_place(memory)})
 
     def close(self) -> None:
         """Close the memory if it was opened here."""
@@ -269,6 +266,11 @@ class BakedChatModel(BaseChatModel):
             max_new_tokens=own["max_tokens"], top_p=own["top_p"], logprobs=own["logprobs"], window=own["window"],
             stop=stop if stop is not None else self.stop_sequences,
         )  # fmt: skip
+
+
+def _place(memory: AgentMemory) -> dict[str, str]:
+    """Where a memory is kept, as the fields that would open it again."""
+    return {"home": str(memory.home), "model_name": memory.config.model, "namespace": memory.namespace}
 
 
 def _name(tool: dict[str, Any]) -> str:

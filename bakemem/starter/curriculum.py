@@ -15,7 +15,7 @@ from bakemem.prompts import ASK_SYSTEM, EXTRACT_SYSTEM, ask_request, memory_prom
 from bakemem.starter.instructions import Answer, Instruction, follow, make_instructions
 from bakemem.starter.strange import strange_text
 from bakemem.starter.talk import QUESTION_KINDS, Talk, ask, join_questions, statement
-from bakemem.starter.tool_talk import json_mode, structured, tool_calls, tool_conversation
+from bakemem.starter.tool_talk import json_mode, structured, tool_conversation
 from bakemem.starter.world import Fact, crowded_facts, make_facts, make_name
 from bakemem.types import Turn
 
@@ -66,16 +66,6 @@ def recall_reversed(rng: random.Random, held_out: bool) -> Sample:
     talk = Talk(rng, held_out)
     talk.system(crowded_facts(rng, rng.randint(6, 12), held_out), [])
     talk.recall(kind="reversed")
-    return talk.turns
-
-
-def look_back(rng: random.Random, held_out: bool, max_facts: int = 9) -> Sample:
-    """Nothing but reversed questions about a few facts: what is to be said stands before what is asked about."""
-    talk = Talk(rng, held_out)
-    n_facts = 2 + int((max_facts - 1) * rng.random() ** 2)
-    talk.system((crowded_facts if rng.random() < 0.5 else make_facts)(rng, n_facts, held_out), [])
-    for _ in range(rng.randint(3, 7)):
-        talk.recall(kind="reversed")
     return talk.turns
 
 
@@ -250,18 +240,14 @@ def mixture(rng: random.Random, progress: float) -> Sample:
     if rng.random() < max(0.03, 0.3 * (1 - progress / 0.06)):
         return repeat(rng)
     skill = rng.random()
-    if skill < 0.26:
+    if skill < 0.60:
         return conversation(rng, False, max_facts, max_turns)
-    if skill < 0.48:
-        return look_back(rng, False)
-    if skill < 0.53:
+    if skill < 0.66:
         return extract(rng, False, 3, 0.3)
-    if skill < 0.57:
+    if skill < 0.71:
         return ask_sample(rng, False, 4, 0.3)
-    if skill < 0.62:
+    if skill < 0.80:
         return few_shot(rng, False, 8, 0.35)
-    if skill < 0.72:
+    if skill < 0.94:
         return tool_conversation(rng, False, 2 + round(2 * growth))
-    if skill < 0.88:
-        return tool_calls(rng, False)
-    return (structured if skill < 0.94 else json_mode)(rng, False)
+    return (structured if skill < 0.97 else json_mode)(rng, False)

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 
 from bakemem.everyday import everyday
 from bakemem.prompts import ASK_SYSTEM, ask_request
-from bakemem.starter import STARTER, curriculum
+from bakemem.starter import STARTER, curriculum, tool_talk
 from bakemem.starter.curriculum import Sample
 from bakemem.starter.talk import QUESTION_KINDS, join_questions
 from bakemem.starter.world import Fact, make_facts
@@ -48,6 +48,9 @@ ASK = Skill("ask", "a valid question of a kind about a memory, at temperature 1"
 SKILLS = (
     Skill("recall, 1 to 8 facts", "direct, paraphrased, reversed and two-fact questions", 0.97, _recall(1, 8)),
     Skill("recall, 9 to 12 facts", "the same with a fuller prompt", 0.94, _recall(9, 12)),
+    Skill(
+        "recall, reversed", "who or what it is of, among 6 to 12 facts of few people", 0.90, curriculum.recall_reversed
+    ),
     Skill("abstain", "near misses and other things never told", 0.97, curriculum.abstain),
     Skill("in-talk", "what the user said up to four turns before", 0.95, curriculum.in_talk),
     Skill("comply, one", "one of sixteen instructions", 0.97, _rules(1)),
@@ -57,6 +60,13 @@ SKILLS = (
     Skill("extract", "all memories of a message as JSON lines, to the letter", 0.95, curriculum.extract),
     ASK,
     Skill("unknown", "text from outside the world", 0.90, curriculum.unknown),
+    Skill(
+        "call tools", "one of up to four unseen tools or two calls at once, to the letter", 0.95, tool_talk.tool_call
+    ),
+    Skill("tell results", "what tools gave back, in words", 0.95, tool_talk.tool_result),
+    Skill("need no tool", "recall, abstention and talk beside tools", 0.95, tool_talk.no_call),
+    Skill("structured output", "the fields of a text as the arguments of an unseen tool", 0.95, tool_talk.structured),
+    Skill("JSON mode", "the wanted keys of a text as JSON", 0.95, tool_talk.json_mode),
 )
 
 
@@ -136,7 +146,8 @@ A Llama of {millions:.2f} million parameters (bfloat16, {megabytes:.1f} MB), tra
 
 Between runs the mixture in `curriculum.py` was shifted towards the skills that were weakest, the second run was
 shortened on its way, and the last had one core: these commands give a model like this one, not these bytes
-(`docs/decisions.md`, 11).
+(`docs/decisions.md`, 11). Tools, structured output and JSON joined the curriculum and the table since: the model that
+ships has seen none of them (`docs/decisions.md`, 47).
 
 Apache-2.0, as the rest of bakemem. Its prose from outside the world comes from the documentation in CPython.
 

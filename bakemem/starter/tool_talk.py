@@ -132,14 +132,6 @@ def tool_conversation(rng: random.Random, held_out: bool, max_turns: int = 4) ->
     return made.turns
 
 
-def tool_calls(rng: random.Random, held_out: bool, max_tools: int = 4) -> list[Turn]:
-    """Nothing but calls, of two to `max_tools` tools."""
-    made = ToolTalk(rng, held_out, 0, 0, rng.randint(2, max_tools))
-    for _ in range(rng.randint(2, 5)):
-        made.call()
-    return made.turns
-
-
 def tool_call(rng: random.Random, held_out: bool) -> list[Turn]:
     """One request, and the call or the calls that it wants."""
     made = ToolTalk(rng, held_out, rng.choice((0, rng.randint(1, 6))), 0, rng.randint(1, 4))

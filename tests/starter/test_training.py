@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 from bakemem.starter import train as training
 from bakemem.starter.curriculum import conversation, repeat
 from bakemem.starter.induction import seed_induction
-from bakemem.starter.train import Encoder, answer_loss, deepened, micro_batches, starter_config
+from bakemem.starter.train import Encoder, answer_loss, micro_batches, starter_config
 
 
 def test_only_answers_and_their_ends_count(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -60,20 +60,6 @@ def test_a_stopped_run_ends_where_an_unbroken_one_does(
         (0, True), (1, True)
     ]  # fmt: skip
     assert (tmp_path / "further" / "model.safetensors").read_bytes() != whole
-
-
-def test_a_deepened_model_computes_the_same() -> None:
-    """New layers add nothing at first, and learn."""
-    sizes = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 4,
-             "tie_word_embeddings": True}  # fmt: skip
-    shallow = LlamaForCausalLM(LlamaConfig(**sizes, num_hidden_layers=3)).eval()
-    deep = LlamaForCausalLM(LlamaConfig(**sizes, num_hidden_layers=5)).eval()
-    weights = {name: value.detach().clone() for name, value in shallow.named_parameters()}
-    deep.load_state_dict(deepened(weights, 5), strict=False)
-    ids_B_T = torch.arange(20)[None]
-    torch.testing.assert_close(deep(ids_B_T).logits, shallow(ids_B_T).logits)
-    deep(ids_B_T, labels=ids_B_T).loss.backward()
-    assert all(deep.model.layers[layer].mlp.down_proj.weight.grad.abs().max() > 0 for layer in (2, 3))
 
 
 def test_the_circuit_copies_before_any_training(tokenizer: PreTrainedTokenizerBase) -> None:
