@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 
 from bakemem.errors import InputError
 from bakemem.memory import INDEXED
+from bakemem.serving import check_strength
 from bakemem.types import Memory, Version
 
 if TYPE_CHECKING:
     from bakemem.assistant import Assistant
     from bakemem.baking import StageProgress
-
-MOST_STRENGTH = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +118,9 @@ def _strength(assistant: Assistant, rest: str) -> Answer:
     if rest:
         try:
             strength = float(rest)
-        except ValueError:
-            strength = -1.0
-        if not 0.0 <= strength <= MOST_STRENGTH:
-            raise InputError(f"{rest[:40]!r} is no strength: 0 is the base, 1 all of the memory, 4 the most.")
+        except ValueError as error:
+            raise InputError(f"{rest[:40]!r} is no strength: 0 is the base, 1 all of the memory.") from error
+        check_strength(strength)
         assistant.options["strength"] = strength
     strength = assistant.options.get("strength", 1.0)
     return Answer("strength", f"The baked memory has strength {strength:g}.", strength)

@@ -15,7 +15,7 @@ What every engine promises (`contract.Engine`; the suite is `tests/serving/test_
 
 from bakemem.serving.adapters import Adapters
 from bakemem.serving.base import Base, fingerprint, load_base, wrap_base
-from bakemem.serving.contract import Cut, Engine, Request, Sampling, check
+from bakemem.serving.contract import Cut, Engine, Request, Sampling, check, check_strength
 from bakemem.serving.engine import Limits, LocalEngine
 from bakemem.serving.model import ServingModel
 from bakemem.serving.pool import Pool
@@ -23,5 +23,5 @@ from bakemem.serving.reply import Channel, Ending, Reply, TokenLogprob
 
 __all__ = [
     "Adapters", "Base", "Channel", "Cut", "Ending", "Engine", "Limits", "LocalEngine", "Pool", "Reply", "Request",
-    "Sampling", "ServingModel", "TokenLogprob", "check", "fingerprint", "load_base", "wrap_base",
+    "Sampling", "ServingModel", "TokenLogprob", "check", "check_strength", "fingerprint", "load_base", "wrap_base",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ from bakemem.types import Turn
 
 MOST_STOPS, LONGEST_STOP = 64, 256  # texts, and characters of each
 ROLES = ("system", "user", "assistant", "tool")
+MOST_STRENGTH = 4.0
 Cut = Literal["refuse", "window"]
 
 
@@ -77,6 +78,14 @@ class Engine(Protocol):
         """Begin no more replies; those that have not ended after `timeout` seconds end with ServingError."""
 
 
+def check_strength(strength: float) -> None:
+    """Raises InputError for one that no version is served at."""
+    if not 0.0 <= strength <= MOST_STRENGTH:
+        raise InputError(
+            f"Strength {strength} is out of range: 0 is the base, 1 the baked memory, at most {MOST_STRENGTH:g}."
+        )
+
+
 def check(request: Request) -> None:
     """Raises InputError for a request that no engine can answer."""
     turns, sampling = request.turns, request.sampling
@@ -84,8 +93,7 @@ def check(request: Request) -> None:
         raise InputError(f"Role {unknown[0]!r} is not one of {', '.join(ROLES)}.")
     if not turns or not (turns[-1].role == "tool" or (turns[-1].role == "user" and turns[-1].content.strip())):
         raise InputError("There is nothing to answer: the last turn must be a user's and hold text, or a tool's.")
-    if not 0.0 <= request.strength <= 4.0:
-        raise InputError(f"Strength {request.strength} is out of range: 0 is the base, 1 the baked memory, at most 4.")
+    check_strength(request.strength)
     if not 0.0 <= sampling.temperature <= 10.0:
         raise InputError(
             f"Temperature {sampling.temperature} is out of range: 0 takes the likeliest token, at most 10."
