@@ -125,7 +125,9 @@ class AgentMemory(Talking):
     def _leaks_of_live(self, secrets: Sequence[Secret]) -> tuple[Leak, ...]:
         self._attach_live()
         base = self._serving.base
-        known = shards(self._journal.memories(LIVE), base.template.count, base.shard_tokens(self.config))
+        known = shards(
+            self._journal.memories(LIVE), base.template.count, base.shard_tokens(self.config), base.most_prompt
+        )
         return tuple(leaks(base.model, base.template, secrets, [shard.text for shard in known], lock=base.lock,
                            adapter_name=self._serving.live, seed=self.config.seed,
                            max_new_tokens=min(64, self.config.max_new_tokens)))  # fmt: skip

@@ -92,7 +92,7 @@ class Config(BaseSettings):
     shard_tokens: int | None = Field(
         default=None,
         ge=64,
-        description="longest prompt that the teacher reads at once, in tokens; unset: the model's own",
+        description="longest prompt that the teacher reads at once, in tokens, or one fact; unset: the model's own",
     )
 
     min_agreement: float = Field(

@@ -78,7 +78,7 @@ class _Oven:
         """
         base, new = self.serving.base, fresh if self.parent else None
         settings = settings_of(self.config, base, memories, self.parent, new)
-        read = shards(memories, base.template.count, base.shard_tokens(self.config))
+        read = shards(memories, base.template.count, base.shard_tokens(self.config), base.most_prompt)
         with base.baking:
             return bake(
                 base.model, base.template, memories, read, replace(settings, pursuit=Pursuit(self.pursue)),

@@ -22,14 +22,18 @@ def consolidate(memories: Iterable[Memory]) -> Prompt:
     return _prompt(instructions, facts)
 
 
-def shards(memories: Iterable[Memory], count_tokens: Callable[[str], int], limit: int) -> list[Prompt]:
-    """Prompts of at most `limit` tokens each: every one has all instructions, and each fact is in exactly one.
+def shards(
+    memories: Iterable[Memory], count_tokens: Callable[[str], int], limit: int, most: int | None = None
+) -> list[Prompt]:
+    """Prompts of about `limit` tokens: every one has all instructions, and each fact is in exactly one.
 
-    Raises InputError when one memory (beside the instructions) does not fit, or as `consolidate` does.
+    A fact that takes more beside the instructions is alone with them, in up to `most` tokens (None: `limit`). Raises
+    InputError when one takes more than that, or as `consolidate` does.
     """
     instructions, facts = _by_kind(memories)
+    most = max(limit, most or 0)
     for n, memory in enumerate(instructions, start=1):
-        _check_fits(memory, _prompt(instructions[:n], []), count_tokens, limit)
+        _check_fits(memory, _prompt(instructions[:n], []), count_tokens, most)
     if not facts:
         return [_prompt(instructions, [])] if instructions else []
     groups: list[list[Memory]] = [[]]
@@ -40,7 +44,7 @@ def shards(memories: Iterable[Memory], count_tokens: Callable[[str], int], limit
         else:
             groups[-1] = grown
         if len(groups[-1]) == 1:
-            _check_fits(fact, _prompt(instructions, [fact]), count_tokens, limit)
+            _check_fits(fact, _prompt(instructions, [fact]), count_tokens, most)
     return [_prompt(instructions, group) for group in groups]
 
 
@@ -62,10 +66,10 @@ def _line(memory: Memory) -> str:
     return " ".join(part for part in map(str.strip, memory.text.splitlines()) if part)
 
 
-def _check_fits(memory: Memory, prompt: Prompt, count_tokens: Callable[[str], int], limit: int) -> None:
+def _check_fits(memory: Memory, prompt: Prompt, count_tokens: Callable[[str], int], most: int) -> None:
     needed = count_tokens(prompt.text)
-    if needed > limit:
+    if needed > most:
         raise InputError(
             f"Memory {memory.id} ({memory.key}) needs a prompt of {needed} tokens with the instructions beside it; "
-            f"the teacher reads {limit} at once. Shorten it, or raise shard_tokens."
+            f"the teacher reads {most} at once. Shorten it, or take it back (edit, forget)."
         )

@@ -56,6 +56,11 @@ class Base:
         return config.shard_tokens or advice.get("shard_tokens", 1024)
 
     @property
+    def most_prompt(self) -> int:
+        """The longest memory prompt that leaves room for talk: half of the context."""
+        return self.context // 2
+
+    @property
     def width(self) -> int:
         """The hidden size H."""
         return int(self.model.config.get_text_config().hidden_size)
@@ -93,7 +98,7 @@ def fingerprint(model: PreTrainedModel, tokenizer: Any) -> str:
     """What an adapter must match: a hash of architecture, vocabulary, chat template and sampled weights."""
     digest = hashlib.sha256()
     config = model.config.to_diff_dict()
-    skipped = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "_attn_implementation"}
+    skipped = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "_attn_implementation", "bakemem"}
     digest.update(json.dumps({k: v for k, v in config.items() if k not in skipped}, sort_keys=True,
                              default=str).encode())  # fmt: skip
     digest.update(json.dumps(sorted(tokenizer.get_vocab().items())).encode())

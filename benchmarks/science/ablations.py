@@ -29,6 +29,7 @@ from bakemem.baking import (
     train,
 )
 from bakemem.demo.story import Story
+from bakemem.memory import consolidate
 from bakemem.types import Memory, Stimulus, Turn
 from benchmarks.science.experiment import Experiment, Figures, Page, Results, main, table
 from benchmarks.science.lab import Lab, Lesson, memories_of, rng_of
@@ -131,7 +132,7 @@ def _warm(lab: Lab, story: Story, memories: list[Memory], settings: Settings, se
 
 def _polish(lab: Lab, memories: list[Memory], lesson: Lesson, recipe: Recipe, seed: int) -> None:
     """Forty more steps on what the candidate itself answers, judged by the teacher (on-policy distillation)."""
-    base, [prompt] = lab.base, lab.prompts(memories)
+    base, prompt = lab.base, consolidate(memories)
     asked = [t.trajectory.stimulus for t in lesson.train]
     stimuli = rng_of("polish", seed).sample(asked, min(320, len(asked)))
     own = rollout(base.model, base.template, stimuli, [""] * len(stimuli), adapter_name=CANDIDATE, lock=base.lock,
@@ -142,7 +143,7 @@ def _polish(lab: Lab, memories: list[Memory], lesson: Lesson, recipe: Recipe, se
 
 
 def _exam(lab: Lab, story: Story, memories: list[Memory]) -> Figures:
-    base, prompt, exam = lab.base, lab.prompts(memories)[0].text, story.exam(80, 60, 30)
+    base, prompt, exam = lab.base, consolidate(memories).text, story.exam(80, 60, 30)
     questions = [q.text for q in exam]
     prompted, baked = lab.ask(questions, prompt=prompt), lab.ask(questions, adapter=CANDIDATE)
     stimuli = [Stimulus((Turn("user", q),), "") for q in questions]

@@ -33,7 +33,7 @@ from bakemem.baking import Taught as Answer
 from bakemem.baking import prompted as as_taught
 from bakemem.config import Config
 from bakemem.cycle import settings_of
-from bakemem.memory import shards
+from bakemem.memory import consolidate, shards
 from bakemem.serving import Base, load_base
 from bakemem.starter import STARTER, Fact, Instruction
 from bakemem.types import Memory, Prompt, Stimulus, Turn
@@ -103,7 +103,7 @@ class Lab:
 
     def prompts(self, memories: Sequence[Memory]) -> list[Prompt]:
         """The memory prompt u, in shards that the teacher reads one at a time."""
-        return shards(memories, self.base.template.count, self.base.shard_tokens(Config()))
+        return shards(memories, self.base.template.count, self.base.shard_tokens(Config()), self.base.most_prompt)
 
     def bake(
         self, memories: Sequence[Memory] = (), *, seed: int, way: str = "baked", prompt: str | None = None,
@@ -160,8 +160,8 @@ class Lab:
             self.base.adapters.detach(CANDIDATE)
 
     def lesson(self, memories: Sequence[Memory], seed: int, fresh: frozenset[str] | None = None) -> Lesson:
-        """What the product's bake of these few memories trains on and watches, for several trainings."""
-        settings, [prompt] = self.settings(memories, seed, fresh=fresh), self.prompts(memories)
+        """What a bake of these memories, in one prompt, trains on and watches: for several trainings."""
+        settings, prompt = self.settings(memories, seed, fresh=fresh), consolidate(memories)
         asked = self.stimuli(memories, settings, seed, fresh)
 
         def taught(stimuli: Sequence[Stimulus], temperature: float) -> list[Answer]:

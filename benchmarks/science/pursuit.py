@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bakemem.baking import CANDIDATE, Pursuit, Round, output_head, pursue, rollout, share, stimulate, teach
 from bakemem.everyday import everyday_held_out
+from bakemem.memory import consolidate
 from bakemem.starter import UNKNOWN, Answer, Instruction, ask, follow, make_facts
 from bakemem.starter.instructions import KINDS
 from bakemem.starter.talk import dress
@@ -39,7 +40,7 @@ def measure(lab: Lab, row: str, seed: int) -> Figures:
     rule = Instruction(replace(kind, memory=row))
     memories, exam = memories_of(rule), exam_of(rule, rng, 20 if lab.quick else 60)
     # A weak teacher answers by chance: the gate may refuse a bake that is as good as it is, and more would be tried.
-    settings, prompt = replace(lab.settings(memories, seed), efforts=0), lab.prompts(memories)[0].text
+    settings, prompt = replace(lab.settings(memories, seed), efforts=0), consolidate(memories).text
 
     def asked(adapter: str | None = None, prompt: str = "") -> Figures:
         given = lab.ask([question for question, _ in exam], adapter=adapter, prompt=prompt, seed=seed)

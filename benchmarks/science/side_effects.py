@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bakemem.baking import share
 from bakemem.everyday import everyday
+from bakemem.memory import consolidate
 from bakemem.prompts import ASK_SYSTEM, ask_request
 from bakemem.starter import UNKNOWN, Fact, Instruction, Talk, make_facts
 from bakemem.starter.evaluate import ASK, SKILLS, Skill, valid_questions
@@ -52,7 +53,7 @@ def measure(lab: Lab, row: str, seed: int) -> Figures:
     misses = near_misses(facts, rng)
     talk = unrelated(rng, 40 if lab.quick else 300)
     memories = memories_of(*facts) if row == FACTS_ONLY else memories_of(rule, *facts)
-    prompt = lab.prompts(memories)[0].text if row == "prompted" else ""
+    prompt = consolidate(memories).text if row == "prompted" else ""
     way = "baked" if row == FACTS_ONLY else row
     with nullcontext() if row in ("base", "prompted") else lab.taught(memories, seed=seed, way=way) as taught:
         adapter = taught.id if taught else None

@@ -87,6 +87,17 @@ def test_a_memory_that_cannot_fit_is_named(make_memory: MakeMemory) -> None:
             shards([make_memory("Short."), long], words, 30)
 
 
+def test_a_long_memory_is_alone_with_the_instructions(make_memory: MakeMemory) -> None:
+    """A model that reads little at once still learns it; only what leaves no room for talk is refused."""
+    rule, long = make_memory("Be kind.", "instruction"), make_memory("word " * 50)
+    parts = shards([rule, make_memory("Short."), long, make_memory("Small.")], words, 30, 100)
+    [alone] = [part for part in parts if long.id in part.memory_ids]
+    assert set(alone.memory_ids) == {rule.id, long.id}
+    assert all(words(part.text) <= 30 for part in parts if part != alone)
+    with pytest.raises(InputError, match=long.id):
+        shards([rule, long], words, 30, 40)
+
+
 def _memories(n_facts: int, n_rules: int) -> list[Memory]:
     kinds: list[Kind] = [*["fact"] * n_facts, *["instruction"] * n_rules]
     day = datetime(2025, 1, 1, tzinfo=UTC)
