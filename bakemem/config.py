@@ -78,7 +78,7 @@ class Config(BaseSettings):
     steps: int | None = Field(
         default=None,
         ge=1,
-        description="the most optimizer steps; unset: 15 a new fact, 75 a new instruction, 180 (cold: 240) to 4000",
+        description="the most optimizer steps; unset: 15 a new fact, 75 a new instruction, at least 180 to 300 in all",
     )
     state_weight: float = Field(
         default=1.0, ge=0.0, description="of the teacher's inner states beside the KL; 0 trains on the KL alone"

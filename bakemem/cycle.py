@@ -111,11 +111,11 @@ def settings_of(
     """The bake's settings from the user's; what is unset follows the model's width and the `fresh` memories, or all.
 
     A bake that goes on from a `parent` has at least its rank. An instruction, which changes every answer, may take as
-    many steps as five facts; a cold bake has more to learn besides than a warm one.
+    many steps as five facts; a cold bake has more to learn besides than a warm one, which has the more to rehearse.
     """
     most = sum(75 if memory.kind == "instruction" else 15 for memory in memories
                if fresh is None or memory.id in fresh)  # fmt: skip
-    least = 240 if fresh is None else 180
+    least = 240 if fresh is None else 180 + min(120, len(memories) - len(fresh))
     rank = max(config.rank, parent.settings["rank"] if parent else 0)
     recipe = Recipe(
         rank=rank, alpha=config.alpha * rank // config.rank,
