@@ -228,7 +228,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
         below.plot(days, [row[name]["tokens"] for row in seen], style)
     above.set_ylabel("facts recalled, %")
     above.set_ylim(0, 103)
-    above.legend(loc="lower left")
+    above.legend(loc="center right")
     below.set_ylabel("memory tokens a turn")
     below.set_xlabel("day")
     figure.savefig(path, dpi=110)
