@@ -12,10 +12,10 @@ from types import TracebackType
 from bakemem.asking import Bisected, Blame, Verified, bisect, judged, verify
 from bakemem.baking import Adherence, StageProgress, adherence, answers, blame, leaks
 from bakemem.config import Config
-from bakemem.cycle import run_cycle
+from bakemem.cycle import prompts_of, run_cycle
 from bakemem.erasure import Receipt, finish, secrets_of, sweep_gone
 from bakemem.errors import BakeError, InputError
-from bakemem.memory import LIVE, Extractor, HomeLock, Index, Journal, Observed, consolidate, shards
+from bakemem.memory import LIVE, Extractor, HomeLock, Index, Journal, Observed, consolidate
 from bakemem.prompts import system_text
 from bakemem.schedule import Schedule
 from bakemem.serving import ServingModel
@@ -125,9 +125,7 @@ class AgentMemory(Talking):
     def _leaks_of_live(self, secrets: Sequence[Secret]) -> tuple[Leak, ...]:
         self._attach_live()
         base = self._serving.base
-        known = shards(
-            self._journal.memories(LIVE), base.template.count, base.shard_tokens(self.config), base.most_prompt
-        )
+        known = prompts_of(self.config, base, self._journal.memories(LIVE))
         return tuple(leaks(base.model, base.template, secrets, [shard.text for shard in known], lock=base.lock,
                            adapter_name=self._serving.live, seed=self.config.seed,
                            max_new_tokens=min(64, self.config.max_new_tokens)))  # fmt: skip

@@ -78,7 +78,7 @@ class _Oven:
         """
         base, new = self.serving.base, fresh if self.parent else None
         settings = settings_of(self.config, base, memories, self.parent, new)
-        read = shards(memories, base.template.count, base.shard_tokens(self.config), base.most_prompt)
+        read = prompts_of(self.config, base, memories)
         with base.baking:
             return bake(
                 base.model, base.template, memories, read, replace(settings, pursuit=Pursuit(self.pursue)),
@@ -102,6 +102,14 @@ class _Oven:
                 report = replace(baked.report, efforts=EFFORTS, failed=tuple(left))
                 return kept, replace(baked, report=report)
         return memories, replace(refused, report=replace(refused.report, efforts=EFFORTS))
+
+
+def prompts_of(config: Config, base: Base, memories: Sequence[Memory]) -> list[Prompt]:
+    """What the teacher reads, one prompt at a time: all instructions in each, every fact in one.
+
+    Raises InputError when a memory leaves no room for talk.
+    """
+    return shards(memories, base.template.count, base.shard_tokens(config), base.most_prompt)
 
 
 def settings_of(

@@ -25,6 +25,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 import bakemem
 from bakemem import AgentMemory, Turn
 from bakemem.assistant import Assistant
+from bakemem.disk import write_whole
 from bakemem.everyday import everyday
 from bakemem.memory import LIVE
 from bakemem.prompts import memory_prompt
@@ -52,7 +53,9 @@ class Day:
 
 
 def story(rng: random.Random, days: int, each: int) -> list[Day]:
-    """`each` facts a day, every sixth day one that changes; a mistake after a third, a secret taken back after two."""
+    """`each` facts a day, every sixth day one that changes; a mistake after a third of them, and a secret that
+    is taken back after two thirds.
+    """
     new = make_facts(rng, days * each + 1, held_out=True)
     wrong, known, made = new.pop(), list[Fact](), list[Day]()
     mistake, forget = max(1, days // 3) - 1, max(2, 2 * days // 3) - 1
@@ -85,7 +88,7 @@ def changed(rng: random.Random, old: Fact, others: Sequence[Fact]) -> Fact:
 
 def live(memory: AgentMemory, assistant: Assistant, schedule: Schedule, day: Day, set_hour: Callable[[int], None],
          rng: random.Random) -> None:  # fmt: skip
-    """One day: an operator's morning, what is said, and the night, in which the schedule does what is due."""
+    """One day: what is said, what is taken back, and the night, in which the schedule does what is due."""
     if day.mistaken:
         assistant.say(day.mistaken).text()
     for text in day.said:
@@ -101,13 +104,13 @@ def live(memory: AgentMemory, assistant: Assistant, schedule: Schedule, day: Day
             pass
 
 
-def undo(memory: AgentMemory, mistaken: Sequence[str]) -> None:
+def undo(memory: AgentMemory, mistaken: str) -> None:
     """The operator's morning after: back to the version before, and all that was true into the prompt again."""
-    wrong = [m for m in memory.memories(tuple(LIVE)) if m.provenance.turn in mistaken]
-    now = next(v for v in memory.versions() if v.name == memory.live)
-    memory.rollback(now.parent or "base")
-    held = {m.id for m in memory.memories("held")}
-    memory.release([i for i in held if i not in {m.id for m in wrong}])
+    wrong = {m.id for m in memory.memories("baked") if m.provenance.turn == mistaken}
+    if wrong:  # else it was done before this day was cut short
+        now = next(v for v in memory.versions() if v.name == memory.live)
+        memory.rollback(now.parent or "base")
+        memory.release([m.id for m in memory.memories("held") if m.id not in wrong])
 
 
 @dataclass
@@ -172,7 +175,8 @@ def fitting(talk: Sequence[Turn], room: int, tokens: Callable[[str], int]) -> li
 
 def run(home: Path, days: int, each: int, every: int, seed: int, settings: dict[str, Any]) -> list[dict[str, Any]]:
     """The days that are left to live, with the exams so far; each day is kept when it is over."""
-    kept = home / f"month-{days}-{seed}.json"
+    home.mkdir(parents=True, exist_ok=True)
+    kept = home / "days.json"
     rows: list[dict[str, Any]] = json.loads(kept.read_text()) if kept.exists() else []
     diary, now = story(random.Random(f"month {seed}"), days, each), [datetime.now(UTC)]
     tokenizer = AutoTokenizer.from_pretrained(STARTER if MODEL == "starter" else MODEL)
@@ -191,7 +195,7 @@ def run(home: Path, days: int, each: int, every: int, seed: int, settings: dict[
                 now[0] = midnight.replace(hour=hour)
 
             if n and diary[n - 1].mistaken:
-                undo(memory, [diary[n - 1].mistaken])
+                undo(memory, diary[n - 1].mistaken)
             live(memory, assistant, schedule, day, set_hour, rng)
             row: dict[str, Any] = {"day": n + 1, "facts": len(day.facts), "version": memory.live,
                                    "seconds": (datetime.now(UTC) - started).total_seconds()}  # fmt: skip
@@ -202,7 +206,7 @@ def run(home: Path, days: int, each: int, every: int, seed: int, settings: dict[
             if n + 1 == days:
                 row["fresh"] = exam(day, [], rng)  # what the prompts can do with no talk behind them
             rows.append(row)
-            kept.write_text(json.dumps(rows, indent=1))
+            write_whole(kept, json.dumps(rows, indent=1).encode())
             print(line(row), file=sys.stderr, flush=True)
     return rows
 
@@ -247,8 +251,8 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="draw the month there (needs matplotlib)")
     parser.add_argument("--json", action="store_true", help="print all days as JSON")
     args = parser.parse_args()
-    args.home.mkdir(parents=True, exist_ok=True)
-    rows = run(args.home, args.days, args.facts, args.every, args.seed, QUICK if args.quick else {})
+    home = args.home / f"{args.days}-days-{args.facts}-a-day-{args.seed}{'-quick' * args.quick}"
+    rows = run(home, args.days, args.facts, args.every, args.seed, QUICK if args.quick else {})
     if args.plot:
         plot(rows, args.plot)
     if args.json:

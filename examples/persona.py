@@ -34,15 +34,12 @@ def main() -> None:
         version = memory.bake()
         print(f"{version.name} is {version.status}: {PERSONA}")
         rng, held = random.Random(0), dict[str, list[bool]]()
-        talks: dict[str, list[Turn]] = {"prompted": [], "baked": []}
+        ways: dict[str, Any] = {"prompted": {"system": prompt, "version": "base"}, "baked": {}}
+        talks: dict[str, list[Turn]] = {name: [] for name in ways}
         for _ in range(args.turns):
             question = rng.choice(everyday()).question
             for name, talk in talks.items():
-                answer = (
-                    memory.chat(question, history=talk)
-                    if name == "baked"
-                    else memory.chat(question, history=talk, system=prompt, version="base")
-                )
+                answer = memory.chat(question, history=talk, **ways[name])
                 talk += [Turn("user", question), Turn("assistant", answer)]
                 held.setdefault(name, []).append(MARK in answer)
         for name, flags in held.items():

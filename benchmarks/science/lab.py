@@ -32,8 +32,8 @@ from bakemem.baking import (
 from bakemem.baking import Taught as Answer
 from bakemem.baking import prompted as as_taught
 from bakemem.config import Config
-from bakemem.cycle import settings_of
-from bakemem.memory import consolidate, shards
+from bakemem.cycle import prompts_of, settings_of
+from bakemem.memory import consolidate
 from bakemem.serving import Base, load_base
 from bakemem.starter import STARTER, Fact, Instruction
 from bakemem.types import Memory, Prompt, Stimulus, Turn
@@ -103,7 +103,7 @@ class Lab:
 
     def prompts(self, memories: Sequence[Memory]) -> list[Prompt]:
         """The memory prompt u, in shards that the teacher reads one at a time."""
-        return shards(memories, self.base.template.count, self.base.shard_tokens(Config()), self.base.most_prompt)
+        return prompts_of(Config(), self.base, memories)
 
     def bake(
         self, memories: Sequence[Memory] = (), *, seed: int, way: str = "baked", prompt: str | None = None,

@@ -16,8 +16,7 @@ import torch
 
 from bakemem.baking import bake
 from bakemem.config import Config
-from bakemem.cycle import settings_of
-from bakemem.memory import shards
+from bakemem.cycle import prompts_of, settings_of
 from bakemem.serving import Base, Limits, LocalEngine, Request, ServingModel
 from bakemem.types import Memory, Turn
 from benchmarks.serving.bench import QUESTIONS, Bench, Rows
@@ -142,6 +141,6 @@ def short_bake(base: Base) -> tuple[dict[str, torch.Tensor], float]:
     memories = [Memory(f"m{i}", "default", "fact", f"k{i}", text, "pending", start) for i, text in enumerate(texts)]
     config = Config(questions_per_memory=8, steps=60, efforts=0)
     started = time.monotonic()
-    baked = bake(base.model, base.template, memories, shards(memories, base.template.count, base.shard_tokens(config)),
+    baked = bake(base.model, base.template, memories, prompts_of(config, base, memories),
                  settings_of(config, base, memories), lock=base.lock)  # fmt: skip
     return baked.tensors, time.monotonic() - started
