@@ -14,7 +14,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 def run_example(name: str, *args: str) -> str:
     """What the example prints; an error of it is the test's."""
-    done = subprocess.run([sys.executable, EXAMPLES / name, *args], capture_output=True, text=True, timeout=900)
+    done = subprocess.run([sys.executable, EXAMPLES / name, *args], capture_output=True, text=True, timeout=840)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -155,12 +158,18 @@ def test_a_second_process_is_told_who_has_the_home(say: Say, home: Path) -> None
 
 
 SCRIPT = """
+import fcntl
+import signal
 import sys
-from pathlib import Path
+import termios
 
 import bakemem
 from bakemem.cli import main
 from tests.talks import DOG, echo, open_talk
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background of a shell
+if sys.stdin.isatty():
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 def answer(request):
     at_length = request.turns[-1].content == "My dog is called Bosuk."
@@ -172,12 +181,17 @@ main(["chat", *sys.argv[1:]], prog_name="bakemem")
 PATIENCE = 300  # seconds, on a busy machine
 
 
-def start(home: Path, *arguments: str, **streams: Any) -> subprocess.Popen[str]:
-    """A conversation in a process of its own, in which the reply to `TOLD` takes minutes."""
+@contextmanager
+def start(home: Path, *arguments: str, **streams: Any) -> Iterator[subprocess.Popen[str]]:
+    """A conversation in a process of its own, in which the reply to `TOLD` takes minutes; none outlives its test."""
     home.mkdir(exist_ok=True)
     given = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, "--home", str(home), *arguments], cwd=ROOT,
-                            text=True, errors="replace", env={**os.environ, "PYTHONPATH": "."}, **given)  # fmt: skip
+    with subprocess.Popen([sys.executable, "-c", SCRIPT, "--home", str(home), *arguments], cwd=ROOT, text=True,
+                          errors="replace", env={**os.environ, "PYTHONPATH": "."}, **given) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def begin(process: subprocess.Popen[str], line: str) -> None:
@@ -243,14 +257,12 @@ def test_at_a_terminal_it_prompts_and_says_where_it_goes_on(home: Path) -> None:
     """With the version that answers in the prompt; Ctrl-D and Ctrl-C where it waits leave."""
     for end in (b"\x04", b"\x03"):
         ours, theirs = pty.openpty()
-        with start(home, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-                   preexec_fn=_own_terminal) as process:  # fmt: skip
+        with start(home, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as process:
             os.close(theirs)
             seen = _until(ours, b"base> ")
             os.write(ours, b"Hi.\n")
             told = _until(ours, b"base> ")
-            os.write(ours, end)
-            _until(ours, None)
+            _until(ours, None, press=end)
             assert process.wait(timeout=PATIENCE) == 0
         os.close(ours)
         assert b"You said Hi." in told
@@ -258,17 +270,20 @@ def test_at_a_terminal_it_prompts_and_says_where_it_goes_on(home: Path) -> None:
     assert "goes on from" in seen.decode()
 
 
-def _own_terminal() -> None:
-    import fcntl
-    import termios
+def _until(terminal: int, mark: bytes | None, press: bytes = b"") -> bytes:
+    """What a terminal shows until the mark, or until its program ends.
 
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
-def _until(terminal: int, mark: bytes | None) -> bytes:
-    """What a terminal shows until the mark, or until its program ends."""
+    A key is pressed a moment later, and again when nothing comes of it: a signal just before readline waits for keys is
+    not seen until the next one.
+    """
     seen = b""
+    if press:
+        time.sleep(0.5)
+        os.write(terminal, press)
     while mark is None or mark not in seen:
+        if not select.select([terminal], [], [], 20.0)[0]:
+            os.write(terminal, press)
+            continue
         try:
             more = os.read(terminal, 4096)
         except OSError:  # the program ended

@@ -36,8 +36,8 @@ def memory(open_memory: OpenMemory) -> AgentMemory:
 def test_a_memory_bakes_itself_while_people_chat(memory: AgentMemory) -> None:
     """Replies come all the while, and the new version serves in the end."""
     with memory.scheduled():
-        replies = 0
-        while memory.live is None:
+        replies, until = 0, time.monotonic() + 120
+        while memory.live is None and time.monotonic() < until:
             memory.chat(f"Question {replies} about cats?")
             replies += 1
     assert replies > 0

@@ -209,14 +209,16 @@ def test_swaps_under_load_mix_no_reply(engine: LocalEngine, folders: dict[str, P
 
     with ThreadPoolExecutor(4) as pool:
         clients = [pool.submit(chat) for _ in range(4)]
-        for name, old in [("two", "one"), ("one", "two")] * 5:
-            with serving.held(name, folders[name]):
-                serving.swap(name)
-            engine.detach(old)
-            n = len(told)
-            while len(told) < n + 4 and not any(client.done() for client in clients):
-                time.sleep(0.01)
-        stop.set()
+        try:
+            for name, old in [("two", "one"), ("one", "two")] * 5:
+                with serving.held(name, folders[name]):
+                    serving.swap(name)
+                engine.detach(old)
+                n = len(told)
+                while len(told) < n + 4 and not any(client.done() for client in clients):
+                    time.sleep(0.01)
+        finally:
+            stop.set()  # or an error would leave the clients at it for ever
         for client in clients:
             client.result()
     assert set(told) == {"one", "two"}
