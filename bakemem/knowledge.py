@@ -71,7 +71,7 @@ class Knowledge:
         self._shadow = Shadow(journal, open_index)
         self._keeping = threading.RLock()  # held by what writes
         self._gatherer = Gatherer(TurnQueue(journal), self._read, most_waiting=config.most_waiting_turns)
-        self.rejected: Counter[str] = Counter()
+        self._rejected: Counter[str] = Counter()
         self.talked: datetime | None = None  # when somebody did last: a bake may wait until nobody does
 
     # ---- gather
@@ -123,6 +123,11 @@ class Knowledge:
         """Observed turns that wait or could not be read, with the error; they are tried again at the next start."""
         return TurnQueue(self._journal).waiting(1_000)
 
+    @property
+    def rejected(self) -> Counter[str]:
+        """What was not kept since this was opened, by reason: proposals that failed a check, and too much at once."""
+        return self._rejected + Counter(getattr(self._extractor, "rejected", {}))
+
     def _read(self, observed: Observed) -> list[Memory]:
         turn = observed.turn
         provenance = Provenance(turn.role, turn.source, observed.conversation, turn.content, "model")
@@ -132,7 +137,7 @@ class Knowledge:
             if found:
                 self._forget([found.id], heard=observed)
             else:
-                self.rejected["not clear what to forget"] += 1
+                self._rejected["not clear what to forget"] += 1
             ends_instruction = taken_back[1]
             if found or not ends_instruction:
                 return []  # “forget that I live in Plinth” tells nothing, “stop using slang” may
@@ -154,7 +159,7 @@ class Knowledge:
             rivals = self._journal.memories(INDEXED, key=draft.key)
             ruling = admit(draft, provenance, trust=self.config.trust, rivals=rivals)
             if provenance.role not in TEACHERS and (flood := self._flooded(provenance.source, ruling)):
-                self.rejected[flood] += 1
+                self._rejected[flood] += 1
                 return None
             if ruling.status == "pending" and merge and not rivals and (twin := self._twin(draft)):
                 merged = Draft(draft.kind, twin.key, draft.text)

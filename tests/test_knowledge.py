@@ -10,7 +10,7 @@ import pytest
 from bakemem.config import load_config
 from bakemem.errors import InputError
 from bakemem.knowledge import Knowledge
-from bakemem.memory import Journal
+from bakemem.memory import Extractor, Journal, ModelExtractor
 from bakemem.memory.redact import redacted
 from bakemem.testing import MemoryIndex, ScriptedExtractor
 from bakemem.types import Draft, Turn
@@ -35,10 +35,10 @@ def make(tmp_path: Path) -> Iterator[Make]:
     """Opens a knowledge on one home."""
     opened: list[Knowledge] = []
 
-    def open_one(**settings: object) -> Knowledge:
+    def open_one(extractor: Extractor | None = None, **settings: object) -> Knowledge:
         config = load_config(tmp_path, **settings)
         made = Knowledge(config, Journal(tmp_path / "journal.db"), open_index=MemoryIndex,
-                         make_extractor=lambda: ScriptedExtractor(SCRIPT),
+                         make_extractor=lambda: extractor or ScriptedExtractor(SCRIPT),
                          redact=lambda text: redacted(text, config.redaction))  # fmt: skip
         opened.append(made)
         return made
@@ -101,6 +101,14 @@ def test_a_full_quarantine_takes_no_more(make: Make) -> None:
     assert len(known.memories("quarantined")) == 1
     assert known.rejected["quarantine is full"] == 1
     assert len(known.memories("pending")) == 1
+
+
+def test_what_the_extractor_drops_is_counted_too(make: Make) -> None:
+    """A name that nobody said is not kept, and the reason can be read off the memory."""
+    proposed = '{"kind": "fact", "key": "user.town", "text": "The user lives in Bosep."}'
+    known = make(ModelExtractor(lambda asked: [proposed]))
+    assert hear(known, Turn("user", "I live in Mosep.")) == []
+    assert known.rejected == {"not grounded": 1}
 
 
 def test_forget_said_by_the_user_is_obeyed(make: Make) -> None:
