@@ -240,14 +240,14 @@ def mixture(rng: random.Random, progress: float) -> Sample:
     if rng.random() < max(0.03, 0.3 * (1 - progress / 0.06)):
         return repeat(rng)
     skill = rng.random()
-    if skill < 0.60:
+    if skill < 0.50:
         return conversation(rng, False, max_facts, max_turns)
-    if skill < 0.66:
+    if skill < 0.55:
         return extract(rng, False, 3, 0.3)
-    if skill < 0.71:
+    if skill < 0.62:
         return ask_sample(rng, False, 4, 0.3)
-    if skill < 0.80:
+    if skill < 0.69:
         return few_shot(rng, False, 8, 0.35)
-    if skill < 0.94:
+    if skill < 0.88:
         return tool_conversation(rng, False, 2 + round(2 * growth))
-    return (structured if skill < 0.97 else json_mode)(rng, False)
+    return (structured if skill < 0.94 else json_mode)(rng, False)

@@ -226,9 +226,10 @@ def report(folder: Path, model: PreTrainedModel, rows: Sequence[tuple[Skill, flo
 def _commands(runs: Sequence[dict[str, float]]) -> Iterator[str]:
     """The runs that made the model one after the other, as they were called."""
     for i, run in enumerate(runs):
+        guided = f" --guidance {run['guidance']:g}" if "guidance" in run else ""
         init = f" --init runs/{i}" if i else ""
         yield (f"    python -m bakemem.starter.train --out runs/{i + 1}{init} --tokens {run['tokens'] / 1e6:.0f}e6 "
-               f"--seed {run['seed']:.0f} --learning-rate {run['learning_rate']:g}")  # fmt: skip
+               f"--seed {run['seed']:.0f} --learning-rate {run['learning_rate']:g}{guided}")  # fmt: skip
 
 
 if __name__ == "__main__":

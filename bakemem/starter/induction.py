@@ -11,7 +11,7 @@ import math
 
 import torch
 from torch import Tensor
-from transformers import LlamaForCausalLM
+from transformers import MistralForCausalLM
 
 EMBEDDING = 0.05  # standard deviation of the embeddings
 CONSTANT = 4.0  # one component that every token has, in these units: what position alone can be read from
@@ -28,7 +28,7 @@ def _orthonormal(n: int, width: int, generator: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def seed_induction(model: LlamaForCausalLM, seed: int) -> None:
+def seed_induction(model: MistralForCausalLM, seed: int) -> None:
     """Write the circuit into layers 0 and 1 of a freshly initialised model; all else stays random."""
     generator = torch.Generator().manual_seed(seed)
     config = model.config
