@@ -125,7 +125,11 @@ class Knowledge:
 
     @property
     def rejected(self) -> Counter[str]:
-        """What was not kept since this was opened, by reason: proposals that failed a check, and too much at once."""
+        """What was dropped since this was opened, by reason.
+
+        The extractor's proposals that failed a check (also where `remember` asked it for a key alone), and what came
+        from a source that told too much.
+        """
         return self._rejected + Counter(getattr(self._extractor, "rejected", {}))
 
     def _read(self, observed: Observed) -> list[Memory]:

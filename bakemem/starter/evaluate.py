@@ -145,9 +145,9 @@ A Llama of {millions:.2f} million parameters (bfloat16, {megabytes:.1f} MB), tra
 {commands}
 
 Between runs the mixture in `curriculum.py` was shifted towards the skills that were weakest, the second run was
-shortened on its way, and the last had one core: these commands give a model like this one, not these bytes
-(`docs/decisions.md`, 11). Tools, structured output and JSON joined the curriculum and the table since: the model that
-ships has seen none of them (`docs/decisions.md`, 47).
+shortened on its way, and the last had one core: these commands gave a model like this one, not these bytes
+(`docs/decisions.md`, 11), before the trainer got more heads and guided them (decision 50). Tools, structured output and
+JSON joined the curriculum and the table since: the model that ships has seen none of them (decision 47).
 
 Apache-2.0, as the rest of bakemem. Its prose from outside the world comes from the documentation in CPython.
 

@@ -2,9 +2,10 @@
 
 Each layer but the first has a head for each token of a line's beginning. The second layer's carry the beginning to the
 later words of the line, the third's fetch it where one of those words is read again, the last's say it. Their attention
-is guided to where each step of this finds its token (`lines.py`); probes (*Deeply-Supervised Nets*, Lee et al., 2015)
-ask for the token in the residual stream after the second and the third layer. Nothing of this is left in the trained
-model but its weights. By gradient descent on answers alone, 60 million tokens did not find it.
+is supervised (Liu et al., 2016, *Neural Machine Translation with Supervised Attention*) to be where each step of this
+finds its token (`lines.py`); probes (*Deeply-Supervised Nets*, Lee et al., 2015) ask for the token in the residual
+stream after the second and the third layer. Nothing of this is left in the trained model but its weights. By gradient
+descent on answers alone, 60 million tokens did not find it.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ class Guide(nn.Module):
         `hidden` are the `(B, T, H)` streams before each layer, `attentions` each layer's `(B, N, T, T)` weights.
         """
         looked = probed = embedding_V_H.new_zeros(())
-        for step, find in enumerate((self._lines.own, self._lines.earlier, self._lines.fetched)):
-            known = [(row, pointer) for row, one in enumerate(ids) for pointer in find(one)]
+        pointers = [self._lines.pointers(one) for one in ids]
+        for step, rows in enumerate(zip(*pointers, strict=True)):
+            known = [(row, pointer) for row, one in enumerate(rows) for pointer in one]
             some = rng.sample(known, min(PER_BATCH, len(known)))
             if some:
                 looked = looked + self._attention(attentions[step + 1], some)

@@ -1,4 +1,4 @@
-"""Starts a tiny Llama with an induction circuit in its first two layers, so that training need not discover copying.
+"""Starts a tiny Mistral with an induction circuit in its first two layers, so that training need not discover copying.
 
 The circuit is that of *In-context Learning and Induction Heads* (Olsson et al., 2022): heads of layer 0 write what the
 previous token was, heads of layer 1 look for the place whose previous token is the current one, and copy what follows.
@@ -12,6 +12,8 @@ import math
 import torch
 from torch import Tensor
 from transformers import MistralForCausalLM
+
+from bakemem.starter.lines import BEGINNING
 
 EMBEDDING = 0.05  # standard deviation of the embeddings
 CONSTANT = 4.0  # one component that every token has, in these units: what position alone can be read from
@@ -52,6 +54,9 @@ def seed_induction(model: MistralForCausalLM, seed: int) -> None:
             projection[rows, 0] = weight * torch.cat([torch.cos(turn) * fast, -torch.sin(turn) * fast])
         first.v_proj.weight[rows] = read[rows]
         first.o_proj.weight[:, rows] = EMBEDDING * written[rows].T
+
+    for layer in model.model.layers:  # the guided heads (guide.py) say nothing before they are trained
+        layer.self_attn.o_proj.weight[:, -BEGINNING * size :] = 0
 
     second = model.model.layers[1].self_attn
     slow = torch.nonzero(angles < SLOW).flatten()

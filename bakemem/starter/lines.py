@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerFast
 
@@ -29,6 +30,17 @@ class Pointer:
     nth: int
     source: int
     token: int
+
+
+class Pointers(NamedTuple):
+    """The pointers of a conversation, by the step that follows them."""
+
+    own: list[Pointer]
+    """From each place to the beginning of its own line, as far as it was read."""
+    earlier: list[Pointer]
+    """From the user's words to where they were read before, if in one other line alone, and so to its beginning."""
+    fetched: list[Pointer]
+    """From the place before an answer's token to the user's last word that points to it (a space makes no odds)."""
 
 
 class Lines:
@@ -57,20 +69,20 @@ class Lines:
             starts.append(place if begins else starts[-1])
         return starts
 
-    def own(self, ids: Sequence[int]) -> list[Pointer]:
-        """From each place to the beginning of its own line, as far as it was read."""
-        return [Pointer(place, nth, start + nth, ids[start + nth])
-                for place, start in enumerate(self.starts(ids))
-                for nth in range(min(BEGINNING, place - start))]  # fmt: skip
+    def pointers(self, ids: Sequence[int]) -> Pointers:
+        """All three sorts of them."""
+        starts = self.starts(ids)
+        own = [Pointer(place, nth, start + nth, ids[start + nth])
+               for place, start in enumerate(starts)
+               for nth in range(min(BEGINNING, place - start))]  # fmt: skip
+        earlier = [Pointer(place, nth, at, ids[line + nth])
+                   for place, line, at in self._matches(ids, starts)
+                   for nth in range(min(BEGINNING, at - line))]  # fmt: skip
+        return Pointers(own, earlier, self._fetched(ids, earlier))
 
-    def earlier(self, ids: Sequence[int]) -> list[Pointer]:
-        """From the user's words to where they were read before, if in one other line alone, and so to its beginning."""
-        return [Pointer(place, nth, at, ids[line + nth])
-                for place, line, at in self._matches(ids)
-                for nth in range(min(BEGINNING, at - line))]  # fmt: skip
-
-    def _matches(self, ids: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-        starts, role = self.starts(ids), ""
+    def _matches(self, ids: Sequence[int], starts: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+        """Places of the user's words, the one other line in which they were read before, and where in it."""
+        role = ""
         read: defaultdict[tuple[int, ...], dict[int, int]] = defaultdict(dict)  # words to line to place
         for place, token in enumerate(ids):
             role = self._roles.get(token, role)
@@ -85,19 +97,19 @@ class Lines:
             for w in words:
                 read[w][starts[place]] = place
 
-    def fetched(self, ids: Sequence[int]) -> list[Pointer]:
-        """From the place before an answer's token to the user's last word that points to it (a space makes no odds)."""
-        known: dict[tuple[int, int], int] = {}  # of the turn's words: nth and token to place
-        waiting, found, role = self.earlier(ids), [], ""
+    def _fetched(self, ids: Sequence[int], earlier: Sequence[Pointer]) -> list[Pointer]:
+        known: dict[tuple[int, int], int] = {}  # of the last user turn: nth and token to place
+        at: defaultdict[int, list[Pointer]] = defaultdict(list)
+        for pointer in earlier:
+            at[pointer.place].append(pointer)
+        found, role = [], ""
         for place, token in enumerate(ids[:-1]):
-            if token in self._roles:
-                role = self._roles[token]
-                known = {} if role == "<|user|>" else known
-            while waiting and waiting[0].place <= place:
-                one = waiting.pop(0)
-                known[one.nth, self._plain[one.token]] = one.place
+            role = self._roles.get(token, role)
+            if self._roles.get(token) == "<|user|>":
+                known = {}
+            known |= {(p.nth, self._plain[p.token]): place for p in at[place]}
+            said = self._plain[ids[place + 1]]
             if role == "<|assistant|>":
-                token = self._plain[ids[place + 1]]
-                found += [Pointer(place, nth, known[nth, token], ids[place + 1])
-                          for nth in range(BEGINNING) if (nth, token) in known]  # fmt: skip
+                found += [Pointer(place, nth, known[nth, said], ids[place + 1])
+                          for nth in range(BEGINNING) if (nth, said) in known]  # fmt: skip
         return found

@@ -54,7 +54,7 @@ def test_a_line_begins_after_a_role_a_break_with_its_bullet_and_a_sentence(fast:
 def test_a_later_word_tells_its_own_line(fast: PreTrainedTokenizerFast) -> None:
     """At the value the subject is still known."""
     ids, _ = Encoder(fast)([Turn("system", PROMPT)])
-    own = beginnings(fast, ids, told(Lines(fast).own(ids)))
+    own = beginnings(fast, ids, told(Lines(fast).pointers(ids).own))
     assert own["sister"] == " Musaha has"
     assert own["Re"] == " The user's dog"
 
@@ -62,7 +62,7 @@ def test_a_later_word_tells_its_own_line(fast: PreTrainedTokenizerFast) -> None:
 def test_a_word_that_is_read_again_tells_the_line_it_stood_in(fast: PreTrainedTokenizerFast) -> None:
     """Names and rare words of the question, not those that stand in several lines."""
     ids, _ = Encoder(fast)([Turn("system", PROMPT), Turn("user", "Whose sister is Tomok?")])
-    pointers = Lines(fast).earlier(ids)
+    pointers = Lines(fast).pointers(ids).earlier
     earlier = beginnings(fast, ids, told(pointers))
     assert earlier["k"] == earlier["mo"] == " Musaha has"
     assert "Whose" not in earlier
@@ -76,7 +76,7 @@ def test_an_answer_fetches_from_the_users_word(fast: PreTrainedTokenizerFast) ->
              Turn("assistant", "Rex is your dog.")]  # fmt: skip
     ids, _ = Encoder(fast)(turns)
     said = [(fast.decode(ids[p.source]), fast.decode(ids[p.place]), fast.decode(p.token))
-            for p in Lines(fast).fetched(ids)]  # fmt: skip
+            for p in Lines(fast).pointers(ids).fetched]  # fmt: skip
     assert ("k", "<|assistant|>", "Mu") in said  # " Mu" in its line
     assert ("k", "Mu", "sa") in said
     assert ("x", " your", " dog") in said
@@ -86,13 +86,13 @@ def test_an_answer_fetches_from_the_users_word(fast: PreTrainedTokenizerFast) ->
 def test_pointers_are_tokens_that_can_be_known(fast: PreTrainedTokenizerFast, seed: int) -> None:
     """Whatever the conversation, nothing is asked of a layer that it cannot have seen."""
     ids, _ = Encoder(fast)(mixture(random.Random(seed), 1.0))
-    lines = Lines(fast)
-    for pointer in [*lines.own(ids), *lines.earlier(ids), *lines.fetched(ids)]:
+    found = Lines(fast).pointers(ids)
+    for pointer in [*found.own, *found.earlier, *found.fetched]:
         assert 0 <= pointer.nth < BEGINNING
         assert 0 <= pointer.source < pointer.place < len(ids)
-    assert all(p.token in ids[: p.place] for p in [*lines.own(ids), *lines.earlier(ids)])
-    assert all(ids[p.place + 1] == p.token for p in lines.fetched(ids))
-    assert all(ids[p.source] == p.token for p in lines.own(ids))
+    assert all(p.token in ids[: p.place] for p in [*found.own, *found.earlier])
+    assert all(ids[p.place + 1] == p.token for p in found.fetched)
+    assert all(ids[p.source] == p.token for p in found.own)
 
 
 def test_guidance_reaches_streams_and_attention_and_not_the_embeddings(fast: PreTrainedTokenizerFast) -> None:

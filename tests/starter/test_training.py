@@ -106,7 +106,7 @@ def test_no_process_trains_on_when_the_first_is_killed(tmp_path: Path) -> None:
 
 
 def test_the_circuit_copies_before_any_training(tokenizer: PreTrainedTokenizerBase) -> None:
-    """It says a third of the names' tokens back; a random model none."""
+    """It says half of the names back; a random model none."""
     encode = Encoder(tokenizer)
     rng = random.Random(5)
     samples = [encode(repeat(rng)) for _ in range(40)]
@@ -125,7 +125,7 @@ def test_the_circuit_copies_before_any_training(tokenizer: PreTrainedTokenizerBa
     model = MistralForCausalLM(starter_config(tokenizer))
     assert copied(model) < 0.05
     seed_induction(model, 0)
-    assert copied(model) > 0.3
+    assert copied(model) > 0.4
 
 
 def test_a_model_that_gets_more_heads_says_the_same(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
