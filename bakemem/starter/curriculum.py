@@ -31,7 +31,7 @@ def conversation(rng: random.Random, held_out: bool, max_facts: int = 12, max_tu
     talk.system(facts, make_instructions(rng, n_rules, held_out))
     for _ in range(rng.randint(max_turns // 2, max_turns)):
         step = rng.random()
-        if step < 0.50 and talk.facts:
+        if step < 0.47 and talk.facts:
             talk.recall(kind=rng.choices(QUESTION_KINDS, (28, 22, 36, 14))[0])  # reversed ones are the hardest
         elif step < 0.69:
             talk.abstain()
@@ -240,14 +240,14 @@ def mixture(rng: random.Random, progress: float) -> Sample:
     if rng.random() < max(0.03, 0.3 * (1 - progress / 0.06)):
         return repeat(rng)
     skill = rng.random()
-    if skill < 0.50:
+    if skill < 0.43:
         return conversation(rng, False, max_facts, max_turns)
-    if skill < 0.55:
+    if skill < 0.51:
         return extract(rng, False, 3, 0.3)
-    if skill < 0.62:
+    if skill < 0.56:
         return ask_sample(rng, False, 4, 0.3)
-    if skill < 0.69:
+    if skill < 0.63:
         return few_shot(rng, False, 8, 0.35)
-    if skill < 0.88:
+    if skill < 0.84:
         return tool_conversation(rng, False, 2 + round(2 * growth))
-    return (structured if skill < 0.94 else json_mode)(rng, False)
+    return (structured if skill < 0.92 else json_mode)(rng, False)

@@ -1,7 +1,8 @@
 """Auxiliary losses that guide a few attention heads, without which the starter does not say what stands before a word.
 
 Each layer but the first has a head for each token of a line's beginning. The second layer's carry the beginning to the
-later words of the line, the third's fetch it where one of those words is read again, the last's say it. Their attention
+later words of the line, the third's fetch it where one of those words is read again, the last's say it. In a list of
+keys the second layer's tell the key before, and one of the third's finds the next (`lists.py`). Their attention
 is supervised (Liu et al., 2016, *Neural Machine Translation with Supervised Attention*) to be where each step of this
 finds its token (`lines.py`); probes (*Deeply-Supervised Nets*, Lee et al., 2015) ask for the token in the residual
 stream after the second and the third layer. Nothing of this is left in the trained model but its weights. By gradient
@@ -19,7 +20,8 @@ from torch.nn import functional
 
 from bakemem.starter.lines import BEGINNING, Lines, Pointer
 
-PER_BATCH = 400  # pointers of each step that are looked at
+STEPS = (0, 1, 2, 0, 1)  # layers behind the first that follow own, earlier, fetched, before and next
+PER_BATCH = 400  # pointers of each sort that are looked at
 SHARPNESS = 4.0  # of the probes' logits at their start
 LEAST = 1e-6  # an attention weight that counts as none
 
@@ -36,13 +38,13 @@ class Guide(nn.Module):
         self, hidden: Sequence[Tensor], attentions: Sequence[Tensor], embedding_V_H: Tensor,
         ids: Sequence[Sequence[int]], rng: random.Random,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Mean cross entropies, in nats, of attention and of the probes, each summed over its steps.
+        """Mean cross entropies, in nats, of attention and of the probes, each summed over the sorts of pointers.
 
         `hidden` are the `(B, T, H)` streams before each layer, `attentions` each layer's `(B, N, T, T)` weights.
         """
         looked = probed = embedding_V_H.new_zeros(())
         pointers = [self._lines.pointers(one) for one in ids]
-        for step, rows in enumerate(zip(*pointers, strict=True)):
+        for step, rows in zip(STEPS, zip(*pointers, strict=True), strict=True):
             known = [(row, pointer) for row, one in enumerate(rows) for pointer in one]
             some = rng.sample(known, min(PER_BATCH, len(known)))
             if some:

@@ -2,7 +2,8 @@
 
 `Whose dog is Rex?` is answered by what stands before `Rex`. Three steps lead there, each of which can be shown in token
 ids: a word's own line and its beginning, the earlier line that a word of the user's was read in, and, where an answer
-says a token of such a beginning, the user's word that it comes from. Knows token ids; knows no model.
+says a token of such a beginning, the user's word that it comes from. The same heads follow lists of keys (`lists.py`),
+in places where a line's beginning is of no use. Knows token ids; knows no model.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerFast
 
+from bakemem.starter.lists import Lists
 from bakemem.starter.tokenizer import END, ROLES
 
 BEGINNING = 4
@@ -24,7 +26,7 @@ LONGEST_MATCH = 3  # tokens: a made-up name
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """At `place` the `nth` token of a line's beginning, which is `token`, can be known from `source`."""
+    """At `place` the `nth` token of a line's beginning (or of a key), which is `token`, can be known from `source`."""
 
     place: int
     nth: int
@@ -41,6 +43,10 @@ class Pointers(NamedTuple):
     """From the user's words to where they were read before, if in one other line alone, and so to its beginning."""
     fetched: list[Pointer]
     """From the place before an answer's token to the user's last word that points to it (a space makes no odds)."""
+    before: list[Pointer]
+    """From a listed key to the one before it, and from where an answer goes on to the key that it wrote last."""
+    next: list[Pointer]
+    """From where an answer goes on after a key to what is listed behind it."""
 
 
 class Lines:
@@ -48,6 +54,7 @@ class Lines:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         ids: dict[str, int] = tokenizer.get_vocab()
+        self._lists = Lists(tokenizer)
         self._roles = {ids[role]: role for role in ROLES}
         self._breaks = {*self._roles, *(i for text, i in ids.items() if "Ċ" in text)}
         self._bullet, self._end = ids["-"], ids[END]
@@ -70,15 +77,20 @@ class Lines:
         return starts
 
     def pointers(self, ids: Sequence[int]) -> Pointers:
-        """All three sorts of them."""
-        starts = self.starts(ids)
+        """All sorts of them."""
+        starts, follows = self.starts(ids), list(self._lists.following(ids))
+        keys = {n.listed: n.before for n in follows} | {n.place: n.written for n in follows}
         own = [Pointer(place, nth, start + nth, ids[start + nth])
-               for place, start in enumerate(starts)
+               for place, start in enumerate(starts) if place not in keys
                for nth in range(min(BEGINNING, place - start))]  # fmt: skip
         earlier = [Pointer(place, nth, at, ids[line + nth])
                    for place, line, at in self._matches(ids, starts)
                    for nth in range(min(BEGINNING, at - line))]  # fmt: skip
-        return Pointers(own, earlier, self._fetched(ids, earlier))
+        before = [Pointer(place, nth, start + nth, ids[start + nth])
+                  for place, (start, stop) in keys.items()
+                  for nth in range(min(BEGINNING, stop - start))]  # fmt: skip
+        after = [Pointer(n.place, BEGINNING - 1, n.listed, ids[n.listed]) for n in follows]
+        return Pointers(own, earlier, self._fetched(ids, earlier), before, after)
 
     def _matches(self, ids: Sequence[int], starts: Sequence[int]) -> Iterator[tuple[int, int, int]]:
         """Places of the user's words, the one other line in which they were read before, and where in it."""

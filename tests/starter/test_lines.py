@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import chain
 
 import pytest
 import torch
@@ -87,12 +88,12 @@ def test_pointers_are_tokens_that_can_be_known(fast: PreTrainedTokenizerFast, se
     """Whatever the conversation, nothing is asked of a layer that it cannot have seen."""
     ids, _ = Encoder(fast)(mixture(random.Random(seed), 1.0))
     found = Lines(fast).pointers(ids)
-    for pointer in [*found.own, *found.earlier, *found.fetched]:
+    for pointer in chain(*found):
         assert 0 <= pointer.nth < BEGINNING
         assert 0 <= pointer.source < pointer.place < len(ids)
-    assert all(p.token in ids[: p.place] for p in [*found.own, *found.earlier])
+    assert all(p.token in ids[: p.place] for p in [*found.own, *found.earlier, *found.before, *found.next])
     assert all(ids[p.place + 1] == p.token for p in found.fetched)
-    assert all(ids[p.source] == p.token for p in found.own)
+    assert all(ids[p.source] == p.token for p in [*found.own, *found.before, *found.next])
 
 
 def test_guidance_reaches_streams_and_attention_and_not_the_embeddings(fast: PreTrainedTokenizerFast) -> None:
