@@ -219,8 +219,8 @@ def _check_base(manifest: Manifest, fingerprint: str | None, name: str, dtype: s
     if fingerprint is not None and manifest.base_fingerprint != fingerprint:
         raise AdapterError(
             f"Version {manifest.name} was baked on the base {baked_on} (fingerprint {manifest.base_fingerprint}), "
-            f"but the base {name} has the fingerprint {fingerprint}: load the first one, or bake the memories "
-            "on the second."
+            f"but the base {name} has the fingerprint {fingerprint}: load the first one, or take the memories to a new "
+            "home and bake them there (`bakemem export`, `bakemem import`, `bakemem bake`)."
         )
     if dtype is not None and number_type not in (None, dtype):
         raise AdapterError(
