@@ -223,12 +223,17 @@ def report(folder: Path, model: PreTrainedModel, rows: Sequence[tuple[Skill, flo
     )  # fmt: skip
 
 
-def _commands(runs: Sequence[dict[str, float]]) -> Iterator[str]:
+def _commands(runs: Sequence[dict[str, Any]]) -> Iterator[str]:
     """The runs that made the model one after the other, as they were called."""
     for i, run in enumerate(runs):
+        if averaged := run.get("averaged"):
+            folders = " ".join(f"runs/{name}" for name in averaged)
+            yield f"    python -m bakemem.starter.average --out runs/{i + 1} {folders} --share {run['share']:g}"
+            continue
         guided = f" --guidance {run['guidance']:g}" if "guidance" in run else ""
         init = f" --init runs/{i}" if i else ""
-        yield (f"    python -m bakemem.starter.train --out runs/{i + 1}{init} --tokens {run['tokens'] / 1e6:.0f}e6 "
+        millions = round(run["tokens"] / 1e6, 1)
+        yield (f"    python -m bakemem.starter.train --out runs/{i + 1}{init} --tokens {millions:g}e6 "
                f"--seed {run['seed']:.0f} --learning-rate {run['learning_rate']:g}{guided}")  # fmt: skip
 
 

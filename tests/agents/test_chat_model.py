@@ -181,6 +181,17 @@ def test_one_call_at_a_time(model: BakedChatModel, scripted: Scripted) -> None:
     assert len(model.bind_tools([add], parallel_tool_calls=False).invoke("x").tool_calls) == 1
 
 
+def test_signs_of_any_script_come_through_whole(model: BakedChatModel, scripted: Scripted) -> None:
+    """In the arguments of a call, in one piece and in a stream."""
+    scripted.says = '<tool_call>\n{"name": "weather", "arguments": {"city": "你好啊集团 こんにちは"}}\n</tool_call>'
+    bound = model.bind_tools([weather])
+    *chunks, last = bound.stream("x")
+    for chunk in reversed(chunks):
+        last = chunk + last
+    for reply in (bound.invoke("x"), last):
+        assert [c["args"] for c in reply.tool_calls] == [{"city": "你好啊集团 こんにちは"}]
+
+
 def test_a_call_that_cannot_be_read_is_told(model: BakedChatModel, scripted: Scripted) -> None:
     """As an invalid tool call, which agents can answer."""
     scripted.says = '<tool_call>\n{"name": "add", "arguments": {"a": '

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
-from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerBase
+from safetensors.torch import load_file, save_file
+from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from bakemem.starter import STARTER
 from bakemem.starter import train as training
+from bakemem.starter.average import average
 from bakemem.starter.curriculum import conversation, repeat
 from bakemem.starter.encode import Encoder, micro_batches
 from bakemem.starter.grow import load_grown
 from bakemem.starter.induction import seed_induction
-from bakemem.starter.train import starter_config
+from bakemem.starter.train import save_starter, starter_config
 
 
 def test_only_answers_and_their_ends_count(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -141,3 +142,17 @@ def test_a_model_that_gets_more_heads_says_the_same(tokenizer: PreTrainedTokeniz
     ids = torch.arange(20)[None]
     torch.testing.assert_close(large(ids).logits, small(ids).logits)
     assert large.model.layers[0].self_attn.q_proj.weight[32:].std() > 0
+
+
+def test_the_mean_of_two_runs_lies_between_them(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    """Each weight is a quarter of the second's, and the history says which two they were."""
+    assert isinstance(tokenizer, PreTrainedTokenizerFast)
+    for seed, name in enumerate(("7", "8")):
+        torch.manual_seed(seed)
+        save_starter(MistralForCausalLM(starter_config(tokenizer)), tokenizer, tmp_path / name, {"runs": [seed]})
+    average(tmp_path / "7", tmp_path / "8", tmp_path / "9", share=0.25)
+    first, second, mean = (load_file(tmp_path / name / "model.safetensors") for name in ("7", "8", "9"))
+    assert mean.keys() == first.keys()
+    assert all(torch.equal(mean[n], (0.75 * first[n].float() + 0.25 * second[n].float()).bfloat16()) for n in mean)
+    runs = json.loads((tmp_path / "9" / "run.json").read_text())["runs"]
+    assert runs == [1, {"tokens": 0, "seconds": 0, "averaged": ["7", "8"], "share": 0.25}]
