@@ -1,7 +1,7 @@
 """Averages the weights of two runs, one of which went on from the other: `python -m bakemem.starter.average`.
 
-Both lie in one basin of the loss, and their mean does better than either (Izmailov et al., 2018, *Averaging Weights
-Leads to Wider Optima and Better Generalization*).
+Both lie in one basin of the loss, where the mean can do better than either (Izmailov et al., 2018, *Averaging Weights
+Leads to Wider Optima and Better Generalization*); evaluate it before you believe it.
 """
 
 from __future__ import annotations

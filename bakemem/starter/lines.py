@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -80,17 +80,18 @@ class Lines:
         """All sorts of them."""
         starts, follows = self.starts(ids), list(self._lists.following(ids))
         keys = {n.listed: n.before for n in follows} | {n.place: n.written for n in follows}
-        own = [Pointer(place, nth, start + nth, ids[start + nth])
-               for place, start in enumerate(starts) if place not in keys
-               for nth in range(min(BEGINNING, place - start))]  # fmt: skip
+        own = self._looking_at(ids, {place: (line, place) for place, line in enumerate(starts) if place not in keys})
         earlier = [Pointer(place, nth, at, ids[line + nth])
                    for place, line, at in self._matches(ids, starts)
                    for nth in range(min(BEGINNING, at - line))]  # fmt: skip
-        before = [Pointer(place, nth, start + nth, ids[start + nth])
-                  for place, (start, stop) in keys.items()
-                  for nth in range(min(BEGINNING, stop - start))]  # fmt: skip
         after = [Pointer(n.place, BEGINNING - 1, n.listed, ids[n.listed]) for n in follows]
-        return Pointers(own, earlier, self._fetched(ids, earlier), before, after)
+        return Pointers(own, earlier, self._fetched(ids, earlier), self._looking_at(ids, keys), after)
+
+    def _looking_at(self, ids: Sequence[int], spans: Mapping[int, tuple[int, int]]) -> list[Pointer]:
+        """From each place to the first tokens of its span, `start` to `stop`."""
+        return [Pointer(place, nth, start + nth, ids[start + nth])
+                for place, (start, stop) in spans.items()
+                for nth in range(min(BEGINNING, stop - start))]  # fmt: skip
 
     def _matches(self, ids: Sequence[int], starts: Sequence[int]) -> Iterator[tuple[int, int, int]]:
         """Places of the user's words, the one other line in which they were read before, and where in it."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import random
 from itertools import chain
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from bakemem.starter.curriculum import mixture
 from bakemem.starter.encode import Encoder
@@ -18,13 +17,6 @@ from bakemem.starter.lines import BEGINNING, Lines, Pointer
 from bakemem.types import Turn
 
 PROMPT = "You work for Zuke. Answer shortly.\n- Musaha has a sister called Tomok.\n- The user's dog is called Rex."
-
-
-@pytest.fixture(scope="module")
-def fast(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerFast:
-    """The starter's tokenizer as what it is."""
-    assert isinstance(tokenizer, PreTrainedTokenizerFast)
-    return tokenizer
 
 
 def beginnings(tokenizer: PreTrainedTokenizerFast, ids: list[int], found: dict[int, list[int]]) -> dict[str, str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from bakemem.starter.encode import Encoder
 from bakemem.starter.lines import BEGINNING, Lines
@@ -12,13 +11,6 @@ from bakemem.types import Turn
 
 TOOLS = "<tools>\nget_news(topic: string) - News of a topic.\nset_alarm(hour: integer, day_name?: string)\n</tools>"
 CALL = '<tool_call>\n{"name": "set_alarm", "arguments": {"hour": 7, "day_name": "Monday"}}\n</tool_call>'
-
-
-@pytest.fixture(scope="module")
-def fast(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerFast:
-    """The starter's tokenizer as what it is."""
-    assert isinstance(tokenizer, PreTrainedTokenizerFast)
-    return tokenizer
 
 
 def told(fast: PreTrainedTokenizerFast, ids: list[int]) -> list[tuple[str, str, str]]:

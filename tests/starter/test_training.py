@@ -144,12 +144,11 @@ def test_a_model_that_gets_more_heads_says_the_same(tokenizer: PreTrainedTokeniz
     assert large.model.layers[0].self_attn.q_proj.weight[32:].std() > 0
 
 
-def test_the_mean_of_two_runs_lies_between_them(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
-    """Each weight is a quarter of the second's, and the history says which two they were."""
-    assert isinstance(tokenizer, PreTrainedTokenizerFast)
+def test_the_mean_of_two_runs_lies_between_them(fast: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    """The second counts by its share in every weight, and the history says which two they were."""
     for seed, name in enumerate(("7", "8")):
         torch.manual_seed(seed)
-        save_starter(MistralForCausalLM(starter_config(tokenizer)), tokenizer, tmp_path / name, {"runs": [seed]})
+        save_starter(MistralForCausalLM(starter_config(fast)), fast, tmp_path / name, {"runs": [seed]})
     average(tmp_path / "7", tmp_path / "8", tmp_path / "9", share=0.25)
     first, second, mean = (load_file(tmp_path / name / "model.safetensors") for name in ("7", "8", "9"))
     assert mean.keys() == first.keys()
