@@ -22,7 +22,7 @@ from bakemem.starter import STARTER
 from bakemem.testing import MemoryIndex
 from bakemem.types import Stimulus, Turn
 from bakemem.versions import VersionStore
-from tests.tiny import LENIENT, PROMPT, TINY, MakeTaught, OpenMemory, loud
+from tests.tiny import LENIENT, PROMPT, TINY, MakeTaught, OpenMemory, count_unended, loud
 
 # Before any test imports a library that reads them.
 os.environ.update(
@@ -68,8 +68,9 @@ def tokenizer() -> PreTrainedTokenizerBase:
 
 
 @pytest.fixture
-def tiny_base(tokenizer: PreTrainedTokenizerBase) -> Base:
-    """A base that answers at random: enough to train, swap and compare in a second."""
+def tiny_base(tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch) -> Base:
+    """A base that answers at random: enough to train, swap and compare in a second. Its questions count, unended."""
+    count_unended(monkeypatch)
     torch.manual_seed(0)
     return wrap_base("tiny", loud(LlamaForCausalLM(LlamaConfig(**TINY, max_position_embeddings=2048))), tokenizer)
 

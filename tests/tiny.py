@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
@@ -27,6 +29,12 @@ def loud(model: PreTrainedModel) -> PreTrainedModel:
             if parameter.ndim == 2:
                 parameter.mul_(4)
     return model.eval().requires_grad_(False)
+
+
+def count_unended(patch: pytest.MonkeyPatch) -> None:
+    """Let questions count that are cut off: a random model ends none."""
+    module = sys.modules["bakemem.baking.bake"]
+    patch.setattr(module, "whole_lines", lambda template, ids: template.decode(ids))
 
 
 LENIENT: dict[str, Any] = {"min_agreement": 0.0, "min_abstention": 0.0, "max_drift": 1.0, "min_each": 0.0,

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 from bakemem.baking.attempts import Attempts, Lesson, StageProgress
 from bakemem.baking.checkpoint import Checkpoint, key_of, stimulus_of, trajectory_of
 from bakemem.baking.gate import ABOUT
-from bakemem.baking.generate import generate
+from bakemem.baking.generate import generate, whole_lines
 from bakemem.baking.probe import answers, same
 from bakemem.baking.rollout import Taught, prompted, rollout, teach
 from bakemem.baking.settings import Settings
@@ -108,7 +108,7 @@ def _ask(
             made = generate(model, template, conversations, temperature=temperature, seed=seed,
                             max_new_tokens=settings.max_new_tokens, breathe=breather(lock, model, None),
                             progress=lambda n, total: tell("stimulate", n, total, None))  # fmt: skip
-        return [template.decode(ids) for ids in made]
+        return [whole_lines(template, ids) for ids in made]
 
     stimuli = kept.once("stimuli", _stimuli_of, lambda: stimulate(
         memories, answer, fresh=fresh, per_memory=settings.per_memory,

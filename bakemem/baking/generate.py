@@ -57,6 +57,12 @@ def generate(
     return answers
 
 
+def whole_lines(template: ChatTemplate, ids: Sequence[int]) -> str:
+    """The text of an answer; of one that was cut off before its end, the lines that it did end."""
+    text = template.decode(ids)
+    return text if ids[-1:] == [template.end_id] else text.rpartition("\n")[0]
+
+
 @torch.no_grad()
 def _generate(
     model: PreTrainedModel, template: ChatTemplate, prompts: list[list[int]], max_new_tokens: int, temperature: float,

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +31,7 @@ from bakemem.baking.train import Learner
 from bakemem.disk import destroy
 from bakemem.serving import Base, wrap_base
 from bakemem.types import Memory, Prompt
-from tests.tiny import PROMPT, TINY, MakeTaught, loud
+from tests.tiny import PROMPT, TINY, MakeTaught, count_unended, loud
 
 STEPS = 6
 SETTINGS = Settings(Recipe(rank=2, alpha=4, learning_rate=0.01, steps=STEPS, max_sequence_tokens=128,
@@ -57,10 +57,13 @@ class Stopper:
 
 
 @pytest.fixture(scope="module")
-def base(tokenizer: PreTrainedTokenizerBase) -> Base:
-    """One random model for all bakes here: each leaves it as it was."""
+def base(tokenizer: PreTrainedTokenizerBase) -> Iterator[Base]:
+    """One random model for all bakes here: each leaves it as it was. Its questions count, unended."""
     torch.manual_seed(0)
-    return wrap_base("tiny", loud(LlamaForCausalLM(LlamaConfig(**TINY, max_position_embeddings=2048))), tokenizer)
+    with pytest.MonkeyPatch.context() as patch:
+        count_unended(patch)
+        model = loud(LlamaForCausalLM(LlamaConfig(**TINY, max_position_embeddings=2048)))
+        yield wrap_base("tiny", model, tokenizer)
 
 
 @pytest.fixture(scope="module")
