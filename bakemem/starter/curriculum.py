@@ -21,21 +21,23 @@ from bakemem.types import Turn
 
 Sample = list[Turn]
 
+_SPELLED = ("one word", "twice", "dashes", "upper", "lower")
+
 
 def conversation(rng: random.Random, held_out: bool, max_facts: int = 12, max_turns: int = 8) -> Sample:
     """A mixed conversation of one to `max_turns` turns over up to `max_facts` facts and two instructions."""
     talk = Talk(rng, held_out)
     n_facts = round(max_facts * rng.random() ** 0.6) if rng.random() < 0.85 else 0
-    n_rules = rng.choices((0, 1, 2), (34, 30, 36))[0]
+    n_rules = rng.choices((0, 1, 2), (26, 24, 50))[0]
     facts = (crowded_facts if rng.random() < 0.5 else make_facts)(rng, n_facts, held_out)
-    talk.system(facts, make_instructions(rng, n_rules, held_out))
+    talk.system(facts, _hard_rules(rng, held_out) if n_rules == 2 else make_instructions(rng, n_rules, held_out))
     for _ in range(rng.randint(max_turns // 2, max_turns)):
         step = rng.random()
-        if step < 0.47 and talk.facts:
+        if step < 0.43 and talk.facts:
             talk.recall(kind=rng.choices(QUESTION_KINDS, (28, 22, 36, 14))[0])  # reversed ones are the hardest
-        elif step < 0.69:
+        elif step < 0.63:
             talk.abstain()
-        elif step < 0.83:
+        elif step < 0.75:
             talk.tell()
         elif step < 0.92:
             talk.general()
@@ -44,6 +46,14 @@ def conversation(rng: random.Random, held_out: bool, max_facts: int = 12, max_tu
         elif len(talk.instructions) < 2:
             talk.instruct(_another(rng, talk, held_out))
     return talk.turns if len(talk.turns) > 1 else conversation(rng, held_out, max_facts, max_turns)
+
+
+def _hard_rules(rng: random.Random, held_out: bool) -> list[Instruction]:
+    """Two instructions, more often than by chance with one that spells every word of an answer anew."""
+    rules = make_instructions(rng, 2, held_out)
+    if rng.random() < 0.35 or any(rule.kind.name in _SPELLED for rule in rules):
+        return rules
+    return _hard_rules(rng, held_out)
 
 
 def _another(rng: random.Random, talk: Talk, held_out: bool) -> Instruction:
@@ -240,14 +250,14 @@ def mixture(rng: random.Random, progress: float) -> Sample:
     if rng.random() < max(0.03, 0.3 * (1 - progress / 0.06)):
         return repeat(rng)
     skill = rng.random()
-    if skill < 0.43:
+    if skill < 0.58:
         return conversation(rng, False, max_facts, max_turns)
-    if skill < 0.51:
+    if skill < 0.64:
         return extract(rng, False, 3, 0.3)
-    if skill < 0.56:
+    if skill < 0.69:
         return ask_sample(rng, False, 4, 0.3)
-    if skill < 0.63:
+    if skill < 0.74:
         return few_shot(rng, False, 8, 0.35)
-    if skill < 0.84:
+    if skill < 0.88:
         return tool_conversation(rng, False, 2 + round(2 * growth))
-    return (structured if skill < 0.92 else json_mode)(rng, False)
+    return (structured if skill < 0.94 else json_mode)(rng, False)

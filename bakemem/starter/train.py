@@ -57,13 +57,19 @@ class Learner(nn.Module):
         self.model, self.pad = model, int(tokenizer.pad_token_id)
         self.guide = Guide(int(config.hidden_size or 0), int(config.num_attention_heads or 0), Lines(tokenizer))
 
-    def losses(self, ids_B_T: Tensor, answer_B_T: Tensor, rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
+    def losses(
+        self, ids_B_T: Tensor, answer_B_T: Tensor, rng: random.Random, guided: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The answer tokens' cross entropies, each predicted from the place before it, as a sum; the guide's losses."""
         read_B_T = ids_B_T[:, :-1]
-        made = self.model.model(input_ids=read_B_T, use_cache=False, output_hidden_states=True, output_attentions=True)
+        made = self.model.model(
+            input_ids=read_B_T, use_cache=False, output_hidden_states=guided, output_attentions=guided
+        )
         target = answer_B_T[:, 1:]
         logits_N_V = self.model.lm_head(made.last_hidden_state[target])
         answers = functional.cross_entropy(logits_N_V.float(), ids_B_T[:, 1:][target], reduction="sum")
+        if not guided:
+            return answers, answers.new_zeros(()), answers.new_zeros(())
         read = [[i for i in row if i != self.pad] for row in read_B_T.tolist()]
         embedding = self.model.lm_head.weight
         return answers, *self.guide.loss(made.hidden_states, made.attentions, embedding, read, rng)
@@ -79,7 +85,7 @@ class Plan:
     init: Path | None = None
     learning_rate: float = 2e-3
     processes: int = 1
-    guidance: float = 0.3  # weight of the guide's losses beside the answers'
+    guidance: float = 0.3  # weight of the guide's losses beside the answers'; 0: no guide
 
 
 def train(plan: Plan, save_every: int = 200) -> None:
@@ -145,7 +151,7 @@ def _step(learner: Learner, samples: list[Encoded], rng: random.Random, guidance
     total = torch.zeros(3)
     for ids_B_T, answer_B_T in batches:
         with torch.autocast("cpu", torch.bfloat16):
-            answers, looked, probed = learner.losses(ids_B_T, answer_B_T, rng)
+            answers, looked, probed = learner.losses(ids_B_T, answer_B_T, rng, guidance > 0)
         losses = torch.stack([answers / n_answer, looked / len(batches), probed / len(batches)])
         (losses[0] + guidance * (losses[1] + losses[2])).backward()
         total += losses.detach()
@@ -172,7 +178,7 @@ def main() -> None:
     parser.add_argument("--init", type=Path, help="a finished starter to train further, instead of one from scratch")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="the highest of the run")
     parser.add_argument("--processes", type=int, default=2, help="of one core each, which share each step")
-    parser.add_argument("--guidance", type=float, default=0.3, help="weight of what guides some heads (guide.py)")
+    parser.add_argument("--guidance", type=float, default=0.3, help="weight of what guides some heads; 0: none")
     args = parser.parse_args()
     train(Plan(args.out, int(args.tokens), args.seed, args.init, args.learning_rate, args.processes, args.guidance))
 
