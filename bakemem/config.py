@@ -88,7 +88,7 @@ class Config(BaseSettings):
     rehearsal_questions: int = Field(
         default=1600, ge=0, description="the most stimuli of a warm bake about the memories baked before (8 each)"
     )
-    max_dialogue_turns: int = Field(default=40, ge=1, description="trajectories packed into one long training dialogue")
+    max_dialogue_turns: int = Field(default=64, ge=1, description="trajectories packed into one long training dialogue")
     max_sequence_tokens: int = Field(default=2048, ge=64, description="longest training dialogue, in tokens")
     shard_tokens: int | None = Field(
         default=None,

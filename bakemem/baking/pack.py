@@ -80,9 +80,13 @@ class Packer:
     In a dialogue are those that have the same turns before their questions, be it a caller's prompt, something told, or
     nothing: what was told in one conversation would be a wrong answer in another.
 
-    The dialogues' lengths are log-uniform, and half of them are stretched over up to `max_tokens` positions. Every
-    trajectory is drawn once; after that, those come again in a pass that the student did worse on than the mean when it
-    last met them, and of the others the better the fewer. The minimum of the loss stays where it is.
+    No memory is asked about twice in a dialogue: the second answer could be copied from the first, and what stands far
+    from the beginning would be learned by copying alone.
+
+    Half of the dialogues are longer than the 0.7th power of `max_turns`, a quarter shorter than its root, and half are
+    stretched over up to `max_tokens` positions. Every trajectory is drawn once; after that, those come again in a pass
+    that the student did worse on than the mean when it last met them, and of the others the better the fewer. The
+    minimum of the loss stays where it is.
     """
 
     def __init__(self, template: ChatTemplate, taught: Sequence[Taught], *, max_turns: int, max_tokens: int,
@@ -118,15 +122,22 @@ class Packer:
         dialogues = [self._dialogue(1) for _ in range(alone)]
         left = n_trajectories - alone
         while left > 0:
-            dialogues.append(self._dialogue(round(self._max_turns ** self._rng.random())))
+            dialogues.append(self._dialogue(round(self._max_turns ** self._rng.random() ** 0.5)))
             left -= len(dialogues[-1].items)
         return dialogues
 
     def _dialogue(self, n_turns: int) -> Dialogue:
         [group] = self._rng.choices(range(len(self._groups)), [len(g) for g in self._groups])
         drawn = [self._draw(group) for _ in range(min(n_turns, len(self._groups[group])))]
-        # An answer that stands in the dialogue twice would teach copying.
-        once = [self._taught[i] for i in dict.fromkeys(drawn)]
+        once: list[Taught] = []
+        told: set[str] = set()
+        for i in dict.fromkeys(drawn):
+            about = set(self._taught[i].trajectory.stimulus.memory_ids)
+            if told & about:
+                self._queues[group].insert(0, i)  # for another dialogue
+            else:
+                told |= about
+                once.append(self._taught[i])
         dialogue = pack(self._template, once, self._max_tokens)
         return stretched(dialogue, self._max_tokens, self._rng) if self._rng.random() < STRETCH else dialogue
 

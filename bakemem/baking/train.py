@@ -54,7 +54,7 @@ class Recipe:
     learning_rate: float = 3e-3
     steps: int = 90
     trajectories_per_step: int = 16
-    max_dialogue_turns: int = 40
+    max_dialogue_turns: int = 64
     max_sequence_tokens: int = 2048
     state_weight: float = 1.0
     seed: int = 0

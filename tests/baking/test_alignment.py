@@ -145,6 +145,23 @@ def test_packing_follows_its_seed(tiny_base: Base, make_taught: MakeTaught, seed
     assert first == second
 
 
+def test_no_dialogue_asks_about_a_memory_twice(tiny_base: Base, make_taught: MakeTaught) -> None:
+    """Its answer could be copied from the first one; what is put off comes in another dialogue."""
+    taught = make_taught(tiny_base, 12)
+    for i, ids in enumerate([("a",), ("a",), ("a",), ("b",), ("a", "b"), ("b",)]):
+        stimulus = dataclasses.replace(taught[i].trajectory.stimulus, memory_ids=ids)
+        taught[i] = dataclasses.replace(
+            taught[i], trajectory=dataclasses.replace(taught[i].trajectory, stimulus=stimulus)
+        )
+    packer = Packer(tiny_base.template, taught, max_turns=30, max_tokens=2048, seed=0)
+    dialogues = [d for _ in range(10) for d in packer.batch(8)]
+    for dialogue in dialogues:
+        about = [memory for item in dialogue.items for memory in item.trajectory.stimulus.memory_ids]
+        assert len(about) == len(set(about))
+    assert {id(item) for d in dialogues for item in d.items} == {id(item) for item in taught}
+    assert max(len(d.items) for d in dialogues) > 6
+
+
 def test_what_the_student_answers_well_comes_again_seldom(tiny_base: Base, make_taught: MakeTaught) -> None:
     """After a first pass over all, the badly answered ones are drawn in every pass and the others now and then."""
     taught = make_taught(tiny_base, 12)
