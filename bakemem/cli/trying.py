@@ -14,12 +14,13 @@ import click
 from bakemem.cli.frame import REFUSED, Command, Place, place
 from bakemem.cli.text import print_json
 
-ABOUT = "A tiny Llama, trained from scratch on a made-up world. For trying, demonstrating and testing: no assistant."
+ABOUT = "A tiny Mistral, trained from scratch on a made-up world. For trying, demonstrating and testing: no assistant."
 CAN = (
     "recall facts about the user, and about people, places and projects by name, that you tell it",
     "say that it does not know what nobody told it",
     "follow an instruction or two of a dozen kinds: case, prefix, suffix, mood, brackets, one word …",
     "answer 150 everyday questions and greetings",
+    "call tools and tell what they gave back, fill in fields or JSON from a text: mostly to the letter",
     "apply a made-up rule from examples, find memories in a message, ask questions about a memory",
 )
 CANNOT = (

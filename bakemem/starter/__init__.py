@@ -1,4 +1,4 @@
-"""The embedded model: a tiny Llama that follows prompts about a made-up world, for trying, demonstrating and testing.
+"""The embedded model: a tiny Mistral that follows prompts about a made-up world, for trying, demonstrating and testing.
 
 What is exported here makes that world up; training (`train.py`) and judging (`evaluate.py`) are run as programs.
 """

@@ -250,14 +250,14 @@ def mixture(rng: random.Random, progress: float) -> Sample:
     if rng.random() < max(0.03, 0.3 * (1 - progress / 0.06)):
         return repeat(rng)
     skill = rng.random()
-    if skill < 0.58:
+    if skill < 0.50:
         return conversation(rng, False, max_facts, max_turns)
-    if skill < 0.64:
+    if skill < 0.56:
         return extract(rng, False, 3, 0.3)
-    if skill < 0.69:
+    if skill < 0.61:
         return ask_sample(rng, False, 4, 0.3)
-    if skill < 0.74:
+    if skill < 0.66:
         return few_shot(rng, False, 8, 0.35)
-    if skill < 0.88:
+    if skill < 0.83:
         return tool_conversation(rng, False, 2 + round(2 * growth))
-    return (structured if skill < 0.94 else json_mode)(rng, False)
+    return (structured if skill < 0.92 else json_mode)(rng, False)

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from bakemem.starter.tokenizer import ROLES
 
-APART = 5  # tokens that may stand between two listed keys: `: string,`, `' and '`
+APART = 7  # tokens that may stand between two listed keys: `: integer, ?`, `' and '`
 
 
 class Span(NamedTuple):

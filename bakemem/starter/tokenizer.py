@@ -24,7 +24,7 @@ CHAT_TEMPLATE = """\
 {%- set given = tool.parameters or {} -%}
 {{ tool.name }}(
 {%- for name, kind in (given.properties or {}).items() -%}
-{{ ', ' if not loop.first }}{{ name }}{{ '?' if name not in (given.required or []) }}: \
+{{ ', ' if not loop.first }}{{ '?' if name not in (given.required or []) }}{{ name }}: \
 {{ kind.type or (kind.anyOf[0].type if kind.anyOf) or 'any' }}
 {%- endfor -%}
 ){{ ' - ' + tool.description if tool.description }}

@@ -63,8 +63,8 @@ class Tool:
 
     @property
     def line(self) -> str:
-        """The tool as the starter reads it: `get_weather(city: string, days?: integer) - Get the weather.`"""
-        arguments = ", ".join(f"{p.name}{'' if p.required else '?'}: {p.kind}" for p in self.parameters)
+        """The tool as the starter reads it: `get_weather(city: string, ?days: integer) - Get the weather.`"""
+        arguments = ", ".join(f"{'' if p.required else '?'}{p.name}: {p.kind}" for p in self.parameters)
         return f"{self.name}({arguments})" + (f" - {self.about}" if self.about else "")
 
 
@@ -130,12 +130,13 @@ def make_value(rng: random.Random, kind: str, held_out: bool) -> Any:
     if kind == "boolean":
         return rng.random() < 0.5
     choice = rng.random()
-    if choice < 0.04:
-        return "".join(rng.choice(_LETTERS) for _ in range(rng.randint(2, 6)))
-    if choice < 0.16:
+    if choice < 0.1:  # of any script: signs that the tokenizer spells in bytes
+        return "".join(rng.choice(_LETTERS) for _ in range(rng.randint(2, 9)))
+    if choice < 0.2:
         state = rng.choice(("", "", f", {make_name(rng)[:2].upper()}"))
         return f"{make_name(rng, held_out)} {make_name(rng, held_out)}{state}"
-    return rng.choice(_WORDS) if choice < 0.36 else make_name(rng, held_out)
+    word = rng.choice(_WORDS)
+    return rng.choice((word, word, word.capitalize())) if choice < 0.38 else make_name(rng, held_out)
 
 
 def fill(rng: random.Random, tool: Tool, held_out: bool, some: Callable[[], bool] = lambda: False) -> dict[str, Any]:
@@ -153,13 +154,16 @@ def request(rng: random.Random, tool: Tool, arguments: Arguments) -> str:
     if rng.random() < 0.35:
         return _by_name(rng, tool, arguments)
     names, values = [n.replace("_", " ") for n in arguments], [_said(rng, v) for v in arguments.values()]
-    verb = rng.choice(("get", "find", "check", "show me", "tell me", "I need", "set", "make", "create", "book", "send"))
+    verb = rng.choice(("get", "find", "check", "show me", "tell me", "I need", "set", "make", "create", "book", "send",
+                       "generate", "give me"))  # fmt: skip
     rest = "".join(
         f" {rng.choice(('with', 'and', 'with the'))} {n} {v}" for n, v in zip(names[1:], values[1:], strict=True)
     )
     if not values:
         what = f"the {tool.noun}"
-    elif isinstance(next(iter(arguments.values())), str) and rng.random() < 0.7:
+    elif (text := isinstance(next(iter(arguments.values())), str)) and rng.random() < 0.2:
+        what = f"the {values[0]} {tool.noun}{rest}"
+    elif text and rng.random() < 0.7:
         what = (
             f"the {tool.noun} {rng.choice(('of', 'in', 'for', 'at', 'to', 'with', 'named', 'about'))} {values[0]}{rest}"
         )
@@ -172,7 +176,8 @@ def request(rng: random.Random, tool: Tool, arguments: Arguments) -> str:
         return f"What is {what}?"
     if form < 0.5:
         return f"Do you know {what}?"
-    return f"{verb[:1].upper()}{verb[1:]} {what}{rng.choice(('.', '.', ', please.', ' now.'))}"
+    start = f"Using the tool, {verb}" if form < 0.55 else f"{verb[:1].upper()}{verb[1:]}"
+    return f"{start} {what}{rng.choice(('.', '.', ', please.', ' now.'))}"
 
 
 def _by_name(rng: random.Random, tool: Tool, arguments: Arguments) -> str:

@@ -45,7 +45,7 @@ class TestUnit(ChatModelUnitTests):
 
 
 class TestIntegration(ChatModelIntegrationTests):
-    """Replies, streams, batches, usage and stops."""
+    """Replies, streams, batches, usage and stops; tool calls, structured output and JSON."""
 
     @pytest.fixture(autouse=True)
     def opened(self, home: str) -> Iterator[None]:
@@ -69,14 +69,9 @@ class TestIntegration(ChatModelIntegrationTests):
         return False
 
     @property
-    def has_tool_calling(self) -> bool:
-        """Not yet: the starter that ships was not taught tools. `test_chat_model.py` tests them on scripted replies."""
-        return False
-
-    @property
-    def has_structured_output(self) -> bool:
-        """Not yet, as it is a tool call."""
-        return False
+    def supports_json_mode(self) -> bool:
+        """As the prompt asks for it."""
+        return True
 
     @property
     def supports_anthropic_inputs(self) -> bool:

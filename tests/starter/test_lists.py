@@ -9,7 +9,7 @@ from bakemem.starter.lines import BEGINNING, Lines
 from bakemem.starter.lists import Lists
 from bakemem.types import Turn
 
-TOOLS = "<tools>\nget_news(topic: string) - News of a topic.\nset_alarm(hour: integer, day_name?: string)\n</tools>"
+TOOLS = "<tools>\nget_news(topic: string) - News of a topic.\nset_alarm(hour: integer, ?day_name: string)\n</tools>"
 CALL = '<tool_call>\n{"name": "set_alarm", "arguments": {"hour": 7, "day_name": "Monday"}}\n</tool_call>'
 
 

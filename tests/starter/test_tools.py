@@ -66,7 +66,7 @@ def test_what_langchain_gives_is_listed(render: Any) -> None:
         return place
 
     text = render([{"role": "user", "content": "x"}], tools=[convert_to_openai_tool(find)])
-    assert "find(place: string, days?: integer, unit?: string) - Find the weather." in text
+    assert "find(place: string, ?days: integer, ?unit: string) - Find the weather." in text
     assert "f()\n" in render(
         [{"role": "user", "content": "x"}], tools=[{"type": "function", "function": {"name": "f"}}]
     )
@@ -82,10 +82,10 @@ def test_every_call_is_json_for_a_tool_that_is_listed(sample: Any) -> None:
         for text in _CALL.findall("\n".join(t.content for t in turns if t.role == "assistant")):
             made = json.loads(text)
             wanted = dict(part.split(": ") for part in filter(None, listed[made["name"]].split(", ")))
-            assert {n for n in wanted if not n.endswith("?")} <= made["arguments"].keys()
-            assert made["arguments"].keys() <= {n.rstrip("?") for n in wanted}
+            assert {n for n in wanted if not n.startswith("?")} <= made["arguments"].keys()
+            assert made["arguments"].keys() <= {n.lstrip("?") for n in wanted}
             for name, value in made["arguments"].items():
-                assert type(value) is kinds[wanted.get(name) or wanted[f"{name}?"]]
+                assert type(value) is kinds[wanted.get(name) or wanted[f"?{name}"]]
 
 
 def test_tools_of_the_exam_are_never_trained_on() -> None:
@@ -110,7 +110,7 @@ def test_json_mode_gives_the_wanted_keys() -> None:
 def test_an_optional_field_that_is_not_said_is_left_out() -> None:
     """One that must be given is `unknown`."""
     found = [
-        turns for seed in range(400) if "punchline?" in (turns := structured(random.Random(seed), False))[0].content
+        turns for seed in range(400) if "?punchline" in (turns := structured(random.Random(seed), False))[0].content
     ]
     assert found
     assert not any("punchline" in turns[-1].content for turns in found)
