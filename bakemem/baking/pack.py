@@ -131,7 +131,7 @@ class Packer:
         drawn = [self._draw(group) for _ in range(min(n_turns, len(self._groups[group])))]
         once: list[Taught] = []
         told: set[str] = set()
-        for i in dict.fromkeys(drawn):
+        for i in dict.fromkeys(drawn):  # no answer twice: that too would teach copying
             about = set(self._taught[i].trajectory.stimulus.memory_ids)
             if told & about:
                 self._queues[group].insert(0, i)  # for another dialogue
