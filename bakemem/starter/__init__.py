@@ -6,8 +6,9 @@ What is exported here makes that world up; training (`train.py`) and judging (`e
 from pathlib import Path
 
 from bakemem.starter.instructions import UNKNOWN, Answer, Instruction, follow, make_instructions
+from bakemem.starter.naming import make_name
 from bakemem.starter.talk import Talk, ask, statement
-from bakemem.starter.world import Fact, make_facts, make_name
+from bakemem.starter.world import Fact, make_facts
 
 STARTER = Path(__file__).parent / "weights"
 """The folder of the shipped model, laid out as any Hugging Face model."""

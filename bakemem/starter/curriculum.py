@@ -8,15 +8,17 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 from bakemem.everyday import everyday
 from bakemem.names import CONSONANTS, VOWELS
 from bakemem.prompts import ASK_SYSTEM, EXTRACT_SYSTEM, ask_request, memory_prompt, system_text
 from bakemem.starter.instructions import Answer, Instruction, follow, make_instructions
+from bakemem.starter.naming import REAL_NAMES, make_name
 from bakemem.starter.strange import strange_text
 from bakemem.starter.talk import QUESTION_KINDS, Talk, ask, join_questions, statement
 from bakemem.starter.tool_talk import json_mode, structured, tool_conversation
-from bakemem.starter.world import Fact, crowded_facts, make_facts, make_name
+from bakemem.starter.world import Fact, crowded_facts, make_facts
 from bakemem.types import Turn
 
 Sample = list[Turn]
@@ -67,6 +69,17 @@ def recall(rng: random.Random, held_out: bool, n_facts: int = 8) -> Sample:
     """One question about 1 to `n_facts` facts of the system prompt."""
     talk = Talk(rng, held_out)
     talk.system(make_facts(rng, n_facts, held_out), [])
+    talk.recall()
+    return talk.turns
+
+
+def recall_real(rng: random.Random, held_out: bool) -> Sample:
+    """One question about 1 to 8 facts in which every name is one that people, pets, towns or projects have."""
+    facts = make_facts(rng, rng.randint(1, 8), held_out)
+    named = {name for f in facts for name in (f.subject, f.value if f.attribute.values is make_name else "") if name}
+    real = dict(zip(sorted(named), rng.sample(REAL_NAMES, len(named)), strict=True))
+    talk = Talk(rng, held_out)
+    talk.system([replace(f, subject=real.get(f.subject, ""), value=real.get(f.value, f.value)) for f in facts], [])
     talk.recall()
     return talk.turns
 
@@ -169,7 +182,7 @@ _CALLS = ("", "", "", "Please note: ", "By the way: ", "Remember: ", "You should
 
 def _memory_line(memory: Fact | Instruction) -> str:
     kind = "fact" if isinstance(memory, Fact) else "instruction"
-    return json.dumps({"kind": kind, "key": memory.key, "text": memory.memory})
+    return json.dumps({"kind": kind, "key": memory.key, "text": memory.memory}, ensure_ascii=False)
 
 
 def _message(rng: random.Random, held_out: bool) -> tuple[str, list[Fact | Instruction]]:
@@ -250,14 +263,14 @@ def mixture(rng: random.Random, progress: float) -> Sample:
     if rng.random() < max(0.03, 0.3 * (1 - progress / 0.06)):
         return repeat(rng)
     skill = rng.random()
-    if skill < 0.50:
+    if skill < 0.47:
         return conversation(rng, False, max_facts, max_turns)
-    if skill < 0.56:
+    if skill < 0.53:
         return extract(rng, False, 3, 0.3)
-    if skill < 0.61:
+    if skill < 0.58:
         return ask_sample(rng, False, 4, 0.3)
-    if skill < 0.66:
+    if skill < 0.63:
         return few_shot(rng, False, 8, 0.35)
-    if skill < 0.83:
+    if skill < 0.82:
         return tool_conversation(rng, False, 2 + round(2 * growth))
     return (structured if skill < 0.92 else json_mode)(rng, False)

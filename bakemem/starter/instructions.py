@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bakemem.starter.world import make_name
+from bakemem.starter.naming import make_name
 
 
 @dataclass(frozen=True, slots=True)

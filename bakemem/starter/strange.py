@@ -1,7 +1,4 @@
-"""Text from outside the starter's world: English prose about other things, word salad, code and noise.
-
-The prose is that of the documentation which every CPython carries (`pydoc_data`).
-"""
+"""Text from outside the starter's world: English prose about other things, word salad, code and noise."""
 
 from __future__ import annotations
 
@@ -9,9 +6,8 @@ import random
 import re
 import string
 from functools import cache
-from pydoc_data.topics import topics
 
-from bakemem.starter.world import is_held_out
+from bakemem.starter.naming import is_held_out, prose
 
 _STARTS = ("How do I", "Explain", "Why is", "Write a poem about", "Can you", "What if", "Describe", "Translate",
            "Give me a list of", "Do you like", "Where can I buy", "How many", "Which", "Who invented", "What is",
@@ -20,8 +16,7 @@ _STARTS = ("How do I", "Explain", "Why is", "Write a poem about", "Can you", "Wh
 
 @cache
 def _sentences(held_out: bool) -> tuple[str, ...]:
-    prose = " ".join(topics.values())
-    found = (re.sub(r"[\s`*]+", " ", s).strip() for s in re.findall(r"[A-Z][^.!?]{20,120}[.!?]", prose))
+    found = (re.sub(r"[\s`*]+", " ", s).strip() for s in re.findall(r"[A-Z][^.!?]{20,120}[.!?]", prose()))
     return tuple(sorted({s for s in found if is_held_out(s) == held_out}))
 
 

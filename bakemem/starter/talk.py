@@ -13,8 +13,9 @@ from bakemem.everyday import everyday
 from bakemem.names import near_name
 from bakemem.prompts import memory_prompt, system_text
 from bakemem.starter.instructions import NOT_UNDERSTOOD, NOTED, UNKNOWN, Answer, Instruction, follow
+from bakemem.starter.naming import is_held_out, make_name
 from bakemem.starter.strange import strange_text
-from bakemem.starter.world import ATTRIBUTES, Fact, clashes, is_held_out, make_facts, make_name
+from bakemem.starter.world import ATTRIBUTES, Fact, clashes, make_facts
 from bakemem.types import Turn
 
 _OPENERS = ("", "", "", "Tell me: ", "Please tell me: ", "I forgot: ", "Quick question: ", "Say, ", "Hey, ",
@@ -34,9 +35,12 @@ def dress(rng: random.Random, core: str, held_out: bool) -> str:
         if not (opener or closer) or is_held_out(f"{opener}|{core}|{closer}") == held_out:
             break
     text = f"{opener}{core}{closer}"
-    if rng.random() < 0.06:
-        text = text[:1].lower() + text[1:].rstrip("?.")
-    return text
+    return unmarked(text) if rng.random() < 0.06 else text
+
+
+def unmarked(text: str) -> str:
+    """The text as people type it who care for no capitals and no marks."""
+    return text[:1].lower() + text[1:].rstrip("?.!")
 
 
 def ask(rng: random.Random, fact: Fact, kind: str) -> tuple[str, Answer]:
@@ -177,6 +181,8 @@ class Talk:
         row = self.rng.choice(everyday())
         plain = not row.question.endswith("?") or self.rng.random() < 0.5
         question = row.question if plain else dress(self.rng, row.question, self.held_out)
+        if plain and self.rng.random() < 0.15:
+            question = unmarked(question)
         self._reply(question, Answer(row.answer, row.short + "."))
 
     def strange(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bakemem.starter.instructions import Answer, follow, make_instructions
+from bakemem.starter.naming import make_name
 from bakemem.starter.talk import Talk, statement
 from bakemem.starter.tools import (
     Arguments,
@@ -24,7 +25,7 @@ from bakemem.starter.tools import (
     shown,
     tools_text,
 )
-from bakemem.starter.world import ATTRIBUTES, Fact, make_facts, make_name
+from bakemem.starter.world import ATTRIBUTES, Fact, make_facts
 from bakemem.types import Turn
 
 FAILED = Answer("That did not work.", "Failed.")

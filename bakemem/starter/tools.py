@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bakemem.starter.world import is_held_out, make_name
+from bakemem.starter.naming import english_word, is_held_out, make_name
 
 _NOUNS = (
     "weather price time news score temperature distance route menu ticket balance address phone mail photo song room "
@@ -93,7 +93,10 @@ def make_tools(rng: random.Random, n: int, held_out: bool) -> list[Tool]:
 
 
 def _word(rng: random.Random, words: Sequence[str]) -> str:
-    return rng.choice(words) if rng.random() < 0.7 else make_name(rng).lower()
+    kind = rng.random()
+    if kind < 0.6:
+        return rng.choice(words)
+    return english_word(rng, False) if kind < 0.8 else make_name(rng).lower()
 
 
 def _make_tool(rng: random.Random) -> Tool:
@@ -132,11 +135,14 @@ def make_value(rng: random.Random, kind: str, held_out: bool) -> Any:
     choice = rng.random()
     if choice < 0.1:  # of any script: signs that the tokenizer spells in bytes
         return "".join(rng.choice(_LETTERS) for _ in range(rng.randint(2, 9)))
-    if choice < 0.2:
+    if choice < 0.3:  # English that this world has no use for, as a name or as some words
+        words = [english_word(rng, held_out) for _ in range(rng.choice((1, 1, 1, 2, 3)))]
+        return " ".join(w.capitalize() for w in words) if rng.random() < 0.6 else " ".join(words)
+    if choice < 0.4:
         state = rng.choice(("", "", f", {make_name(rng)[:2].upper()}"))
         return f"{make_name(rng, held_out)} {make_name(rng, held_out)}{state}"
     word = rng.choice(_WORDS)
-    return rng.choice((word, word, word.capitalize())) if choice < 0.38 else make_name(rng, held_out)
+    return rng.choice((word, word, word.capitalize())) if choice < 0.55 else make_name(rng, held_out)
 
 
 def fill(rng: random.Random, tool: Tool, held_out: bool, some: Callable[[], bool] = lambda: False) -> dict[str, Any]:

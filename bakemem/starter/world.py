@@ -1,30 +1,16 @@
-"""The made-up, endless world of the starter model: names, attributes, and the ways to say and ask them.
+"""The made-up, endless world of the starter model: attributes, and the ways to say and ask them.
 
 Knows no instructions, conversations or tokens: those are `instructions.py` and `curriculum.py`.
-Names are random syllables, so that a model can only answer by reading its context.
+Names are random, so that a model can only answer by reading its context.
 """
 
 from __future__ import annotations
 
 import random
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bakemem.names import made_up_name
-
-
-def is_held_out(text: str) -> bool:
-    """Whether a name or a wording belongs to the tenth that training never shows."""
-    return zlib.crc32(text.lower().encode()) % 10 == 0
-
-
-def make_name(rng: random.Random, held_out: bool = False) -> str:
-    """A random name of two or three syllables; `held_out` picks the side of the split."""
-    while is_held_out(name := made_up_name(rng)) != held_out:
-        pass
-    return name
-
+from bakemem.starter.naming import make_name
 
 Values = Callable[[random.Random, bool], str]
 
