@@ -79,7 +79,7 @@ class Config(BaseSettings):
         default=None,
         ge=1,
         description="the most optimizer steps; unset: 15 a new fact, 75 a new instruction, "
-        "from 180 (cold: 480, much known: 300) to 4000",
+        "from 180 (cold: 240, much known: 300) to 4000",
     )
     state_weight: float = Field(
         default=1.0, ge=0.0, description="of the teacher's inner states beside the KL; 0 trains on the KL alone"

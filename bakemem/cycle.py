@@ -123,7 +123,7 @@ def settings_of(
     """
     most = sum(75 if memory.kind == "instruction" else 15 for memory in memories
                if fresh is None or memory.id in fresh)  # fmt: skip
-    least = 480 if fresh is None else 180 + min(120, len(memories) - len(fresh))
+    least = 240 if fresh is None else 180 + min(120, len(memories) - len(fresh))
     rank = max(config.rank, parent.settings["rank"] if parent else 0)
     recipe = Recipe(
         rank=rank, alpha=config.alpha * rank // config.rank,

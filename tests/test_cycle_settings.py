@@ -13,7 +13,7 @@ from bakemem.types import Memory
 
 
 @pytest.mark.parametrize(
-    ("known", "new", "steps"), [(8, None, 480), (8, 8, 180), (50, 4, 226), (500, 4, 300), (100, 40, 600)]
+    ("known", "new", "steps"), [(8, None, 240), (8, 8, 180), (50, 4, 226), (500, 4, 300), (100, 40, 600)]
 )
 def test_steps_follow_what_is_new_and_what_is_rehearsed(
     tiny_base: Base, known: int, new: int | None, steps: int

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from bakemem.baking.divergence import Head, tiled_loss
 from bakemem.baking.losses import loss_named
-from bakemem.baking.pack import Dialogue, alone
+from bakemem.baking.pack import pack
 from bakemem.baking.rollout import Taught
 from bakemem.baking.states import micro_batches, states_of, tokens_of
 from bakemem.baking.weights import adapter
@@ -33,29 +33,21 @@ class Measured:
     agreement: float
 
 
+@torch.no_grad()
 def measure(
     model: PreTrainedModel, template: ChatTemplate, taught: Sequence[Taught], head: Head, *,
-    adapter_name: str | None, lock: AbstractContextManager[object],
+    adapter_name: str | None, lock: AbstractContextManager[object], max_tokens: int = 1024,
 ) -> Measured:  # fmt: skip
     """The unprompted model, with the named adapter or as the base, against the teacher; each trajectory on its own."""
-    return measure_in(model, template, alone(template, taught), head, adapter_name=adapter_name, lock=lock)
-
-
-@torch.no_grad()
-def measure_in(
-    model: PreTrainedModel, template: ChatTemplate, dialogues: Sequence[Dialogue], head: Head, *,
-    adapter_name: str | None, lock: AbstractContextManager[object],
-) -> Measured:  # fmt: skip
-    """The same at every answer of the dialogues."""
-    total, n_tokens, n_same, n_answers, loss = 0.0, 0, 0, 0, loss_named("forward")
+    dialogues = [pack(template, [item], max_tokens) for item in taught]
+    total, n_tokens, n_same, loss = 0.0, 0, 0, loss_named("forward")
     for batch in micro_batches(dialogues):
         with lock, adapter(model, adapter_name):
             student_N_K_H, teacher_N_K_H = states_of(model, template, batch)
             tokens_N = tokens_of(batch)
             total += tiled_loss(student_N_K_H[:, -1], teacher_N_K_H[:, -1], tokens_N, head, loss).sum().item()
             likeliest_N = head(student_N_K_H[:, -1]).argmax(-1).cpu()
-        lengths = [len(item.trajectory.token_ids) for d in batch for item in d.items]
+        lengths = [len(d.positions) for d in batch]
         n_same += sum(bool(right.all()) for right in (likeliest_N == tokens_N).split(lengths))
-        n_answers += len(lengths)
         n_tokens += sum(lengths)
-    return Measured(total / max(1, n_tokens), n_same / max(1, n_answers))
+    return Measured(total / max(1, n_tokens), n_same / max(1, len(dialogues)))

@@ -45,7 +45,7 @@ def pack(template: ChatTemplate, taught: Sequence[Taught], max_tokens: int) -> D
     length = 0
     for item in taught:
         own = item.trajectory.stimulus.turns[-1:] if turns else item.trajectory.stimulus.turns
-        added = _length(template, item, own)
+        added = len(item.trajectory.token_ids) + sum(template.count(t.content) + 6 for t in own)
         if turns and length + added > max_tokens:
             continue
         length += added
@@ -56,44 +56,6 @@ def pack(template: ChatTemplate, taught: Sequence[Taught], max_tokens: int) -> D
     positions = [torch.arange(starts[i] - 1, starts[i] - 1 + len(t.trajectory.token_ids)) for i, t in answers.items()]
     teacher_N_K_H = torch.cat([item.hidden_N_K_H for item in answers.values()])
     return Dialogue(tuple(ids), tuple(range(len(ids))), torch.cat(positions), teacher_N_K_H, tuple(answers.values()))
-
-
-def alone(template: ChatTemplate, taught: Sequence[Taught], max_tokens: int = 1024) -> list[Dialogue]:
-    """Each of the trajectories on its own."""
-    return [pack(template, [item], max_tokens) for item in taught]
-
-
-def behind_talk(
-    template: ChatTemplate, taught: Sequence[Taught], talk: Sequence[Taught], *, max_turns: int, max_tokens: int
-) -> list[Dialogue]:
-    """Those that begin a conversation once more, at the end of one: up to `max_turns` different questions of the talk
-    and its answers stand before them, and no memory is asked about twice. None where there is no talk.
-    """
-    history: list[Turn] = []
-    left = max_tokens * 3 // 4
-    for turns, item in {item.trajectory.stimulus.turns: item for item in talk}.items():
-        length = _length(template, item, turns)
-        if len(turns) == 1 and length <= left and len(history) < 2 * max_turns:
-            history += [*turns, Turn("assistant", item.trajectory.answer)]
-            left -= length
-    groups: list[tuple[set[str], list[Taught]]] = []
-    for item in taught if history else ():
-        stimulus = item.trajectory.stimulus
-        if len(stimulus.turns) > 1:
-            continue
-        later = replace(stimulus, turns=(*history, *stimulus.turns))
-        about = set(stimulus.memory_ids)
-        group = next((g for g in groups if not g[0] & about and len(g[1]) < ASKED), None)
-        if group is None:
-            groups.append(group := (set(), []))
-        group[0].update(about)
-        group[1].append(replace(item, trajectory=replace(item.trajectory, stimulus=later)))
-    return [pack(template, items, max_tokens) for _, items in groups]
-
-
-def _length(template: ChatTemplate, item: Taught, turns: Sequence[Turn]) -> int:
-    """About how many tokens the turns and the answer add to a dialogue."""
-    return len(item.trajectory.token_ids) + sum(template.count(t.content) + 6 for t in turns)
 
 
 def stretched(dialogue: Dialogue, max_tokens: int, rng: random.Random) -> Dialogue:
@@ -108,7 +70,6 @@ def stretched(dialogue: Dialogue, max_tokens: int, rng: random.Random) -> Dialog
     return replace(dialogue, position_ids=tuple(i + skipped[bisect_left(last, i)] for i in range(n_ids)))
 
 
-ASKED = 12  # questions at the end of one long talk
 STRETCH = 0.5  # the share of dialogues that are stretched
 SELDOM = 0.2  # how often a trajectory that the student answers well comes again, of the passes over all
 

@@ -6,7 +6,7 @@ Knows steps and measurements; knows no models.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from bakemem.baking.measure import Measured
@@ -33,7 +33,7 @@ class Schedule:
     most: int
     passed: float | None = None
     every: int = EVERY
-    best: list[float] = field(default_factory=list)
+    best: float = float("inf")
     fell: int | None = None
 
     @property
@@ -51,13 +51,12 @@ class Schedule:
         """Whether to look at the watched questions after so many steps."""
         return self.passed is not None and self.fell is None and step < self._latest and step % self.every == 0
 
-    def note(self, step: int, *looks: Measured) -> None:
-        """What was seen after so many steps: when all has passed or none gains more, the rate begins to fall."""
-        passed = self.passed is not None and all(look.agreement >= self.passed for look in looks)
-        best = self.best or [float("inf")] * len(looks)
-        if passed or all(look.kl > least * (1 - GAIN) for look, least in zip(looks, best, strict=True)):
+    def note(self, step: int, measured: Measured) -> None:
+        """What was seen after so many steps: when it has passed or nothing more is gained, the rate begins to fall."""
+        passed = self.passed is not None and measured.agreement >= self.passed
+        if passed or measured.kl > self.best * (1 - GAIN):
             self.fell = step
-        self.best = [min(look.kl, least) for look, least in zip(looks, best, strict=True)]
+        self.best = min(self.best, measured.kl)
 
     @property
     def _latest(self) -> int:
@@ -70,5 +69,5 @@ class Schedule:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on as the schedule whose `state` this was."""
-        for each in fields(self):
-            setattr(self, each.name, state[each.name])
+        for field in fields(self):
+            setattr(self, field.name, state[field.name])

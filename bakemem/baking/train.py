@@ -17,8 +17,8 @@ from transformers import PreTrainedModel
 from bakemem.baking.checkpoint import Checkpoint, TrainingState
 from bakemem.baking.divergence import Head, prompt_mark, state_gap, tiled_loss
 from bakemem.baking.losses import LossName, loss_named
-from bakemem.baking.measure import measure_in
-from bakemem.baking.pack import Packer, alone, behind_talk, pack
+from bakemem.baking.measure import measure
+from bakemem.baking.pack import Packer, pack
 from bakemem.baking.rollout import Taught
 from bakemem.baking.schedule import EVERY, PASS, Schedule
 from bakemem.baking.states import MICRO_BATCH_TOKENS, micro_batches, states_of, tokens_of
@@ -86,16 +86,13 @@ def train(
     """
     checkpoint, progress = checkpoint or Checkpoint(), progress or (lambda step, steps, kl: None)
     every = max(EVERY, round(PASS * len(taught) / recipe.trajectories_per_step))
-    talk = [item for item in taught if item.trajectory.stimulus.kind == "everyday"]
-    max_tokens = min(recipe.max_sequence_tokens, context_of(model))
-    far = behind_talk(template, watched, talk, max_turns=recipe.max_dialogue_turns, max_tokens=max_tokens)
-    looks = [look for look in (alone(template, watched), far) if look]
     schedule, step = Schedule(recipe.steps, passed if watched else None, every), 0
     if start != CANDIDATE:
         with lock:
             add_candidate(model, recipe.rank, recipe.alpha, recipe.seed, start, recipe.targets)
     learner = Learner(candidate_parameters(model), recipe)
-    packer = Packer(template, taught, max_turns=recipe.max_dialogue_turns, max_tokens=max_tokens, seed=recipe.seed)
+    packer = Packer(template, taught, max_turns=recipe.max_dialogue_turns,
+                    max_tokens=min(recipe.max_sequence_tokens, context_of(model)), seed=recipe.seed)  # fmt: skip
     done = checkpoint.resume()
     if done is not None:
         learner.restore(done.tensors)
@@ -112,8 +109,7 @@ def train(
                 learner.step()
             step += 1
             if schedule.due(step):
-                schedule.note(step, *(measure_in(model, template, dialogues, head, adapter_name=CANDIDATE, lock=lock)
-                                      for dialogues in looks))  # fmt: skip
+                schedule.note(step, measure(model, template, watched, head, adapter_name=CANDIDATE, lock=lock))
             done = TrainingState(step, kl, packer.state(), learner.tensors(), schedule.state())
             if checkpoint.due or step in (1, schedule.end):  # the first: a signal may hit the next step's midst
                 checkpoint.save(done)

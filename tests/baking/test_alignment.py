@@ -11,8 +11,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from bakemem.baking.pack import Packer, behind_talk, pack, stretched
-from bakemem.baking.rollout import Taught, prompted
+from bakemem.baking.pack import Packer, pack, stretched
+from bakemem.baking.rollout import prompted
 from bakemem.baking.weights import hidden_states, output_head
 from bakemem.serving import Base
 from bakemem.types import Stimulus, Turn
@@ -145,17 +145,14 @@ def test_packing_follows_its_seed(tiny_base: Base, make_taught: MakeTaught, seed
     assert first == second
 
 
-def _asked(item: Taught, **changes: object) -> Taught:
-    """The same trajectory with another stimulus."""
-    stimulus = dataclasses.replace(item.trajectory.stimulus, **changes)
-    return dataclasses.replace(item, trajectory=dataclasses.replace(item.trajectory, stimulus=stimulus))
-
-
 def test_no_dialogue_asks_about_a_memory_twice(tiny_base: Base, make_taught: MakeTaught) -> None:
     """Its answer could be copied from the first one; what is put off comes in another dialogue."""
     taught = make_taught(tiny_base, 12)
     for i, ids in enumerate([("a",), ("a",), ("a",), ("b",), ("a", "b"), ("b",)]):
-        taught[i] = _asked(taught[i], memory_ids=ids)
+        stimulus = dataclasses.replace(taught[i].trajectory.stimulus, memory_ids=ids)
+        taught[i] = dataclasses.replace(
+            taught[i], trajectory=dataclasses.replace(taught[i].trajectory, stimulus=stimulus)
+        )
     packer = Packer(tiny_base.template, taught, max_turns=30, max_tokens=2048, seed=0)
     dialogues = [d for _ in range(10) for d in packer.batch(8)]
     for dialogue in dialogues:
@@ -179,20 +176,3 @@ def test_what_the_student_answers_well_comes_again_seldom(tiny_base: Base, make_
             assert len({id(item) for item in dialogue.items}) == len(dialogue.items)
     each = drawn[True] / 3, drawn[False] / 9
     assert 3 < each[0] / each[1] < 8
-
-
-def test_what_is_watched_stands_behind_talk_too(tiny_base: Base, make_taught: MakeTaught) -> None:
-    """Behind the talk each memory is asked about once; what has turns of its own stays out, as do repeated ones."""
-    talk, asked = (taught := make_taught(tiny_base, 10))[:6], taught[6:]
-    asked = [_asked(item, memory_ids=("one" if i < 3 else "two",)) for i, item in enumerate(asked)]
-    dialogues = behind_talk(tiny_base.template, asked, [*talk, *talk], max_turns=5, max_tokens=2048)
-    assert [len(d.items) for d in dialogues] == [2, 1, 1]
-    for dialogue in dialogues:
-        history = dialogue.items[0].trajectory.stimulus.turns[:-1]
-        assert [turn.content for turn in history[::2]] == [t.trajectory.stimulus.turns[0].content for t in talk[:5]]
-        assert tiny_base.template.decode(dialogue.ids).count(talk[0].trajectory.stimulus.turns[0].content) == 1
-        assert len(dialogue.positions) == sum(len(item.trajectory.token_ids) for item in dialogue.items)
-    assert behind_talk(tiny_base.template, asked, [], max_turns=5, max_tokens=2048) == []
-    told = [_asked(item, turns=(Turn("user", "I say."), Turn("assistant", "Noted."), *item.trajectory.stimulus.turns))
-            for item in asked]  # fmt: skip
-    assert behind_talk(tiny_base.template, told, talk, max_turns=5, max_tokens=2048) == []

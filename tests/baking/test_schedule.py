@@ -60,25 +60,6 @@ def test_it_never_takes_more_than_the_most() -> None:
     assert looked(schedule, (1.0, 0.5), (0.1, 0.6)) == 200
 
 
-def test_all_looks_must_have_passed() -> None:
-    """What is asked at once has passed, what is asked behind talk has not yet; either may still gain."""
-    schedule = Schedule(600, 0.95)
-    schedule.note(EVERY, Measured(0.1, 0.99), Measured(1.0, 0.6))
-    schedule.note(2 * EVERY, Measured(0.1, 0.99), Measured(0.5, 0.9))
-    schedule.note(3 * EVERY, Measured(0.08, 0.99), Measured(0.6, 0.9))
-    assert schedule.end == 600
-    schedule.note(4 * EVERY, Measured(0.08, 0.99), Measured(0.4, 0.96))
-    assert schedule.end == (1 + FALL) * 4 * EVERY
-
-
-def test_it_ends_when_none_of_the_looks_gains() -> None:
-    """Neither the divergence at once nor that behind talk has fallen by a tenth."""
-    schedule = Schedule(600, 0.95)
-    schedule.note(EVERY, Measured(0.1, 0.9), Measured(1.0, 0.6))
-    schedule.note(2 * EVERY, Measured(0.095, 0.9), Measured(0.95, 0.6))
-    assert schedule.end == (1 + FALL) * 2 * EVERY
-
-
 def test_the_rate_stays_while_it_gains_and_then_falls() -> None:
     """Six steps up to it in either case; without anything watched it falls at once."""
     assert [Schedule(120).share(step) for step in (0, 60, 119)] == pytest.approx([1 / 6, 0.5, 1 / 120])
