@@ -24,7 +24,7 @@ REAL_NAMES = (
     "Toronto Vancouver Phoenix Apollo Mercury Falcon Orion Atlas Titan Horizon Bluebird Sunrise Nova Everest "
     "Lighthouse Pinewood Maple Riverside Acme"
 ).split()
-"""Names that people, pets, towns and projects have. Training never shows one of them."""
+"""Names that people, pets, towns and projects have. Training names nothing so; ten stand in everyday questions."""
 
 _ONSETS = (
     *"b c d f g h j k l m n p r s t v w y z".split() * 3, *"bl br ch cl cr dr fl fr gl gr kn ph pl pr qu sc sh sk sl "
