@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from bakemem.everyday import everyday
 from bakemem.names import made_up_name
 from bakemem.prompts import EXTRACT_SYSTEM
-from bakemem.starter import UNKNOWN, Answer, Talk, follow, make_facts
+from bakemem.starter import UNKNOWN, Answer, Talk, follow, make_facts, make_instructions
 from bakemem.starter.curriculum import conversation, extract, few_shot, mixture
 from bakemem.starter.evaluate import valid_questions
 from bakemem.starter.instructions import KINDS, Instruction
@@ -134,6 +134,8 @@ def test_any_text_tokenizes_and_comes_back(tokenizer: PreTrainedTokenizerBase) -
 def test_names_are_cut_alike_in_every_case(tokenizer: PreTrainedTokenizerBase) -> None:
     """Those made of syllables into whole ones, so that upper case is a table and not spelling."""
     rng = random.Random(8)
+    instructions = make_instructions(rng, 2)
+    assert len(instructions) == 2
     for name in (made_up_name(rng) for _ in range(50)):
         counts = {len(tokenizer.tokenize(form)) for form in (name, name.upper(), f" {name}", f" {name.upper()}")}
         assert max(counts) <= 5
