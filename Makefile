@@ -19,7 +19,7 @@ demo: $(STAMP) ## Talk, bake, ask again, roll back: the whole path in a few minu
 	$(BIN)/bakemem demo $(ARGS)
 
 test: $(STAMP) ## All tests, offline (ARGS="-m 'not slow'" for the quick ones)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) ## Style and format, read only
 	$(BIN)/ruff check .
