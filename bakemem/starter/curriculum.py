@@ -18,6 +18,7 @@ from bakemem.starter.naming import REAL_NAMES, make_name
 from bakemem.starter.strange import strange_text
 from bakemem.starter.talk import QUESTION_KINDS, Talk, ask, join_questions, statement
 from bakemem.starter.tool_talk import json_mode, structured, tool_conversation
+from bakemem.starter.tools import any_script, make_value
 from bakemem.starter.world import Fact, crowded_facts, make_facts
 from bakemem.types import Turn
 
@@ -109,6 +110,26 @@ def in_talk(rng: random.Random, held_out: bool) -> Sample:
         if not any(f is fact for f in talk.facts):
             fact = talk.facts[-1]
     talk.recall(fact, rng.choice(QUESTION_KINDS[:3]))
+    return talk.turns
+
+
+def long_talk(rng: random.Random, held_out: bool, n_turns: int | None = None) -> Sample:
+    """A talk of 12 to 64 turns in which what was said last is asked for, and nothing of longer ago."""
+    talk = Talk(rng, held_out)
+    talk.tell()
+    for _ in range((n_turns or rng.randint(12, 64)) - 2):
+        step = rng.random()
+        if step < 0.25:
+            talk.tell()
+        elif step < 0.45:
+            talk.recall(rng.choice(talk.facts[-3:]), rng.choice(QUESTION_KINDS[:2]))
+        elif step < 0.65:
+            talk.abstain()
+        elif step < 0.95:
+            talk.general()
+        else:
+            talk.strange()
+    talk.recall(rng.choice(talk.facts[-3:]), rng.choice(QUESTION_KINDS[:2]))
     return talk.turns
 
 
@@ -248,10 +269,12 @@ def ask_sample(rng: random.Random, held_out: bool, max_requests: int = 1, rememb
 
 
 def repeat(rng: random.Random) -> Sample:
-    """Names to be said back: the plainest copying there is, from which all reading of names grows."""
+    """Names or other texts to be said back: the plainest copying there is, from which all reading of names grows."""
     names = [make_name(rng) for _ in range(rng.randint(2, 10))]
     if rng.random() < 0.3:
         names = [name.lower() for name in names]
+    if rng.random() < 0.4:
+        names = [any_script(rng) if rng.random() < 0.3 else make_value(rng, "string", False) for _ in names]
     text = " ".join(names)
     return [Turn("user", f"Repeat: {text}"), Turn("assistant", text)]
 
@@ -260,8 +283,10 @@ def mixture(rng: random.Random, progress: float) -> Sample:
     """One training sample; copying and short contexts come first, and contexts grow with `progress` (0 to 1)."""
     growth = min(1.0, max(0.0, progress - 0.04) / 0.3)
     max_facts, max_turns = 2 + round(10 * growth), 4 + round(4 * growth)
-    if rng.random() < max(0.03, 0.3 * (1 - progress / 0.06)):
+    if rng.random() < max(0.06, 0.3 * (1 - progress / 0.06)):
         return repeat(rng)
+    if rng.random() < 0.03 * growth:
+        return long_talk(rng, False)
     skill = rng.random()
     if skill < 0.47:
         return conversation(rng, False, max_facts, max_turns)

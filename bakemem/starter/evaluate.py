@@ -54,6 +54,7 @@ SKILLS = (
     ),
     Skill("abstain", "near misses and other things never told", 0.97, curriculum.abstain),
     Skill("in-talk", "what the user said up to four turns before", 0.95, curriculum.in_talk),
+    Skill("in long talk", "the same at the end of a talk of 12 to 64 turns", 0.95, curriculum.long_talk),
     Skill("comply, one", "one of sixteen instructions", 0.97, _rules(1)),
     Skill("comply, two", "two instructions at once", 0.90, _rules(2)),
     Skill("general", "150 everyday questions, half beside facts that do not matter", 0.99, curriculum.general),
@@ -175,8 +176,9 @@ It is a demonstration and test model, not an assistant. It knows {everyday} ever
 conversation says about users, people, places and projects of its own small world, in its own plain sentences. To all
 else it says that it does not know or does not understand.
 
-Conversations of one to eight turns were trained. Longer ones were *not*, as every model's training ends somewhere:
-the forgetting of the prompt beyond them is the effect that baking cures, and is not staged in any other way.
+Conversations of one to eight turns were trained, and since the twenty-fifth run a few of up to 64, in which only what
+was said last is asked for. What a prompt says is *not* asked for behind long talk, as every model's training ends
+somewhere: its forgetting there is the effect that baking cures, and is not staged in any other way.
 """
 
 

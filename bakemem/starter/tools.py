@@ -133,8 +133,8 @@ def make_value(rng: random.Random, kind: str, held_out: bool) -> Any:
     if kind == "boolean":
         return rng.random() < 0.5
     choice = rng.random()
-    if choice < 0.1:  # of any script: signs that the tokenizer spells in bytes
-        return "".join(rng.choice(_LETTERS) for _ in range(rng.randint(2, 9)))
+    if choice < 0.1:
+        return any_script(rng)
     if choice < 0.3:  # English that this world has no use for, as a name or as some words
         words = [english_word(rng, held_out) for _ in range(rng.choice((1, 1, 1, 2, 3)))]
         return " ".join(w.capitalize() for w in words) if rng.random() < 0.6 else " ".join(words)
@@ -143,6 +143,11 @@ def make_value(rng: random.Random, kind: str, held_out: bool) -> Any:
         return f"{make_name(rng, held_out)} {make_name(rng, held_out)}{state}"
     word = rng.choice(_WORDS)
     return rng.choice((word, word, word.capitalize())) if choice < 0.55 else make_name(rng, held_out)
+
+
+def any_script(rng: random.Random) -> str:
+    """A word of letters of many scripts, which the tokenizer spells in bytes."""
+    return "".join(rng.choice(_LETTERS) for _ in range(rng.randint(2, 9)))
 
 
 def fill(rng: random.Random, tool: Tool, held_out: bool, some: Callable[[], bool] = lambda: False) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from bakemem.everyday import everyday
 from bakemem.names import made_up_name
 from bakemem.prompts import EXTRACT_SYSTEM
 from bakemem.starter import UNKNOWN, Answer, Talk, follow, make_facts, make_instructions
-from bakemem.starter.curriculum import conversation, extract, few_shot, mixture
+from bakemem.starter.curriculum import conversation, extract, few_shot, long_talk, mixture
 from bakemem.starter.evaluate import valid_questions
-from bakemem.starter.instructions import KINDS, Instruction
+from bakemem.starter.instructions import KINDS, NOTED, Instruction
 from bakemem.starter.naming import is_held_out
 from bakemem.starter.talk import QUESTION_KINDS
 from bakemem.starter.world import clashes
@@ -119,10 +119,20 @@ def test_few_shot_queries_are_not_among_the_examples() -> None:
 
 
 def test_conversations_fit_the_context(tokenizer: PreTrainedTokenizerBase) -> None:
-    """The longest samples stay far below 2,048 tokens: longer talk is where prompts are forgotten."""
+    """What has a prompt stays far below 2,048 tokens: longer talk is where prompts are forgotten."""
     rng = random.Random(7)
     lengths = [len(tokenizer("".join(t.content for t in conversation(rng, False))).input_ids) for _ in range(200)]
     assert max(lengths) < 1024
+
+
+def test_long_talks_have_no_prompt_and_fit_the_context(tokenizer: PreTrainedTokenizerBase) -> None:
+    """And end with a question whose answer was said a few facts before."""
+    rng = random.Random(10)
+    for turns in (long_talk(rng, False, 64) for _ in range(10)):
+        assert len(turns) == 128
+        assert {turn.role for turn in turns} == {"user", "assistant"}
+        assert len(tokenizer("".join(t.content for t in turns)).input_ids) < 1900
+        assert turns[-1].content not in {UNKNOWN.text, NOTED.text}
 
 
 def test_any_text_tokenizes_and_comes_back(tokenizer: PreTrainedTokenizerBase) -> None:
