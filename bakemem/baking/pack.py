@@ -34,25 +34,32 @@ class Dialogue:
     items: tuple[Taught, ...]
 
 
-def pack(template: ChatTemplate, taught: Sequence[Taught], max_tokens: int) -> Dialogue:
+def pack(
+    template: ChatTemplate, taught: Sequence[Taught], max_tokens: int, before: Sequence[Taught] = ()
+) -> Dialogue:  # fmt: skip
     """The trajectories one after the other, behind the turns that they all have before their questions.
 
     The loss is on every answer. Its first token is predicted from the position before it, so it is trained; no token of
-    the context is. Trajectories that would pass `max_tokens` are left out, but for the first.
+    the context is, nor of what was talked about `before`. Trajectories that would pass `max_tokens` are left out, but
+    for the first.
     """
-    turns: list[Turn] = []
-    answers: dict[int, Taught] = {}
+    fitting: list[Taught] = []
     length = 0
-    for item in taught:
-        own = item.trajectory.stimulus.turns[-1:] if turns else item.trajectory.stimulus.turns
+    for item in (*taught, *before):
+        own = item.trajectory.stimulus.turns[-1:] if fitting else item.trajectory.stimulus.turns
         added = len(item.trajectory.token_ids) + sum(template.count(t.content) + 6 for t in own)
-        if turns and length + added > max_tokens:
-            continue
-        length += added
-        turns += own
-        answers[len(turns)] = item
+        if not fitting or length + added <= max_tokens:
+            length += added
+            fitting.append(item)
+    context = {id(item) for item in before}
+    turns: list[Turn] = []
+    said: dict[int, Taught] = {}
+    for item in sorted(fitting, key=lambda item: id(item) not in context):
+        turns += item.trajectory.stimulus.turns[-1:] if turns else item.trajectory.stimulus.turns
+        said[len(turns)] = item
         turns.append(Turn("assistant", item.trajectory.answer))
-    ids, starts = template.dialogue_ids(turns, {i: t.trajectory.token_ids for i, t in answers.items()})
+    ids, starts = template.dialogue_ids(turns, {i: t.trajectory.token_ids for i, t in said.items()})
+    answers = {i: item for i, item in said.items() if id(item) not in context}
     positions = [torch.arange(starts[i] - 1, starts[i] - 1 + len(t.trajectory.token_ids)) for i, t in answers.items()]
     teacher_N_K_H = torch.cat([item.hidden_N_K_H for item in answers.values()])
     return Dialogue(tuple(ids), tuple(range(len(ids))), torch.cat(positions), teacher_N_K_H, tuple(answers.values()))
@@ -75,18 +82,19 @@ SELDOM = 0.2  # how often a trajectory that the student answers well comes again
 
 
 class Packer:
-    """Draws batches: half of the trajectories alone, half in dialogues of up to `max_turns`.
+    """Draws batches: half of the trajectories alone, half in dialogues of up to `max_turns`, and a deep dialogue.
 
     In a dialogue are those that have the same turns before their questions, be it a caller's prompt, something told, or
     nothing: what was told in one conversation would be a wrong answer in another.
 
     No memory is asked about twice in a dialogue: the second answer could be copied from the first, and what stands far
-    from the beginning would be learned by copying alone.
+    from the beginning would be learned by copying alone. So few dialogues grow long; the deep one has `max_turns`, of
+    which the last quarter is trained and the others, about nothing that is remembered, stand before it.
 
-    Half of the dialogues are longer than the 0.7th power of `max_turns`, a quarter shorter than its root, and half are
-    stretched over up to `max_tokens` positions. Every trajectory is drawn once; after that, those come again in a pass
-    that the student did worse on than the mean when it last met them, and of the others the better the fewer. The
-    minimum of the loss stays where it is.
+    Half of the other dialogues are longer than the 0.7th power of `max_turns`, a quarter shorter than its root, and
+    half are stretched over up to `max_tokens` positions. Every trajectory is drawn once; after that, those come again
+    in a pass that the student did worse on than the mean when it last met them, and of the others the better the fewer.
+    The minimum of the loss stays where it is.
     """
 
     def __init__(self, template: ChatTemplate, taught: Sequence[Taught], *, max_turns: int, max_tokens: int,
@@ -117,9 +125,10 @@ class Packer:
         self._kl = dict(state["kl"])
 
     def batch(self, n_trajectories: int) -> list[Dialogue]:
-        """Dialogues that hold about `n_trajectories` trajectories."""
+        """Dialogues that hold about `n_trajectories` trajectories, and a deep one more."""
         alone = n_trajectories // 2
         dialogues = [self._dialogue(1) for _ in range(alone)]
+        dialogues.append(self._deep())
         left = n_trajectories - alone
         while left > 0:
             dialogues.append(self._dialogue(round(self._max_turns ** self._rng.random() ** 0.5)))
@@ -128,6 +137,21 @@ class Packer:
 
     def _dialogue(self, n_turns: int) -> Dialogue:
         [group] = self._rng.choices(range(len(self._groups)), [len(g) for g in self._groups])
+        dialogue = pack(self._template, self._once(group, n_turns), self._max_tokens)
+        return stretched(dialogue, self._max_tokens, self._rng) if self._rng.random() < STRETCH else dialogue
+
+    def _deep(self) -> Dialogue:
+        """Questions behind a long talk about other things, of those that have the same turns before them as most do."""
+        group = max(range(len(self._groups)), key=lambda group: len(self._groups[group]))
+        asked = self._once(group, max(1, self._max_turns // 4))
+        trained = {id(item) for item in asked}
+        others = [item for item in map(self._taught.__getitem__, self._groups[group])
+                  if not item.trajectory.stimulus.memory_ids and id(item) not in trained]  # fmt: skip
+        before = self._rng.sample(others, min(len(others), self._max_turns - len(asked)))
+        return pack(self._template, asked, self._max_tokens, before)
+
+    def _once(self, group: int, n_turns: int) -> list[Taught]:
+        """The next trajectories of a group, no memory asked about twice."""
         drawn = [self._draw(group) for _ in range(min(n_turns, len(self._groups[group])))]
         once: list[Taught] = []
         told: set[str] = set()
@@ -138,8 +162,7 @@ class Packer:
             else:
                 told |= about
                 once.append(self._taught[i])
-        dialogue = pack(self._template, once, self._max_tokens)
-        return stretched(dialogue, self._max_tokens, self._rng) if self._rng.random() < STRETCH else dialogue
+        return once
 
     def note(self, dialogues: Sequence[Dialogue], kl_N: Tensor) -> None:
         """Remember how well the student answered: `kl_N` are the divergences at all the dialogues' positions."""

@@ -162,6 +162,41 @@ def test_no_dialogue_asks_about_a_memory_twice(tiny_base: Base, make_taught: Mak
     assert max(len(d.items) for d in dialogues) > 6
 
 
+def test_what_was_talked_about_before_is_read_and_not_trained(tiny_base: Base, make_taught: MakeTaught) -> None:
+    """Positions and states are those of the answers alone, which stand behind it; of it what does not fit goes."""
+    taught = make_taught(tiny_base, 8)
+    alone, behind = (pack(tiny_base.template, taught[:2], 1024, before) for before in ((), taught[2:]))
+    added = len(behind.ids) - len(alone.ids)
+    assert added > 0
+    assert behind.ids[added:] == alone.ids
+    assert torch.equal(behind.positions, alone.positions + added)
+    assert torch.equal(behind.teacher_N_K_H, alone.teacher_N_K_H)
+    assert behind.items == alone.items
+    short = pack(tiny_base.template, taught[:2], 120, taught[2:])
+    assert short.items == alone.items
+    assert len(alone.ids) < len(short.ids) <= 120
+
+
+def test_every_batch_asks_behind_a_long_talk(tiny_base: Base, make_taught: MakeTaught) -> None:
+    """Or what is baked would be learned near the beginning alone; no memory is talked about before."""
+    taught = make_taught(tiny_base, 40)
+    for i, memory in enumerate("abcd" * 5):
+        stimulus = dataclasses.replace(taught[i].trajectory.stimulus, memory_ids=(memory,))
+        taught[i] = dataclasses.replace(
+            taught[i], trajectory=dataclasses.replace(taught[i].trajectory, stimulus=stimulus)
+        )
+    packer = Packer(tiny_base.template, taught, max_turns=20, max_tokens=2048, seed=0)
+    whole = {tiny_base.template.decode(pack(tiny_base.template, [t], 2048).ids): t for t in taught}
+    for dialogues in (packer.batch(4) for _ in range(10)):
+        talks = [d for d in dialogues if len(d.items) <= 5 and int(d.positions[0]) > 200]
+        assert talks
+        for talk in talks:
+            text = tiny_base.template.decode(talk.ids)
+            said = [t for words, t in whole.items() if words in text]
+            about = [m for t in said for m in t.trajectory.stimulus.memory_ids]
+            assert len(about) == len(set(about))
+
+
 def test_what_the_student_answers_well_comes_again_seldom(tiny_base: Base, make_taught: MakeTaught) -> None:
     """After a first pass over all, the badly answered ones are drawn in every pass and the others now and then."""
     taught = make_taught(tiny_base, 12)
