@@ -152,7 +152,7 @@ towards the skills that were weakest, and the trainer changed. The first four ru
 no tools, the fifth got four heads more (`docs/decisions.md`, 50), in the seventh the guide changed on the way (51), the
 tenth had wordings that were taken back, up to the seventeenth the mark of an optional field stood behind its name (54),
 and up to the twenty-first all names were made of syllables (56). The second, the fifth, the twelfth and the
-twenty-second run were shortened on their way, the fourth had one core.
+twenty-second run were shortened on their way, the twenty-fifth was lengthened, the fourth had one core.
 
 Apache-2.0, as the rest of bakemem. Its prose from outside the world comes from the documentation in CPython.
 
