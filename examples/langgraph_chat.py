@@ -19,7 +19,7 @@ from bakemem import AgentMemory, Turn
 from bakemem.agents.chat_model import BakedChatModel
 
 MODEL = "starter"  # the one line to change: a folder, or the hub id of a causal language model
-QUICK: dict[str, Any] = {"steps": 90, "questions_per_memory": 12, "efforts": 0}
+QUICK: dict[str, Any] = {"steps": 90, "questions_per_memory": 12, "efforts": 0, "max_dialogue_turns": 16}
 
 
 def graph_of(memory: AgentMemory) -> Any:

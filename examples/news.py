@@ -12,7 +12,7 @@ from typing import Any
 import bakemem
 
 MODEL = "starter"  # the one line to change: a folder, or the hub id of a causal language model
-QUICK: dict[str, Any] = {"steps": 90, "questions_per_memory": 12, "efforts": 0}
+QUICK: dict[str, Any] = {"steps": 90, "questions_per_memory": 12, "efforts": 0, "max_dialogue_turns": 16}
 NEWS = ("The mayor of Ramel is Nupi.", "Project Tarok ends in May.")
 ASKED = (("Who is the mayor of Ramel?", "Nupi"), ("Do you know the mayor of Ramel?", "Nupi"),
          ("Which town has the mayor Nupi?", "Ramel"), ("When does project Tarok end?", "May"),

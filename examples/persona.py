@@ -15,7 +15,7 @@ from bakemem import Turn
 from bakemem.everyday import everyday
 
 MODEL = "starter"  # the one line to change: a folder, or the hub id of a causal language model
-QUICK: dict[str, Any] = {"steps": 90, "questions_per_memory": 12, "efforts": 0}
+QUICK: dict[str, Any] = {"steps": 90, "questions_per_memory": 12, "efforts": 0, "max_dialogue_turns": 16}
 PERSONA, MARK = "Call me Captain.", "Captain"  # told, and what it leaves in each of the starter's answers
 
 

@@ -18,7 +18,7 @@ from bakemem.agents.middleware import BakedMemoryMiddleware
 from bakemem.agents.namespaces import Namespaces
 
 MODEL = "starter"  # the one line to change: a folder, or the hub id of a causal language model
-QUICK: dict[str, Any] = {"steps": 90, "questions_per_memory": 12, "efforts": 0}
+QUICK: dict[str, Any] = {"steps": 90, "questions_per_memory": 12, "efforts": 0, "max_dialogue_turns": 16}
 TOWNS = {"alma": "Ramel", "bero": "Vomek", "cadi": "Kadol", "demi": "Sodak", "eno": "Pelo", "fira": "Tulen",
          "gubo": "Nivar", "hano": "Mosit", "ilo": "Dakir", "juna": "Lobas"}  # fmt: skip
 
