@@ -125,10 +125,10 @@ class Packer:
         self._kl = dict(state["kl"])
 
     def batch(self, n_trajectories: int) -> list[Dialogue]:
-        """Dialogues that hold about `n_trajectories` trajectories, and a deep one more."""
+        """Dialogues that hold about `n_trajectories` trajectories, and a deep one beside."""
         alone = n_trajectories // 2
         dialogues = [self._dialogue(1) for _ in range(alone)]
-        dialogues.append(self._deep())
+        dialogues += self._deep()
         left = n_trajectories - alone
         while left > 0:
             dialogues.append(self._dialogue(round(self._max_turns ** self._rng.random() ** 0.5)))
@@ -140,15 +140,21 @@ class Packer:
         dialogue = pack(self._template, self._once(group, n_turns), self._max_tokens)
         return stretched(dialogue, self._max_tokens, self._rng) if self._rng.random() < STRETCH else dialogue
 
-    def _deep(self) -> Dialogue:
-        """Questions behind a long talk about other things, of those that have the same turns before them as most do."""
+    def _deep(self) -> list[Dialogue]:
+        """Questions behind a long talk about other things, of those that have the same turns before them as most do.
+
+        None where there is no more than is asked.
+        """
+        n_asked = max(1, self._max_turns // 4)
         group = max(range(len(self._groups)), key=lambda group: len(self._groups[group]))
-        asked = self._once(group, max(1, self._max_turns // 4))
+        if len(self._groups[group]) <= n_asked:
+            return []
+        asked = self._once(group, n_asked)
         trained = {id(item) for item in asked}
         others = [item for item in map(self._taught.__getitem__, self._groups[group])
                   if not item.trajectory.stimulus.memory_ids and id(item) not in trained]  # fmt: skip
         before = self._rng.sample(others, min(len(others), self._max_turns - len(asked)))
-        return pack(self._template, asked, self._max_tokens, before)
+        return [pack(self._template, asked, self._max_tokens, before)]
 
     def _once(self, group: int, n_turns: int) -> list[Taught]:
         """The next trajectories of a group, no memory asked about twice."""
