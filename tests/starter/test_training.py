@@ -17,11 +17,13 @@ from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerB
 from bakemem.starter import STARTER
 from bakemem.starter import train as training
 from bakemem.starter.average import average
-from bakemem.starter.curriculum import conversation, repeat
+from bakemem.starter.curriculum import conversation
 from bakemem.starter.encode import Encoder, micro_batches
 from bakemem.starter.grow import load_grown
 from bakemem.starter.induction import seed_induction
+from bakemem.starter.naming import make_name
 from bakemem.starter.train import save_starter, starter_config
+from bakemem.types import Turn
 
 
 def test_only_answers_and_their_ends_count(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -110,7 +112,8 @@ def test_the_circuit_copies_before_any_training(tokenizer: PreTrainedTokenizerBa
     """It says half of the names back; a random model none."""
     encode = Encoder(tokenizer)
     rng = random.Random(5)
-    samples = [encode(repeat(rng)) for _ in range(40)]
+    texts = [" ".join(make_name(rng) for _ in range(rng.randint(2, 10))) for _ in range(40)]
+    samples = [encode([Turn("user", f"Repeat: {text}"), Turn("assistant", text)]) for text in texts]
 
     def copied(model: MistralForCausalLM) -> float:
         right = counted = 0
