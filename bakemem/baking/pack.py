@@ -24,7 +24,8 @@ from bakemem.types import Turn
 class Dialogue:
     """One training sequence: its ids, the indices that predict answer tokens, and the teacher's states there.
 
-    `items` are the trajectories in it, in the order of their answers; `position_ids` place each token.
+    `items` are the trajectories in it, in the order of their answers; `position_ids` place each token. Its first
+    `n_before` ids are a talk that is read and not trained.
     """
 
     ids: tuple[int, ...]
@@ -32,6 +33,7 @@ class Dialogue:
     positions: Tensor
     teacher_N_K_H: Tensor
     items: tuple[Taught, ...]
+    n_before: int = 0
 
 
 def pack(
@@ -62,7 +64,9 @@ def pack(
     answers = {i: item for i, item in said.items() if id(item) not in context}
     positions = [torch.arange(starts[i] - 1, starts[i] - 1 + len(t.trajectory.token_ids)) for i, t in answers.items()]
     teacher_N_K_H = torch.cat([item.hidden_N_K_H for item in answers.values()])
-    return Dialogue(tuple(ids), tuple(range(len(ids))), torch.cat(positions), teacher_N_K_H, tuple(answers.values()))
+    n_before = max((starts[i] + len(t.trajectory.token_ids) for i, t in said.items() if i not in answers), default=0)
+    return Dialogue(tuple(ids), tuple(range(len(ids))), torch.cat(positions), teacher_N_K_H, tuple(answers.values()),
+                    n_before)  # fmt: skip
 
 
 def stretched(dialogue: Dialogue, max_tokens: int, rng: random.Random) -> Dialogue:
@@ -78,11 +82,12 @@ def stretched(dialogue: Dialogue, max_tokens: int, rng: random.Random) -> Dialog
 
 
 STRETCH = 0.5  # the share of dialogues that are stretched
+DEEP = 0.5  # the share of batches that ask behind a long talk
 SELDOM = 0.2  # how often a trajectory that the student answers well comes again, of the passes over all
 
 
 class Packer:
-    """Draws batches: half of the trajectories alone, half in dialogues of up to `max_turns`, and a deep dialogue.
+    """Draws batches: half of the trajectories alone, half in dialogues of up to `max_turns`; half have a deep dialogue.
 
     In a dialogue are those that have the same turns before their questions, be it a caller's prompt, something told, or
     nothing: what was told in one conversation would be a wrong answer in another.
@@ -125,10 +130,11 @@ class Packer:
         self._kl = dict(state["kl"])
 
     def batch(self, n_trajectories: int) -> list[Dialogue]:
-        """Dialogues that hold about `n_trajectories` trajectories, and a deep one beside."""
+        """Dialogues that hold about `n_trajectories` trajectories, and perhaps a deep one beside."""
         alone = n_trajectories // 2
         dialogues = [self._dialogue(1) for _ in range(alone)]
-        dialogues += self._deep()
+        if self._rng.random() < DEEP:
+            dialogues += self._deep()
         left = n_trajectories - alone
         while left > 0:
             dialogues.append(self._dialogue(round(self._max_turns ** self._rng.random() ** 0.5)))

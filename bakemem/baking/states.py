@@ -11,32 +11,39 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from bakemem.baking.cache import prefilled
 from bakemem.baking.pack import Dialogue
 from bakemem.baking.weights import hidden_states
+from bakemem.kv import attends
 from bakemem.template import ChatTemplate
 
 MICRO_BATCH_TOKENS = 2_048
 
 
 def micro_batches(dialogues: Sequence[Dialogue]) -> list[list[Dialogue]]:
-    """Length-sorted groups of about 2,048 tokens, a third of them padding at most: on a CPU larger ones are slower."""
+    """Length-sorted groups of about 2,048 tokens, a third of them padding at most: on a CPU larger ones are slower.
+
+    A dialogue with a talk before it is alone.
+    """
     groups: list[list[Dialogue]] = []
     held = 0
-    for dialogue in sorted(dialogues, key=lambda d: len(d.ids)):
+    for dialogue in sorted((d for d in dialogues if not d.n_before), key=lambda d: len(d.ids)):
         padded = len(dialogue.ids) * (len(groups[-1]) + 1) if groups else 0
         held += len(dialogue.ids)
         if not groups or padded > min(MICRO_BATCH_TOKENS, 1.5 * held):
             groups.append([])
             held = len(dialogue.ids)
         groups[-1].append(dialogue)
-    return groups
+    return [*groups, *([d] for d in dialogues if d.n_before)]
 
 
 def states_of(model: PreTrainedModel, template: ChatTemplate, batch: Sequence[Dialogue]) -> tuple[Tensor, Tensor]:
     """The student's and the teacher's hidden states (N, K, H) at every answer token of the dialogues in their order.
 
-    Padding stands behind what counts.
+    Padding stands behind what counts. A talk before it is read without gradients, where the model's cache allows it.
     """
+    if batch[0].n_before and attends(model):
+        return _states_behind(model, batch[0])
     gaps = [max(len(d.ids) for d in batch) - len(d.ids) for d in batch]
     ids = [[*d.ids, *[template.end_id] * gap] for d, gap in zip(batch, gaps, strict=True)]
     position_ids = [[*d.position_ids, *[0] * gap] for d, gap in zip(batch, gaps, strict=True)]
@@ -44,6 +51,16 @@ def states_of(model: PreTrainedModel, template: ChatTemplate, batch: Sequence[Di
     hidden_B_T_K_H = hidden_states(model, ids_B_T, position_ids_B_T)
     student_N_K_H = torch.cat([hidden_B_T_K_H[row, d.positions] for row, d in enumerate(batch)])
     return student_N_K_H, torch.cat([d.teacher_N_K_H for d in batch]).to(student_N_K_H)
+
+
+def _states_behind(model: PreTrainedModel, dialogue: Dialogue) -> tuple[Tensor, Tensor]:
+    """As `states_of`, of one dialogue behind the talk that was before it."""
+    n_before = dialogue.n_before
+    with torch.no_grad():
+        cache = prefilled(model, dialogue.ids[:n_before], 1)
+    ids_1_T = torch.tensor([dialogue.ids[n_before:]], device=model.device)
+    student_N_K_H = hidden_states(model, ids_1_T, cache=cache)[0, dialogue.positions - n_before]
+    return student_N_K_H, dialogue.teacher_N_K_H.to(student_N_K_H)
 
 
 def tokens_of(batch: Sequence[Dialogue]) -> Tensor:

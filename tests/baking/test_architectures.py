@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 from peft import PeftModel
+from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     Gemma3TextConfig,
@@ -24,8 +26,18 @@ from transformers import (
 from bakemem.baking import Recipe
 from bakemem.baking.bake import Baked
 from bakemem.baking.measure import measure
+from bakemem.baking.pack import pack
+from bakemem.baking.states import micro_batches, states_of
 from bakemem.baking.train import train
-from bakemem.baking.weights import CANDIDATE, add_candidate, candidate_state, output_head, remove_candidate
+from bakemem.baking.weights import (
+    CANDIDATE,
+    adapter,
+    add_candidate,
+    candidate_parameters,
+    candidate_state,
+    output_head,
+    remove_candidate,
+)
 from bakemem.errors import AdapterError, BakeError
 from bakemem.serving import Base, LocalEngine, ServingModel, fingerprint, wrap_base
 from bakemem.types import Report
@@ -75,6 +87,28 @@ def test_a_bake_learns_its_trajectories(
     assert served == pytest.approx(after, rel=1e-4)
     plain = measure(base.model, base.template, taught, head, adapter_name=None, lock=base.lock).kl
     assert plain == pytest.approx(before, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_talk_before_is_read_as_what_is_trained_is(
+    name: str, tokenizer: PreTrainedTokenizerBase, make_taught: MakeTaught
+) -> None:
+    """The states are those of reading all at once, with the adapter on for both; the gradients are the answers' own."""
+    base = make_base(name, tokenizer)
+    taught = make_taught(base, 8)
+    behind, short = (pack(base.template, taught[:2], 1024, before) for before in (taught[2:], ()))
+    assert micro_batches([short, behind, short]) == [[short, short], [behind]]
+    add_candidate(base.model, 8, 16, 1, None)
+    parameters = candidate_parameters(base.model)
+    with adapter(base.model, CANDIDATE):
+        for parameter in parameters.values():
+            nn.init.normal_(parameter.requires_grad_(True), std=0.1)
+        student_N_K_H, teacher_N_K_H = states_of(base.model, base.template, [behind])
+        whole_N_K_H, _ = states_of(base.model, base.template, [dataclasses.replace(behind, n_before=0)])
+    assert torch.allclose(student_N_K_H, whole_N_K_H, atol=1e-4)
+    assert torch.equal(teacher_N_K_H, behind.teacher_N_K_H)
+    student_N_K_H.square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in parameters.values())
 
 
 def test_peft_itself_reads_a_saved_adapter(
