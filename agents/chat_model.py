@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough, run_in_executor
 from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_openai_tool
+from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, SkipValidation, model_validator
 
@@ -32,10 +33,12 @@ from bakemem.errors import BusyError, ContextError, InputError
 from bakemem.serving import Reply
 
 from .asked import Asked, TooLong
+from .grammar import call_grammar, json_grammar
 from .messages import turns_of
 from .tool_calls import Listener
 
-_IGNORED = ("strict", "parallel_tool_calls", "tools", "tool_choice", "ls_structured_output_format")
+_LOG = logging.getLogger(__name__)
+_IGNORED = ("strict", "parallel_tool_calls", "tools", "tool_choice", "ls_structured_output_format", "json_schema")
 
 
 class BakedChatModel(BaseChatModel):
@@ -44,7 +47,8 @@ class BakedChatModel(BaseChatModel):
     The live version answers, with pending memories in its prompt; `version` pins another (`base`: none), `strength`
     scales it. A memory that is opened from `home` is opened when it is first needed, and closed by `close`.
     Each reply's `response_metadata` names the version that gave it. With `window` the oldest turns are left out of a
-    conversation that is too long for the model, which is an error without.
+    conversation that is too long for the model, which is an error without. Tool calls and structured output are held
+    to their schemas as they are written, unless `strict` is off.
     """
 
     model_config = ConfigDict(populate_by_name=True, arbitrary_types_allowed=True, extra="forbid")
@@ -63,6 +67,7 @@ class BakedChatModel(BaseChatModel):
     timeout: float | None = None
     max_retries: int = 2
     window: bool = False
+    strict: bool = True
     logprobs: bool = False
     streaming: bool = False
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False, description="not used: it runs here")
@@ -124,7 +129,7 @@ class BakedChatModel(BaseChatModel):
             "home": self.home, "namespace": self.namespace, "model": self.model_name,
             "version": self.version or memory.live or "base", "pending_sha256": pending, "strength": self.strength,
             "temperature": self.temperature, "max_tokens": self.max_tokens, "top_p": self.top_p, "seed": self.seed,
-            "stop": self.stop_sequences,
+            "stop": self.stop_sequences, "strict": self.strict,
         }  # fmt: skip
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
@@ -165,15 +170,15 @@ class BakedChatModel(BaseChatModel):
         self, schema: dict[str, Any] | type, *, include_raw: bool = False,
         method: Literal["function_calling", "json_mode", "json_schema"] = "function_calling", **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:  # fmt: skip
-        """Answers in a schema's form: by a call of a tool with that schema (`json_schema` too: decoding is not held to
-        a grammar), or in `json_mode` as JSON that your prompt asks for.
+        """Answers in a schema's form: by a call of a tool with that schema (`json_schema` too), or in `json_mode` as
+        JSON that your prompt asks for. Keys come in the schema's order.
         """
         if method in ("function_calling", "json_schema"):
             return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
         if method != "json_mode":
             raise ValueError(f"Method {method!r} is not known: give function_calling, json_schema or json_mode.")
         shown = {"kwargs": {"method": method}, "schema": schema}
-        asked = self.bind(ls_structured_output_format=shown)
+        asked = self.bind(ls_structured_output_format=shown, json_schema=_json_schema(schema))
         parser: Runnable[Any, Any] = JsonOutputParser()
         if isinstance(schema, type) and is_basemodel_subclass(schema):
             parser = PydanticOutputParser(pydantic_object=schema)
@@ -225,12 +230,14 @@ class BakedChatModel(BaseChatModel):
         tools, choice = kwargs.get("tools") or [], kwargs.get("tool_choice") or "auto"
         names = [_name(tool) for tool in tools] if choice != "none" else []
         prefix = self._begin(choice, names)
+        grammar = self._grammar(tools if names else [], choice, prefix, kwargs)
         options = self._options(stop, kwargs)
         if turns[0].role == "system":
             options["system"] = turns.pop(0).content
         for attempt in range(self.max_retries + 1):
             try:
-                reply = self._memory.respond(turns, tools=tools if names else (), prefix=prefix, **options)
+                reply = self._memory.respond(turns, tools=tools if names else (), prefix=prefix, grammar=grammar,
+                                             **options)  # fmt: skip
                 break
             except BusyError:
                 if attempt == self.max_retries:
@@ -249,8 +256,28 @@ class BakedChatModel(BaseChatModel):
         if choice in ("auto", "none") or not names:
             return ""
         if choice == "any" and len(names) > 1:
-            return self._memory.base.template.call_start()
-        return self._memory.base.template.call_start(names[0] if choice == "any" else choice)
+            return self._memory.base.template.call_form().start
+        return self._memory.base.template.call_form().begin(names[0] if choice == "any" else choice)
+
+    def _grammar(self, tools: list[dict[str, Any]], choice: str, prefix: str, kwargs: dict[str, Any]) -> str:
+        """What the reply is held to; empty where there is nothing, or nothing that the model can be held to."""
+        if not kwargs.get("strict", self.strict):
+            return ""
+        base = self._memory.base
+        try:
+            if tools:
+                alone = choice != "any" or kwargs.get("parallel_tool_calls") is False
+                form = base.template.call_form()
+                grammar = call_grammar(tools, form, base.template.special_tokens, begun=prefix, alone=alone)
+            else:
+                schema = kwargs.get("json_schema")
+                grammar = "" if schema is None else json_grammar(schema)
+            if grammar:
+                base.grammars.guide(grammar)
+        except InputError as error:
+            _LOG.warning("The reply is not held to its schema: %s", error)
+            return ""
+        return grammar
 
     def _options(self, stop: list[str] | None, kwargs: dict[str, Any]) -> ChatOptions:
         own: dict[str, Any] = {
@@ -275,6 +302,12 @@ def _place(memory: AgentMemory) -> dict[str, str]:
 
 def _name(tool: dict[str, Any]) -> str:
     return str(tool["function"]["name"])
+
+
+def _json_schema(schema: Any) -> dict[str, Any]:
+    """Of whatever LangChain takes as one; none allows every object."""
+    whole = schema is None or (isinstance(schema, dict) and "properties" in schema)
+    return (schema or {}) if whole else convert_to_json_schema(schema)
 
 
 def _chosen(choice: str | bool | dict[str, Any] | None, names: list[str]) -> str:

@@ -54,12 +54,14 @@ class Talking(Versioned):
         return self.respond([*options.get("history", ()), Turn("user", text)], **options)
 
     def respond(
-        self, turns: Sequence[Turn], *, tools: Sequence[Tool] = (), prefix: str = "", **options: Unpack[ChatOptions]
+        self, turns: Sequence[Turn], *, tools: Sequence[Tool] = (), prefix: str = "", grammar: str = "",
+        **options: Unpack[ChatOptions],
     ) -> Reply:  # fmt: skip
         """As `stream`, to a whole conversation, which ends with a user's turn or a tool's; `history` is not read.
 
         `tools` are JSON schemas of functions, as Hugging Face templates take them; `prefix` is how the reply begins,
-        and is not repeated in it.
+        and is not repeated in it. What comes behind it is in the language of the `grammar` (llguidance's variant of
+        Lark's; empty: any), unless it is cut short.
         """
         version, strength = options.get("version"), options.get("strength", 1.0)
         sampling = sampling_of(options, self.config)
@@ -72,7 +74,7 @@ class Talking(Versioned):
                 asked = [*([Turn("system", full)] if full else []), *turns]
                 try:
                     return self._serving.reply(asked, adapter_id=chosen, strength=strength, sampling=sampling,
-                                               too_long=cut, tools=tools, prefix=prefix)  # fmt: skip
+                                               too_long=cut, tools=tools, prefix=prefix, grammar=grammar)  # fmt: skip
                 except AdapterError:
                     if version is not None or chosen in self._serving.base.adapters.ids():
                         raise  # else it was destroyed just now, and another version is live

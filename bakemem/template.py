@@ -6,7 +6,9 @@ In the base layer because baking and serving must render alike. Knows tokenizers
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bakemem.errors import InputError, ModelError
@@ -24,6 +26,7 @@ Tool = Mapping[str, Any]
 
 _SENTINEL = "bakemem-answer-{}-here"
 _NAME, _VALUE = "bakemem_name", "bakemem_argument"
+_MARK = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]")  # <tool_call>, [TOOL_CALLS]
 
 
 class Tokenizer(Protocol):
@@ -44,6 +47,23 @@ class Tokenizer(Protocol):
 
     def convert_tokens_to_ids(self, tokens: Any) -> Any:
         """The id of a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallForm:
+    """What stands before a call's name, between it and the arguments, and behind them.
+
+    `mark` is what a call begins with and nothing else does; empty where the model's calls bear none.
+    """
+
+    start: str
+    between: str
+    end: str
+    mark: str
+
+    def begin(self, name: str) -> str:
+        """A call of a tool up to its arguments."""
+        return f"{self.start}{name}{self.between}"
 
 
 class ChatTemplate:
@@ -73,6 +93,12 @@ class ChatTemplate:
         """The token ids that end an answer."""
         return tuple(dict.fromkeys((self.end_id, int(self.tokenizer.eos_token_id))))
 
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """The ids of tokens that no text is read as."""
+        added: Mapping[int, Any] = getattr(self.tokenizer, "added_tokens_decoder", {})
+        return {str(token): id for id, token in added.items() if token.special}
+
     def text(self, turns: Sequence[Turn], generation_prompt: bool = True, tools: Sequence[Tool] = ()) -> str:
         """The conversation as the template writes it.
 
@@ -97,22 +123,23 @@ class ChatTemplate:
         """Token ids of the conversation up to where the assistant's answer begins."""
         return [*self._begin, *self._encode(self.text(turns, tools=tools))]
 
-    def call_start(self, name: str = "") -> str:
-        """How an answer begins that calls a tool: up to where its name stands, or of a tool `name` its arguments.
-
-        Raises InputError for templates that write no calls.
-        """
+    def call_form(self) -> CallForm:
+        """How an answer calls a tool. Raises InputError for templates that write no calls."""
         asked = Turn("user", "x")
         call = ToolCall(_NAME, json.dumps({_VALUE: 0}), "bakemem00")  # Mistral's ids have nine letters
         written = self.text([asked, Turn("assistant", "", tool_calls=(call,))], generation_prompt=False)
         made = written.removeprefix(self.text([asked]))
         start, found, rest = made.partition(_NAME)
-        between, found_value, _ = rest.partition(_VALUE)
-        if made == written or not found or _VALUE not in made:
+        between, name_first, _ = rest.partition(_VALUE)
+        _, has_value, behind = made.partition(_VALUE)
+        if made == written or not found or not has_value:
             raise InputError("The model's chat template writes no tool calls: none can be asked for.")
-        if not found_value:  # Hermes 3 writes the name last
+        if not name_first:  # Hermes 3 writes the name last
             start, between = f'{start.partition("{")[0]}{{"name": "', '", "arguments": {'
-        return f"{start}{name}{between.rpartition('{')[0].rstrip()}" if name else start
+        _, _, rest = behind.partition(self._end_text)[0].rstrip().partition("}")  # what closes the arguments
+        _, brace, end = rest.rpartition("}")
+        mark = _MARK.match(start) if name_first else None
+        return CallForm(start, between.rpartition("{")[0].rstrip(), brace + end, mark[0] if mark else "")
 
     def next_ids(self, text: str) -> list[int]:
         """Token ids from the end of one answer to where the next begins, when the user goes on with `text`."""

@@ -30,11 +30,11 @@ class FakeServing:
 
     def reply(
         self, turns: Sequence[Turn], *, adapter_id: str | None, strength: float, sampling: Sampling, too_long: Any,
-        tools: Sequence[Tool] = (), prefix: str = "",
+        tools: Sequence[Tool] = (), prefix: str = "", grammar: str = "",
     ) -> Reply:  # fmt: skip
         """A reply of the engine's; what was asked is kept."""
         self.asked.append(list(turns))
-        request = Request(tuple(turns), adapter_id, strength, sampling, "default", too_long, tools, prefix)
+        request = Request(tuple(turns), adapter_id, strength, sampling, "default", too_long, tools, prefix, grammar)
         return self.engine.submit(request)
 
     def close(self) -> None:

@@ -67,6 +67,8 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "langchain_core": frozenset({"agents"}),
     "langgraph": frozenset({"agents"}),
     "lm_eval": frozenset({"evaluation.harness"}),
+    "llguidance": frozenset({"serving.guide"}),
+    "llguidance.hf": frozenset({"serving.guide"}),
     "matplotlib": EDGES,
     "numpy": frozenset({"memory", "versions"}) | MODEL_ROOMS,
     "peft": MODEL_ROOMS,

@@ -154,12 +154,21 @@ MISTRAL = (
     "{% endfor %}]{{ eos_token }}{% elif m.role == 'tool' %}[TOOL_RESULTS] {{ m.content }}[/TOOL_RESULTS]"
     "{% else %} {{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
 )
-STARTS = {
-    "own": '<tool_call>\n{"name": "add", "arguments":',
-    HERMES_2: '<tool_call>\n{"name": "add", "arguments":',
-    HERMES_3: '<tool_call>\n{"name": "add", "arguments":',
-    LLAMA_3: '{"name": "add", "parameters":',
-    MISTRAL: '[TOOL_CALLS] [{"name": "add", "arguments":',
+MISTRAL_11 = (
+    MISTRAL.replace("[TOOL_CALLS] [", "")
+    .replace(
+        '{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}, "id": "{{ c.id }}"}',
+        "[TOOL_CALLS]{{ c.function.name }}[ARGS]{{ c.function.arguments | tojson }}",
+    )
+    .replace("{% endfor %}]", "{% endfor %}")
+)
+FORMS = {  # how a call of `add` begins, how it ends, and what marks it
+    "own": ('<tool_call>\n{"name": "add", "arguments":', "}\n</tool_call>", "<tool_call>"),
+    HERMES_2: ('<tool_call>\n{"name": "add", "arguments":', "}\n</tool_call>", "<tool_call>"),
+    HERMES_3: ('<tool_call>\n{"name": "add", "arguments":', "}\n</tool_call>", ""),  # its own calls end with the name
+    LLAMA_3: ('{"name": "add", "parameters":', "}", ""),
+    MISTRAL: ('[TOOL_CALLS] [{"name": "add", "arguments":', "}]", "[TOOL_CALLS]"),
+    MISTRAL_11: ("[TOOL_CALLS]add[ARGS]", "", "[TOOL_CALLS]"),
 }
 ADD = {"type": "function", "function": {
     "name": "add", "description": "Add two numbers.",
@@ -177,7 +186,7 @@ def _under(tokenizer: PreTrainedTokenizerBase, source: str | None) -> ChatTempla
     return ChatTemplate(other)
 
 
-@pytest.mark.parametrize("source", STARTS, ids=["own", "hermes 2", "hermes 3", "llama 3", "mistral"])
+@pytest.mark.parametrize("source", FORMS, ids=["own", "hermes 2", "hermes 3", "llama 3", "mistral", "mistral 11"])
 def test_tools_stand_as_the_template_writes_them(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
     """Tools, calls and results are in the text, and a call can be begun for the model."""
     template = _under(tokenizer, source)
@@ -185,8 +194,9 @@ def test_tools_stand_as_the_template_writes_them(tokenizer: PreTrainedTokenizerB
     assert "add" in text
     assert '"a": 1' in text
     assert text.index("Add 1.") < text.index('"a": 1') < text.rindex("2")
-    assert template.call_start("add") == STARTS[source]
-    assert STARTS[source].startswith(template.call_start())
+    form = template.call_form()
+    assert (form.begin("add"), form.end, form.mark) == FORMS[source]
+    assert form.begin("add").startswith(form.start)
 
 
 @pytest.mark.parametrize("source", [CHATML, None], ids=["chatml", "none"])
@@ -196,4 +206,4 @@ def test_templates_without_tools_say_so(tokenizer: PreTrainedTokenizerBase, sour
     with pytest.raises(InputError, match="leaves tools out"):
         template.prompt_ids([Turn("user", "x")], tools=[ADD])
     with pytest.raises(InputError, match="writes no tool calls"):
-        template.call_start("add")
+        template.call_form()

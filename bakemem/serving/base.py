@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from bakemem.config import Config
 from bakemem.errors import ModelError
 from bakemem.serving.adapters import Adapters
+from bakemem.serving.guide import Grammars
 from bakemem.serving.turnstile import Turnstile
 from bakemem.template import ChatTemplate
 
@@ -38,9 +39,11 @@ class Base:
     lock: Turnstile = field(default_factory=Turnstile)
     baking: threading.Lock = field(default_factory=threading.Lock)
     adapters: Adapters = field(init=False)
+    grammars: Grammars = field(init=False)
 
     def __post_init__(self) -> None:
         self.adapters = Adapters(self.model, self.lock)
+        self.grammars = Grammars(self.template, int(self.model.config.get_text_config().vocab_size))
 
     @property
     def context(self) -> int:

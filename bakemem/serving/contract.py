@@ -46,7 +46,8 @@ class Request:
 
     A conversation that does not fit the model's context is refused, or with `too_long="window"` loses its oldest turns.
     `namespace` is who asks: an engine is fair between them. `tools` stand in the prompt as the model's template writes
-    them, and `prefix` is how the reply begins: it goes on from there, and does not repeat it.
+    them, and `prefix` is how the reply begins: it goes on from there, and does not repeat it. A `grammar` (llguidance's
+    variant of Lark's) holds for all that comes behind the prefix, unless the reply is cut short.
     """
 
     turns: Sequence[Turn]
@@ -57,6 +58,7 @@ class Request:
     too_long: Cut = "refuse"
     tools: Sequence[Tool] = ()
     prefix: str = ""
+    grammar: str = ""
 
 
 class Engine(Protocol):

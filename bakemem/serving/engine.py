@@ -87,7 +87,8 @@ class LocalEngine:
         """Begin a reply, or have it wait for a place."""
         check(request)
         ids, room, dropped = fitted(request, self.base.template, self.base.context)
-        row = Row(request, Channel(), ids, room, self.base.template, dropped)
+        guide = self.base.grammars.guide(request.grammar) if request.grammar else None
+        row = Row(request, Channel(), ids, room, self.base.template, dropped, guide)
         with self._changed:
             if self._closed:
                 raise ServingError("The engine is closed: no reply begins any more.")

@@ -86,12 +86,12 @@ class ServingModel:
 
     def reply(
         self, turns: Sequence[Turn], *, adapter_id: str | None, strength: float = 1.0, sampling: Sampling = GREEDY,
-        too_long: Cut = "refuse", tools: Sequence[Tool] = (), prefix: str = "",
+        too_long: Cut = "refuse", tools: Sequence[Tool] = (), prefix: str = "", grammar: str = "",
     ) -> Reply:  # fmt: skip
         """A reply of this adapter, whatever is live. Raises as `LocalEngine.submit`."""
-        return self.engine.submit(
-            Request(tuple(turns), adapter_id, strength, sampling, self._namespace, too_long, tuple(tools), prefix)
-        )
+        asked = Request(tuple(turns), adapter_id, strength, sampling, self._namespace, too_long, tuple(tools), prefix,
+                        grammar)  # fmt: skip
+        return self.engine.submit(asked)
 
     def close(self) -> None:
         """Running replies have `PATIENCE` seconds to end; then nothing is served here any more."""

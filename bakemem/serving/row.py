@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bakemem.serving.contract import Request, Sampling
 from bakemem.serving.detokenizer import Detokenizer
+from bakemem.serving.guide import Guide
 from bakemem.serving.reply import Channel, Ending, Finish, TokenLogprob
 from bakemem.template import ChatTemplate
 
@@ -21,12 +22,13 @@ class Row:
 
     def __init__(
         self, request: Request, channel: Channel, prompt: list[int], room: int, template: ChatTemplate,
-        dropped_turns: int = 0,
+        dropped_turns: int = 0, guide: Guide | None = None,
     ) -> None:  # fmt: skip
         self.request, self.channel, self.prompt = request, channel, prompt
         self.made: list[int] = []
         self.cached = 0
         self._room, self._template, self._dropped = room, template, dropped_turns
+        self._guide = guide
         self._detokenizer = Detokenizer(template, request.sampling.stop)
         self._logprobs: list[TokenLogprob] = []
         seed = request.sampling.seed
@@ -44,13 +46,16 @@ class Row:
 
     def take(self, logits_V: Tensor) -> bool:
         """Draw the next token, on the CPU; whether the reply goes on."""
-        token = draw(logits_V, self.request.sampling, self._generator)
+        held_V = self._guide.held(logits_V) if self._guide else logits_V
+        token = draw(held_V, self.request.sampling, self._generator)
         if token in self._template.stop_ids:
             return self.end("stop")
         if self.request.sampling.logprobs:
             logprob = float(torch.log_softmax(logits_V, -1)[token])
             self._logprobs.append(TokenLogprob(token, self._template.decode_raw([token]), logprob))
         self.made.append(token)
+        if self._guide:
+            self._guide.add(token)
         if piece := self._detokenizer.add(token):
             self.channel.put(piece)
         if self._detokenizer.stopped:

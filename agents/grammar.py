@@ -1,0 +1,84 @@
+"""Grammars that hold a reply to calls of the tools there are, or to JSON of a schema: llguidance's variant of Lark's.
+
+Knows schemas and how a model writes calls; knows no messages and no models.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bakemem.template import CallForm, Tool
+
+_SPACE = r"[\x20\x0A\x0D\x09]{1,8}"  # where JSON allows white space: a small model may write it for ever
+_JSON = {"whitespace_pattern": _SPACE, "lenient": True}  # lenient: keywords and formats it does not know hold nothing
+
+
+def json_grammar(schema: Mapping[str, Any]) -> str:
+    """JSON of this schema and nothing else. Its keys come in the schema's order."""
+    return "\n".join(["%llguidance {}", f"start: {_value(schema)}", _GAP])
+
+
+def call_grammar(
+    tools: Sequence[Tool], form: CallForm, special: Mapping[str, int], *, begun: str = "", alone: bool = False
+) -> str:
+    """Calls of these tools with arguments of their schemas, between which text may stand; there need be none.
+
+    Whatever begins with the form's mark is a call; empty where there is no mark. With `begun` the first goes on from
+    there, and with `alone` nothing comes after it. `special` are the ids of special tokens.
+    """
+    functions = [tool["function"] for tool in tools]
+
+    def bodies(skipped: str) -> str:
+        starts = [form.begin(str(function["name"])) for function in functions]
+        return " | ".join(
+            f"{_text(start[len(skipped) :], special)} args_{i} {_text(form.end, special)}"
+            for i, start in enumerate(starts) if start.startswith(skipped)
+        )  # fmt: skip
+
+    rules = [f"args_{i}: {_value(function.get('parameters') or {})}" for i, function in enumerate(functions)]
+    parts = []
+    if begun:
+        parts.append("first")
+        rules.append(f"first: {bodies(begun)}")
+    if form.mark and not (begun and alone):
+        parts.append("talk")
+        lazy = "" if form.mark in special else "[lazy]"
+        rules += ["talk: (mark call)* TEXT", r"TEXT: /(.|\n)*/", f"mark{lazy}: TEXT {_text(form.mark, special)}",
+                  f"call: {bodies(form.mark)}"]  # fmt: skip
+    return "\n".join(["%llguidance {}", f"start: {' '.join(parts)}", *rules, _GAP]) if parts else ""
+
+
+_GAP = f"GAP: /{_SPACE}/"
+
+
+def _value(schema: Mapping[str, Any]) -> str:
+    held = {"type": "object", "properties": {}, **_closed(dict(schema)), "x-guidance": _JSON}
+    return f"GAP? %json {json.dumps(held)}"
+
+
+def _closed(schema: Any) -> Any:
+    """The schema, of whose objects only those with keys of any name have others than they name."""
+    if not isinstance(schema, dict):
+        return schema
+    closed = dict(schema)
+    for key in ("properties", "$defs", "definitions"):
+        if isinstance(schema.get(key), dict):
+            closed[key] = {name: _closed(value) for name, value in schema[key].items()}
+    for key in ("items", "additionalProperties"):
+        if key in schema:
+            closed[key] = _closed(schema[key])
+    for key in ("anyOf", "oneOf", "prefixItems"):  # not allOf: each of its parts names some of the keys
+        if isinstance(schema.get(key), list):
+            closed[key] = [_closed(value) for value in schema[key]]
+    if "properties" in schema:
+        closed.setdefault("additionalProperties", False)
+    return closed
+
+
+def _text(text: str, special: Mapping[str, int]) -> str:
+    """Text as a rule has it: strings, and special tokens by their ids."""
+    pieces = re.split(f"({'|'.join(map(re.escape, special))})", text) if special else [text]
+    return " ".join(f"<[{special[p]}]>" if p in special else json.dumps(p) for p in pieces if p)
