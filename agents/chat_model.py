@@ -261,7 +261,8 @@ class BakedChatModel(BaseChatModel):
 
     def _grammar(self, tools: list[dict[str, Any]], choice: str, prefix: str, kwargs: dict[str, Any]) -> str:
         """What the reply is held to; empty where there is nothing, or nothing that the model can be held to."""
-        if not kwargs.get("strict", self.strict):
+        strict = kwargs.get("strict")
+        if not (self.strict if strict is None else strict):
             return ""
         base = self._memory.base
         try:

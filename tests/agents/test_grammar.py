@@ -155,9 +155,11 @@ def test_who_is_not_strict_holds_nothing(open_memory: OpenMemory, monkeypatch: p
 
     monkeypatch.setattr(memory, "respond", listen)
     strict, loose = (BakedChatModel(memory=memory, max_tokens=8, strict=strict) for strict in (True, False))
-    for bound in (strict.bind_tools(TOOLS), strict.bind_tools(TOOLS, strict=False), loose.bind_tools(TOOLS)):
-        bound.invoke("x")
-    assert list(map(bool, grammars)) == [True, False, False]
+    bound = [strict.bind_tools(TOOLS), strict.bind_tools(TOOLS, strict=None), loose.bind_tools(TOOLS, strict=True),
+             strict.bind_tools(TOOLS, strict=False), loose.bind_tools(TOOLS)]  # fmt: skip
+    for model in bound:
+        model.invoke("x")
+    assert list(map(bool, grammars)) == [True, True, True, False, False]
 
 
 def test_what_cannot_be_held_is_asked_for_all_the_same(
