@@ -19,7 +19,7 @@ from bakemem.agents.chat_model import BakedChatModel
 from bakemem.agents.middleware import BakedMemoryMiddleware
 
 MODEL = "starter"  # the one line to change: a folder, or the hub id of a causal language model
-QUICK: dict[str, Any] = {"steps": 90, "questions_per_memory": 12, "efforts": 0, "max_dialogue_turns": 16}
+QUICK: dict[str, Any] = {"steps": 120, "questions_per_memory": 32, "efforts": 0, "max_dialogue_turns": 16}
 
 
 @tool

@@ -28,8 +28,18 @@ CALLERS = (
     "You are a friendly assistant.",
     "You answer questions.",
     *(f"You are a helpful assistant. {demand}" for demand in DEMANDS[:3]),
-)
-"""System prompts of callers, some with a demand of their own: a baked model must go on heeding them."""
+    *(f"{said}<tools>\n{tools}\n</tools>" for said, tools in (
+        ("", "get_time(place: string) - Get the time in a place."),
+        ("", "find_word(letters: string)\nsend_message(name: string, text: string) - Send a message."),
+        ("", "turn_on(device: string, ?level: number) - Turn on a device."),
+        ("You are a helpful assistant.\n\n", "search(query: string, ?limit: integer) - Search for something."),
+        ("You are a friendly assistant.\n\n", "list_tasks() - List all tasks.\nplay(song: string)"),
+        ("You answer questions.\n\n", "add_note(text: string)\nget_user(name: string) - Get a user."),
+    )),
+)  # fmt: skip
+"""System prompts of callers, some with a demand of their own, which a baked model must go on heeding, and some with
+tools, beside which it must go on knowing what it was told.
+"""
 
 OPENERS = ("Please: ", "Tell me again: ", "Hey: ", "Now: ", "One thing: ", "Remind me again: ", "", "")
 CLOSERS = ("", "", " Please?", " Thank you.", " I forget.", " Just wondering.")
@@ -68,9 +78,9 @@ def stimulate(
     others, but no more than `rehearsal_questions` about them all, so that what a bake costs is bounded.
 
     At least a third are unrelated (everyday) or unanswerable (decoys): names swapped for near or made-up ones, and
-    common things that nobody told. Others tell something of their own first, and a sixth carries a caller's own system
-    prompt. Two memories are asked about at once
-    only if one of `shards` (ids that the teacher reads together) holds both.
+    common things that nobody told. Others tell something of their own first, and a quarter carries a caller's own
+    system prompt, half of these with tools. Two memories are asked about at once only if one of `shards` (ids that the
+    teacher reads together) holds both.
     """
     rng = random.Random(f"stimulate:{seed}")
     facts = [m for m in memories if m.kind == "fact"]
@@ -241,6 +251,6 @@ def _dressed(
 
 
 def _with_caller(stimulus: Stimulus, rng: random.Random) -> Stimulus:
-    if stimulus.turns[0].role == "system" or rng.random() >= 1 / 6:
+    if stimulus.turns[0].role == "system" or rng.random() >= 1 / 4:
         return stimulus
     return Stimulus((Turn("system", rng.choice(CALLERS)), *stimulus.turns), stimulus.kind, stimulus.memory_ids)

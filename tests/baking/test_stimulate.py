@@ -139,6 +139,9 @@ def test_some_stimuli_carry_a_callers_own_system_prompt() -> None:
     """An agent has one, and the baked model must go on heeding it."""
     called = [s for s in made().train if s.turns[0].content in CALLERS]
     assert 0.08 < len(called) / len(made().train) < 0.28
+    with_tools = [s for s in called if "<tools>" in s.turns[0].content]
+    assert 0.3 < len(with_tools) / len(called) < 0.7
+    assert {memory for s in with_tools for memory in s.memory_ids} == {m for s in made().train for m in s.memory_ids}
 
 
 def told() -> list[Stimulus]:
