@@ -256,8 +256,8 @@ class BakedChatModel(BaseChatModel):
         if choice in ("auto", "none") or not names:
             return ""
         if choice == "any" and len(names) > 1:
-            return self._memory.base.template.call_form().start
-        return self._memory.base.template.call_form().begin(names[0] if choice == "any" else choice)
+            return self._memory.base.template.call_form.start
+        return self._memory.base.template.call_form.begin(names[0] if choice == "any" else choice)
 
     def _grammar(self, tools: list[dict[str, Any]], choice: str, prefix: str, kwargs: dict[str, Any]) -> str:
         """What the reply is held to; empty where there is nothing, or nothing that the model can be held to."""
@@ -268,7 +268,7 @@ class BakedChatModel(BaseChatModel):
         try:
             if tools:
                 alone = choice != "any" or kwargs.get("parallel_tool_calls") is False
-                form = base.template.call_form()
+                form = base.template.call_form
                 grammar = call_grammar(tools, form, base.template.special_tokens, begun=prefix, alone=alone)
             else:
                 schema = kwargs.get("json_schema")

@@ -55,7 +55,7 @@ _GAP = f"GAP: /{_SPACE}/"
 
 
 def _value(schema: Mapping[str, Any]) -> str:
-    held = {"type": "object", "properties": {}, **_closed(dict(schema)), "x-guidance": _JSON}
+    held = {"type": "object", **_closed(dict(schema)), "x-guidance": _JSON}
     return f"GAP? %json {json.dumps(held)}"
 
 

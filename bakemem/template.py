@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 from bakemem.errors import InputError, ModelError
@@ -93,7 +94,7 @@ class ChatTemplate:
         """The token ids that end an answer."""
         return tuple(dict.fromkeys((self.end_id, int(self.tokenizer.eos_token_id))))
 
-    @property
+    @cached_property
     def special_tokens(self) -> dict[str, int]:
         """The ids of tokens that no text is read as."""
         added: Mapping[int, Any] = getattr(self.tokenizer, "added_tokens_decoder", {})
@@ -123,6 +124,7 @@ class ChatTemplate:
         """Token ids of the conversation up to where the assistant's answer begins."""
         return [*self._begin, *self._encode(self.text(turns, tools=tools))]
 
+    @cached_property
     def call_form(self) -> CallForm:
         """How an answer calls a tool. Raises InputError for templates that write no calls."""
         asked = Turn("user", "x")

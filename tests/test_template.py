@@ -194,7 +194,7 @@ def test_tools_stand_as_the_template_writes_them(tokenizer: PreTrainedTokenizerB
     assert "add" in text
     assert '"a": 1' in text
     assert text.index("Add 1.") < text.index('"a": 1') < text.rindex("2")
-    form = template.call_form()
+    form = template.call_form
     assert (form.begin("add"), form.end, form.mark) == FORMS[source]
     assert form.begin("add").startswith(form.start)
 
@@ -206,4 +206,4 @@ def test_templates_without_tools_say_so(tokenizer: PreTrainedTokenizerBase, sour
     with pytest.raises(InputError, match="leaves tools out"):
         template.prompt_ids([Turn("user", "x")], tools=[ADD])
     with pytest.raises(InputError, match="writes no tool calls"):
-        template.call_form()
+        template.call_form  # noqa: B018

@@ -5,7 +5,7 @@ Knows tokenizers and grammars (llguidance's, a variant of Lark's); knows no mode
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -23,13 +23,17 @@ class Grammars:
 
     def __init__(self, template: ChatTemplate, n_vocab: int) -> None:
         self._template, self._n_vocab = template, n_vocab
+        self._compiled = lru_cache(64)(self._compile)  # an agent's tools are the same in every reply
 
     def guide(self, grammar: str) -> Guide:
         """A guide at the beginning of a reply. Raises InputError for a grammar or a tokenizer that cannot guide."""
+        return Guide(self._compiled(grammar).deep_copy())
+
+    def _compile(self, grammar: str) -> LLMatcher:
         matcher = LLMatcher(self._tokenizer, grammar, log_level=0)
         if matcher.is_error():
             raise InputError(f"The reply's grammar cannot be used: {matcher.get_error()}")
-        return Guide(matcher)
+        return matcher
 
     @cached_property
     def _tokenizer(self) -> LLTokenizer:

@@ -34,11 +34,11 @@ ADD = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": "ü"}}\n</tool_ca
 SKY = '<tool_call>\n{"name": "sky", "arguments": {"city": "Bonn"}}\n</tool_call>'
 
 
-def fits(tokenizer: PreTrainedTokenizerBase, grammar: str, text: str, *, ended: bool = True) -> bool:
+def fits(tokenizer: PreTrainedTokenizerBase, grammar: str, text: str) -> bool:
     """Whether each token of the text, and its end, may come after those before."""
     template = ChatTemplate(tokenizer)
     guide = Grammars(template, len(tokenizer)).guide(grammar)
-    for token in tokenizer.encode(text, add_special_tokens=False) + [template.end_id] * ended:
+    for token in [*tokenizer.encode(text, add_special_tokens=False), template.end_id]:
         if guide.held(torch.zeros(len(tokenizer)))[token] < 0:
             return False
         guide.add(token)
