@@ -50,6 +50,9 @@ SKILLS = (
     Skill("recall, 9 to 12 facts", "the same with a fuller prompt", 0.94, _recall(9, 12)),
     Skill("recall, real names", "the same with names that people, pets and towns have", 0.95, curriculum.recall_real),
     Skill(
+        "recall, odd names", "the same with names of pieces that stand in other words", 0.90, curriculum.recall_pieced
+    ),
+    Skill(
         "recall, reversed", "who or what it is of, among 6 to 12 facts of few people", 0.90, curriculum.recall_reversed
     ),
     Skill("abstain", "near misses and other things never told", 0.97, curriculum.abstain),
@@ -151,7 +154,8 @@ These commands give a model like this one, not these bytes: between the runs the
 towards the skills that were weakest, and the trainer changed. The first four runs had eight heads a layer, no guide and
 no tools, the fifth got four heads more (`docs/decisions.md`, 50), in the seventh the guide changed on the way (51), the
 tenth had wordings that were taken back, up to the seventeenth the mark of an optional field stood behind its name (54),
-and up to the twenty-first all names were made of syllables (56). The second, the fifth, the twelfth and the
+up to the twenty-first all names were made of syllables (56), and up to the twenty-fifth none was of any pieces of the
+vocabulary (62). The second, the fifth, the twelfth and the
 twenty-second run were shortened on their way, the twenty-fifth was lengthened, the fourth had one core.
 
 Apache-2.0, as the rest of bakemem. Its prose from outside the world comes from the documentation in CPython.
