@@ -92,7 +92,8 @@ def test_namespaces_of_one_home_live_side_by_side(loaded: list[Base], tmp_path: 
         def live(name: str) -> None:
             memory = opened[name]
             for i in range(6):
-                kept = memory.remember(f"The dog of {name} number {i} is called Bosuk{i}.")
+                named = f"{name}.dog{i}" if i else None  # the model names the first, token for token up to its limit
+                kept = memory.remember(f"The dog of {name} number {i} is called Bosuk{i}.", key=named)
                 if i % 2:
                     memory.forget([kept.id])
 
