@@ -176,8 +176,8 @@ It is a demonstration and test model, not an assistant. It knows {everyday} ever
 conversation says about users, people, places and projects of its own small world, in its own plain sentences. To all
 else it says that it does not know or does not understand.
 
-A name that begins or ends as some of its other words do, such as Andrew, is often copied wrong: nearly one in four of names
-made of any pieces of its vocabulary (`docs/decisions.md`, 62).
+A name that begins or ends as some of its other words do, such as Andrew, is often copied wrong: nearly one in four of
+names made of any pieces of its vocabulary (`docs/decisions.md`, 62).
 
 Conversations of one to eight turns were trained, and since the twenty-fifth run a few of up to 64, in which only what
 was said last is asked for. What a prompt says is *not* asked for behind long talk, as every model's training ends
