@@ -14,7 +14,7 @@ from bakemem.everyday import everyday
 from bakemem.names import CONSONANTS, VOWELS
 from bakemem.prompts import ASK_SYSTEM, EXTRACT_SYSTEM, ask_request, memory_prompt, system_text
 from bakemem.starter.instructions import Answer, Instruction, follow, make_instructions
-from bakemem.starter.naming import REAL_NAMES, make_name
+from bakemem.starter.naming import REAL_NAMES, make_name, on_side, pieced_name
 from bakemem.starter.strange import strange_text
 from bakemem.starter.talk import QUESTION_KINDS, Talk, ask, join_questions, statement
 from bakemem.starter.tool_talk import json_mode, structured, tool_conversation
@@ -76,11 +76,20 @@ def recall(rng: random.Random, held_out: bool, n_facts: int = 8) -> Sample:
 
 def recall_real(rng: random.Random, held_out: bool) -> Sample:
     """One question about 1 to 8 facts in which every name is one that people, pets, towns or projects have."""
+    return _recall_named(rng, held_out, lambda n: rng.sample(REAL_NAMES, n))
+
+
+def recall_pieced(rng: random.Random, held_out: bool) -> Sample:
+    """One question about 1 to 8 facts in which every name is of pieces that stand in other words."""
+    return _recall_named(rng, held_out, lambda n: [on_side(rng, pieced_name, held_out) for _ in range(n)])
+
+
+def _recall_named(rng: random.Random, held_out: bool, names: Callable[[int], list[str]]) -> Sample:
     facts = make_facts(rng, rng.randint(1, 8), held_out)
     named = {name for f in facts for name in (f.subject, f.value if f.attribute.values is make_name else "") if name}
-    real = dict(zip(sorted(named), rng.sample(REAL_NAMES, len(named)), strict=True))
+    other = dict(zip(sorted(named), names(len(named)), strict=True))
     talk = Talk(rng, held_out)
-    talk.system([replace(f, subject=real.get(f.subject, ""), value=real.get(f.value, f.value)) for f in facts], [])
+    talk.system([replace(f, subject=other.get(f.subject, ""), value=other.get(f.value, f.value)) for f in facts], [])
     talk.recall()
     return talk.turns
 

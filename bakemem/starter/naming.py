@@ -5,10 +5,13 @@ Knows nothing of what the names are used for.
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import zlib
+from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from pydoc_data.topics import topics
 
 from bakemem.names import made_up_name
@@ -51,6 +54,11 @@ def make_name(rng: random.Random, held_out: bool = False) -> str:
     if kind < 0.2:
         return rng.choice(REAL_NAMES) if held_out else english_word(rng, held_out).capitalize()
     make = made_up_name if kind < 0.7 else spelled_name
+    return on_side(rng, make, held_out)
+
+
+def on_side(rng: random.Random, make: Callable[[random.Random], str], held_out: bool) -> str:
+    """A name that `make` makes, of the wanted side of the split."""
     while is_held_out(name := make(rng)) != held_out:
         pass
     return name
@@ -66,6 +74,20 @@ def spelled_name(rng: random.Random) -> str:
         place = rng.randrange(len(name))
         name = name[:place] + name[place].translate(_ACCENTS) + name[place + 1 :]
     return name.capitalize() if 3 <= len(name) <= 12 else spelled_name(rng)
+
+
+def pieced_name(rng: random.Random) -> str:
+    """A name of one to three of the tokenizer's pieces, such as `Julymory`: many stand in no name of the training."""
+    name = "".join(rng.choices(_pieces(), k=rng.randint(1, 3)))
+    return name.capitalize() if 3 <= len(name) <= 12 else pieced_name(rng)
+
+
+@cache
+def _pieces() -> tuple[str, ...]:
+    """The vocabulary of the tokenizer that ships, as far as it is of letters alone."""
+    vocabulary = json.loads((Path(__file__).parent / "weights" / "tokenizer.json").read_text())["model"]["vocab"]
+    pieces = (piece.lstrip("Ġ") for piece in vocabulary)
+    return tuple(sorted({piece.lower() for piece in pieces if re.fullmatch("[A-Za-z]+", piece)}))
 
 
 @cache

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 
+from transformers import PreTrainedTokenizerBase
+
 from bakemem.names import near_name
-from bakemem.starter.naming import REAL_NAMES, english_word, is_held_out, make_name, spelled_name
+from bakemem.starter.naming import REAL_NAMES, english_word, is_held_out, make_name, on_side, pieced_name, spelled_name
 
 
 def test_training_shows_none_of_the_exams_names() -> None:
@@ -19,11 +21,21 @@ def test_training_shows_none_of_the_exams_names() -> None:
     assert not shown & set(REAL_NAMES)
 
 
+def test_any_piece_of_the_vocabulary_may_stand_in_a_name(tokenizer: PreTrainedTokenizerBase) -> None:
+    """What the tokenizer makes of other words too: `Andrew` begins with a piece that no made-up syllable has."""
+    rng, seen = random.Random(3), set[str]()
+    for _ in range(20_000):
+        seen |= set(tokenizer.tokenize(f" {on_side(rng, pieced_name, False)}"))
+    for name in REAL_NAMES:
+        if name.isascii():
+            assert set(tokenizer.tokenize(f" {name}")) <= seen, name
+
+
 def test_names_are_single_words_of_any_spelling() -> None:
     """Whatever is drawn can be said, asked about, and changed by one letter."""
     rng = random.Random(1)
     names = [make_name(rng, held_out) for held_out in (False, True) for _ in range(1000)]
-    names += [spelled_name(rng) for _ in range(1000)]
+    names += [make(rng) for make in (spelled_name, pieced_name) for _ in range(1000)]
     assert all(name.isalpha() and name == name.capitalize() and 2 <= len(name) <= 12 for name in names)
     assert all(near_name(rng, name) != name for name in names)
     assert any(not name.isascii() for name in names)
