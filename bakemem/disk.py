@@ -32,14 +32,20 @@ def write_whole(path: Path, content: bytes) -> None:
     fsync_folder(path.parent)
 
 
-def overwrite(path: Path) -> None:
-    """Writes zeros over a plain file, then removes it. Raises OSError."""
+def blank(path: Path, start: int = 0) -> None:
+    """Writes zeros over a plain file from that byte to its end. Raises OSError."""
     with path.open("r+b") as writer:
-        left = path.stat().st_size
+        left = path.stat().st_size - start
+        writer.seek(start)
         while left > 0:
             left -= writer.write(bytes(min(left, 1 << 20)))
         writer.flush()
         os.fsync(writer.fileno())
+
+
+def overwrite(path: Path) -> None:
+    """Writes zeros over a plain file, then removes it. Raises OSError."""
+    blank(path)
     path.unlink()
 
 

@@ -26,6 +26,7 @@ from chromadb.utils.embedding_functions import ONNXMiniLM_L6_V2, SentenceTransfo
 from bakemem.disk import folder_name
 from bakemem.errors import ConfigError, HomeError, ModelError
 from bakemem.memory.embed import Embedder, LexicalEmbedder, Vectors
+from bakemem.memory.slack import Slack
 from bakemem.types import Memory
 
 _LOG = logging.getLogger(__name__)
@@ -47,25 +48,27 @@ class ChromaIndex:
         self._path, self._given = (path / folder_name(namespace) if client is None else path), client
         self._namespace = namespace
         _remove_shared(path)
-        self._embedder = embedder
+        self._embedder, self._slack = embedder, Slack()
         try:
             self._open()
         except Exception as error:  # Chroma raises many kinds for a damaged folder; all of them mean: build it anew
             self._start_over(error)
 
     def put(self, memories: Iterable[Memory]) -> None:
-        """Adds or replaces memories. Raises ModelError when the embedder cannot work."""
+        """Adds or replaces memories. Raises ModelError when the embedder cannot work, HomeError without space."""
         listed = list({memory.id: memory for memory in memories}.values())
         for start in range(0, len(listed), _BATCH):
             batch = listed[start : start + _BATCH]
             vectors = self._embedder.embed([memory.text for memory in batch])
             self._collection.upsert(ids=[memory.id for memory in batch], embeddings=vectors)
+        self._blank()
 
     def remove(self, ids: Iterable[str]) -> None:
         """Removes memories; unknown ids are no error."""
         listed = list(ids)
         for start in range(0, len(listed), _BATCH):
             self._collection.delete(ids=listed[start : start + _BATCH])
+        self._blank()
 
     def search(self, text: str, k: int) -> list[tuple[str, float]]:
         """The `k` nearest ids with their cosines, nearest first. Raises ModelError when the embedder cannot work."""
@@ -108,9 +111,7 @@ class ChromaIndex:
         try:
             self._collection.modify(metadata={**self._metadata, **sealed})
         except Exception as error:
-            raise HomeError(
-                f"The index in {self._path} cannot be written ({error}): check space and rights."
-            ) from error
+            raise self._unwritten(error) from error
 
     def sealed(self) -> str | None:
         """The state of the last `seal`; None when the index holds another number of memories or cannot be searched."""
@@ -142,6 +143,18 @@ class ChromaIndex:
             _LOG.warning("The index of %s was made by another embedder: it is built anew.", self._namespace)
             self._client.delete_collection(self._collection.name)
             self._collection = self._ours()
+        self._blank()
+
+    def _blank(self) -> None:
+        """Leaves nothing in the files that this process had in its memory by chance."""
+        if self._given is None:
+            try:
+                self._slack.blank(self._path)
+            except OSError as error:
+                raise self._unwritten(error) from error
+
+    def _unwritten(self, error: Exception) -> HomeError:
+        return HomeError(f"The index in {self._path} cannot be written ({error}): check space and rights.")
 
     def _own(self) -> ClientAPI:
         # Chroma keeps a system for each path for the life of the process, also a broken one: so each build of the

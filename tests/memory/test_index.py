@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -254,3 +257,31 @@ def test_a_purge_leaves_only_what_is_given(index: Index, make_memory: MakeMemory
     index.purge([new])
     assert index.ids() == {new.id}
     assert [i for i, _ in index.search("old", 5)] == [new.id]
+
+
+_PUT = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from bakemem.memory.embed import LexicalEmbedder
+from bakemem.memory.index import ChromaIndex
+from bakemem.types import Memory
+index = ChromaIndex(Path(sys.argv[1]), "default", LexicalEmbedder())
+for n in range(0, int(sys.argv[2]), 500):
+    index.put([
+        Memory(f"{i:016x}", "default", "fact", f"key{i}", f"Number {i} is {i * i}.", "pending", datetime.now(UTC))
+        for i in range(n, n + 500)
+    ])
+"""
+
+
+@pytest.mark.parametrize("n", [500, 1500])  # Chroma keeps up to 1,000 vectors elsewhere
+def test_nothing_that_the_process_had_in_its_memory_is_in_the_files(tmp_path: Path, n: int) -> None:
+    """Chroma writes down what malloc gives it, here the sign A; else it is what was said and freed."""
+    loud = {**os.environ, "MALLOC_PERTURB_": str(ord("A") ^ 255)}
+    subprocess.run([sys.executable, "-c", _PUT, tmp_path, str(n)], check=True, env=loud)
+    assert not [p for p in tmp_path.rglob("*.bin") if b"A" * 64 in p.read_bytes()]
+    index = ChromaIndex(tmp_path, "default", LexicalEmbedder())
+    assert index.search(f"Number {n - 1} is {(n - 1) ** 2}.", 1)[0][0] == f"{n - 1:016x}"
+    assert index.search("Number 3 is 9.", 1)[0][0] == f"{3:016x}"
+    index.close()
