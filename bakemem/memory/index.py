@@ -31,6 +31,7 @@ from bakemem.types import Memory
 
 _LOG = logging.getLogger(__name__)
 _BATCH = 1_000
+_NEIGHBOURS = 64  # of each memory in the graph: with Chroma's 16, some of many that are much alike are never found
 
 
 class ChromaIndex:
@@ -139,8 +140,9 @@ class ChromaIndex:
     def _open(self) -> None:
         self._client: ClientAPI = self._given or self._own()
         self._collection = self._ours()
-        if (self._collection.metadata or {}).get("embedder") != self._embedder.name:
-            _LOG.warning("The index of %s was made by another embedder: it is built anew.", self._namespace)
+        noted = self._collection.metadata or {}
+        if any(noted.get(key) != value for key, value in self._metadata.items()):
+            _LOG.warning("The index of %s was made by another embedder or version: built anew.", self._namespace)
             self._client.delete_collection(self._collection.name)
             self._collection = self._ours()
         self._blank()
@@ -172,14 +174,14 @@ class ChromaIndex:
 
     @property
     def _metadata(self) -> dict[str, str | int]:
-        return {"namespace": self._namespace, "embedder": self._embedder.name}
+        return {"namespace": self._namespace, "embedder": self._embedder.name, "neighbours": _NEIGHBOURS}
 
     def _ours(self) -> Collection:
         # No embedding function: Chroma's default one would download a model. Vectors always come from our embedder.
         return self._client.get_or_create_collection(
             name=self._name,
             metadata=self._metadata,
-            configuration={"hnsw": {"space": "cosine"}},
+            configuration={"hnsw": {"space": "cosine", "max_neighbors": _NEIGHBOURS}},
             embedding_function=None,
         )
 

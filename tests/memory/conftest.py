@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -48,11 +48,12 @@ def make_version(tmp_path: Path) -> MakeVersion:
 def make_memory() -> Callable[..., Memory]:
     """Makes a memory that no journal holds; each is a minute younger than the one before."""
     made: list[Memory] = []
+    noon = datetime(2025, 1, 1, 12, tzinfo=UTC)
 
     def make(text: str, kind: str = "fact", key: str | None = None, status: str = "pending") -> Memory:
         memory = Memory(
             id=f"{len(made):016x}", namespace="default", kind=kind, key=key or f"key{len(made)}",  # type: ignore[arg-type]
-            text=text, status=status, created=datetime(2025, 1, 1, 12, len(made), tzinfo=UTC),  # type: ignore[arg-type]
+            text=text, status=status, created=noon + len(made) * timedelta(minutes=1),  # type: ignore[arg-type]
         )  # fmt: skip
         made.append(memory)
         return memory

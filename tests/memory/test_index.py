@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import chromadb
 import numpy as np
 import pytest
 
+import bakemem.memory.index as module
 from bakemem.errors import ConfigError, ModelError
 from bakemem.memory import Index
 from bakemem.memory.embed import LexicalEmbedder
@@ -195,6 +198,43 @@ def test_another_embedder_means_another_index(
     other.close()
 
 
+def _alike(n: int, seed: int) -> list[str]:
+    """Statements that differ in two names of few syllables."""
+    rng = random.Random(seed)
+    syllables = "ba be bi bo ka ke la li mo mu na ne ra ri sa so ta to va vo".split()
+    names = ["".join(rng.choice(syllables) for _ in range(3)).capitalize() for _ in range(2 * n)]
+    return [f"The user's colleague {names[i]} lives in {names[n + i]}." for i in range(n)]
+
+
+def test_memories_much_alike_are_found_too(tmp_path: Path, make_memory: MakeMemory) -> None:
+    """A graph with Chroma's 16 neighbours has no way to 40 of these 1,000."""
+    texts = _alike(1_000, seed=3)
+    memories = [make_memory(text) for text in texts]
+    index = ChromaIndex(tmp_path, "default", LexicalEmbedder())
+    for start in range(0, len(memories), 50):
+        index.put(memories[start : start + 50])
+    lost = [text for text in texts if index.search(text, 1)[0][1] < 0.999]
+    index.close()
+    assert len(lost) < 10, f"{len(lost)} of {len(texts)}"
+
+
+def test_an_index_with_fewer_neighbours_is_built_anew(
+    tmp_path: Path, make_memory: MakeMemory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As homes have it that were made before."""
+    memory = make_memory("The user's dog is called Bosuk.")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_NEIGHBOURS", 16)
+        before = ChromaIndex(tmp_path, "default", LexicalEmbedder())
+        before.put([memory])
+        before.close()
+    for found, mended in ((True, 1), (False, 0)):
+        caplog.clear()
+        index = ChromaIndex(tmp_path, "default", LexicalEmbedder())
+        assert ("built anew" in caplog.text, index.sync([memory])) == (found, mended)
+        index.close()
+
+
 def test_the_lexical_embedder_is_the_same_everywhere() -> None:
     """Unit rows, equal for equal texts; inflections and misspellings are near, other words are not."""
     embedder = LexicalEmbedder()
@@ -262,14 +302,15 @@ def test_a_purge_leaves_only_what_is_given(index: Index, make_memory: MakeMemory
 _PUT = """
 import sys
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from bakemem.memory.embed import LexicalEmbedder
 from bakemem.memory.index import ChromaIndex
 from bakemem.types import Memory
-index = ChromaIndex(Path(sys.argv[1]), "default", LexicalEmbedder())
+index, now = ChromaIndex(Path(sys.argv[1]), "default", LexicalEmbedder()), datetime.now(UTC)
 for n in range(0, int(sys.argv[2]), 500):
     index.put([
-        Memory(f"{i:016x}", "default", "fact", f"key{i}", f"Number {i} is {i * i}.", "pending", datetime.now(UTC))
+        Memory(f"{i:016x}", "default", "fact", f"key{i}", f"{i} is {sha256(b'%d' % i).hexdigest()}.", "pending", now)
         for i in range(n, n + 500)
     ])
 """
@@ -282,6 +323,6 @@ def test_nothing_that_the_process_had_in_its_memory_is_in_the_files(tmp_path: Pa
     subprocess.run([sys.executable, "-c", _PUT, tmp_path, str(n)], check=True, env=loud)
     assert not [p for p in tmp_path.rglob("*.bin") if b"A" * 64 in p.read_bytes()]
     index = ChromaIndex(tmp_path, "default", LexicalEmbedder())
-    assert index.search(f"Number {n - 1} is {(n - 1) ** 2}.", 1)[0][0] == f"{n - 1:016x}"
-    assert index.search("Number 3 is 9.", 1)[0][0] == f"{3:016x}"
+    for i in range(n):
+        assert index.search(f"{i} is {sha256(b'%d' % i).hexdigest()}.", 1)[0][0] == f"{i:016x}"
     index.close()
