@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from bakemem.errors import InputError
 from bakemem.memory.admit import READ
-from bakemem.memory.grounding import is_grounded
+from bakemem.memory.grounding import is_grounded, respelled
 from bakemem.memory.keys import clean_key, clean_text
 from bakemem.prompts import EXTRACT_SYSTEM
 from bakemem.types import Draft, Memory, Turn
@@ -133,5 +133,5 @@ def _draft(item: Any, turn: Turn) -> Draft | str:
         text = clean_text(item["text"])
     except InputError:
         return "empty text" if not item["text"].strip() else "bad text"
-    draft = Draft("fact" if kind == "fact" else "instruction", key, text)
+    draft = respelled(Draft("fact" if kind == "fact" else "instruction", key, text), turn.content)
     return draft if is_grounded(draft, turn.content) else "not grounded"

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
+from difflib import SequenceMatcher
 
 from bakemem.types import Draft
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _STEM = 4
+_ALIKE = 0.7  # share of equal letters (difflib's ratio) from which a name that nobody said is another one misspelled
 _WIDE = "\u2e80"  # from here on, scripts that are written without spaces
 _FILLERS = frozenset(
     "the user user's their his her its and for with that this has have had was were are is be been not but from as an "
@@ -34,6 +37,25 @@ def is_grounded(draft: Draft, turn: str) -> bool:
         or bool(stems(draft.text) & {form[:_STEM] for form in said})
         or bool(pairs(draft.text) & pairs(turn))
     )
+
+
+def respelled(draft: Draft, turn: str) -> Draft:
+    """The draft with each name that nobody said as the turn has it: a small model drops letters as it copies one.
+
+    Only where one name of the turn that the draft leaves out is much alike, and no other is.
+    """
+    said = {form for word in words_of(turn) for form in _forms(word)}
+    text, key = draft.text, draft.key
+    for name in map(_bare, names(text, key)):
+        if _occurs(name, said):
+            continue
+        told = {form for word in words_of(text) for form in _forms(word)}
+        left = {_bare(w) for w in words_of(turn) if w[:1].isupper() and not _occurs(w, told)}
+        alike = [w for w in left if SequenceMatcher(None, name.lower(), w.lower()).ratio() >= _ALIKE]
+        if len(alike) == 1:
+            text = re.sub(rf"\b{re.escape(name)}\b", alike[0], text)
+            key = re.sub(rf"\b{re.escape(name.lower())}\b", alike[0].lower(), key)
+    return replace(draft, text=text, key=key)
 
 
 def names(text: str, key: str) -> list[str]:
@@ -66,6 +88,11 @@ def _forms(word: str) -> tuple[str, str]:
     """A word as said, and without a possessive ending."""
     folded = word.casefold().replace("’", "'")
     return folded, folded.removesuffix("'s")
+
+
+def _bare(word: str) -> str:
+    """A word as said, without a possessive ending."""
+    return re.sub(r"['’]s$", "", word)
 
 
 def _occurs(word: str, said: set[str]) -> bool:

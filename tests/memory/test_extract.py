@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bakemem.memory import ModelExtractor
 from bakemem.memory.extract import MAX_DRAFTS, MAX_TURN
+from bakemem.memory.grounding import is_grounded, respelled, words_of
 from bakemem.prompts import EXTRACT_SYSTEM
 from bakemem.types import Draft, Turn
 
@@ -97,7 +98,8 @@ def test_output_that_is_no_memory_is_counted(output: str, reason: str) -> None:
     ("said", "text"),
     [
         ("My dog is called Bosuk.", "The user's dog is called Rex."),  # another name
-        ("My dog is called Bosuk.", "The user's dog is called Bosu."),  # a part of the name
+        ("My dog is called Bosuk, not Bosur.", "The user's dog is called Bosu."),  # a part of either name
+        ("my dog is called bosuk.", "The user's dog is called Bosu."),  # a part of what may be no name
         ("I am 42 years old.", "The user is 43 years old."),  # another number
         ("I am 42 years old.", "The user is 4 years old."),  # a part of the number
         ("What a day!", "The user likes cheese."),  # nothing of it was said
@@ -110,9 +112,43 @@ def test_a_fact_that_the_turn_does_not_bear_out_is_dropped(said: str, text: str)
     assert parse(line(text), Turn("user", said)) == ([], {"not grounded": 1})
 
 
+@pytest.mark.parametrize(
+    ("said", "text", "key", "kept", "spelt"),
+    [
+        (
+            "My dog is called Bosuk.",
+            "The user's dog is called Bosu.",
+            "user.dog",
+            "The user's dog is called Bosuk.",
+            "user.dog",
+        ),
+        ("Boretho's in Tarn.", "Borethai lives in Tarn.", "borethai.town", "Boretho lives in Tarn.", "boretho.town"),
+        ("Riattmatt's cost is 9.", "Riattt's cost is 9.", "riattt.cost", "Riattmatt's cost is 9.", "riattmatt.cost"),
+        ("Xiaoqing nurses.", "Gyiaoqing is a nurse.", "gyiaoqing.job", "Xiaoqing is a nurse.", "xiaoqing.job"),
+    ],
+)
+def test_a_misspelt_name_is_spelt_as_it_was_said(said: str, text: str, key: str, kept: str, spelt: str) -> None:
+    """In the text and in the key: the only name that was said is meant, if it is much alike."""
+    [draft], _ = parse(line(text, key=key), Turn("user", said))
+    assert (draft.text, draft.key) == (kept, spelt)
+
+
+_WORDS = st.sampled_from("Bosuk Bosu Bosuk's Bosur bosuk Koda Kodar Zürich Zürch dog is 42 The, 柏林".split())
+
+
+@given(st.lists(_WORDS).map(" ".join) | st.text(max_size=40), st.lists(_WORDS).map(" ".join) | st.text(max_size=40))
+def test_respelling_brings_in_no_name_that_was_not_said(turn: str, text: str) -> None:
+    """What it changes is a word of the turn then, and what was grounded stays as it is."""
+    draft = Draft("fact", "user.dog", text)
+    spelt = respelled(draft, turn)
+    assert set(words_of(spelt.text)) <= set(words_of(text)) | {w.removesuffix("'s") for w in words_of(turn)}
+    if is_grounded(draft, turn):
+        assert spelt == draft
+
+
 def test_a_misspelt_subject_is_dropped() -> None:
-    """A name that begins the sentence counts as a name when the key bears it."""
-    said = Turn("user", "Boretho lives in Tarn.")
+    """A name that begins the sentence counts as a name when the key bears it; this one may be either of two."""
+    said = Turn("user", "Boretho lives in Tarn, as Borethan does.")
     assert parse(line("Borethai lives in Tarn.", key="borethai.town"), said)[1] == {"not grounded": 1}
     assert len(parse(line("Boretho lives in Tarn.", key="boretho.town"), said)[0]) == 1
 
