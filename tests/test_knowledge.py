@@ -105,7 +105,7 @@ def test_a_full_quarantine_takes_no_more(make: Make) -> None:
 
 def test_what_the_extractor_drops_is_counted_too(make: Make) -> None:
     """A name that nobody said is not kept, and the reason can be read off the memory."""
-    proposed = '{"kind": "fact", "key": "user.town", "text": "The user lives in Bosep."}'
+    proposed = '{"kind": "fact", "key": "user.town", "text": "The user lives in Kalun."}'
     known = make(ModelExtractor(lambda asked: [proposed]))
     assert hear(known, Turn("user", "I live in Mosep.")) == []
     assert known.rejected == {"not grounded": 1}
