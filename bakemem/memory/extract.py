@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from bakemem.errors import InputError
 from bakemem.memory.admit import READ
 from bakemem.memory.grounding import is_grounded, respelled
-from bakemem.memory.keys import clean_key, clean_text
+from bakemem.memory.keys import MAX_KEY, MAX_TEXT, clean_key, clean_text
 from bakemem.prompts import EXTRACT_SYSTEM
 from bakemem.types import Draft, Memory, Turn
 
@@ -134,4 +134,6 @@ def _draft(item: Any, turn: Turn) -> Draft | str:
     except InputError:
         return "empty text" if not item["text"].strip() else "bad text"
     draft = respelled(Draft("fact" if kind == "fact" else "instruction", key, text), turn.content)
+    if len(draft.key) > MAX_KEY or len(draft.text) > MAX_TEXT:  # a longer name took the place of a shorter one
+        return "bad text"
     return draft if is_grounded(draft, turn.content) else "not grounded"

@@ -124,6 +124,8 @@ def test_a_fact_that_the_turn_does_not_bear_out_is_dropped(said: str, text: str)
         ),
         ("Boretho's in Tarn.", "Borethai lives in Tarn.", "borethai.town", "Boretho lives in Tarn.", "boretho.town"),
         ("Riattmatt's cost is 9.", "Riattt's cost is 9.", "riattt.cost", "Riattmatt's cost is 9.", "riattmatt.cost"),
+        ("Bosuk is Bosuk.", "Bosur is Bosur.", "bosur.is", "Bosuk is Bosuk.", "bosuk.is"),
+        ("O'Brien is in Tarn.", "Obrian lives in Tarn.", "obrian.town", "O'Brien lives in Tarn.", "obrien.town"),
         ("Xiaoqing nurses.", "Gyiaoqing is a nurse.", "gyiaoqing.job", "Xiaoqing is a nurse.", "xiaoqing.job"),
     ],
 )
@@ -144,6 +146,12 @@ def test_respelling_brings_in_no_name_that_was_not_said(turn: str, text: str) ->
     assert set(words_of(spelt.text)) <= set(words_of(text)) | {w.removesuffix("'s") for w in words_of(turn)}
     if is_grounded(draft, turn):
         assert spelt == draft
+
+
+def test_a_text_that_grows_too_long_as_it_is_respelt_is_dropped() -> None:
+    """What is kept must fit into the journal."""
+    long = ("Bosuki " * 285).strip()
+    assert parse(line(long), Turn("user", "Bosukiri is a dog."))[1] == {"bad text": 1}
 
 
 def test_a_misspelt_subject_is_dropped() -> None:
