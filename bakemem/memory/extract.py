@@ -6,19 +6,21 @@ Model output is data, never trusted. Knows no model (a generate function is give
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from bakemem.errors import InputError
 from bakemem.memory.admit import READ
-from bakemem.memory.grounding import is_grounded, respelled
-from bakemem.memory.keys import MAX_KEY, MAX_TEXT, clean_key, clean_text
+from bakemem.memory.grounding import is_grounded, respelled, stems
+from bakemem.memory.keys import MAX_KEY, MAX_TEXT, clean_key, clean_text, slug_key
 from bakemem.prompts import EXTRACT_SYSTEM
 from bakemem.types import Draft, Memory, Turn
 
 MAX_TURN = 4_000
 MAX_DRAFTS = 16
+_NO_CHARACTER = "\ufffd"  # bytes that make no text: a model stopped in the middle of a character
 
 Generate = Callable[[list[list[Turn]]], list[str]]
 """Answers of the base model, adapter off, one for each conversation."""
@@ -85,7 +87,9 @@ def checked_drafts(proposed: object, turn: Turn, rejected: Counter[str]) -> list
     drafts: list[Draft] = []
     for item in _items(proposed):
         draft = _draft(item, turn)
-        if isinstance(draft, Draft) and draft in drafts:
+        twin = next((d for d in drafts if isinstance(draft, Draft) and d.text == draft.text), None)
+        if twin and isinstance(draft, Draft):
+            drafts[drafts.index(twin)] = max(twin, draft, key=_key_in_text)
             draft = "repeated"
         elif isinstance(draft, Draft) and len(drafts) == MAX_DRAFTS:
             draft = "too many"
@@ -94,6 +98,11 @@ def checked_drafts(proposed: object, turn: Turn, rejected: Counter[str]) -> list
         else:
             rejected[draft] += 1
     return drafts
+
+
+def _key_in_text(draft: Draft) -> int:
+    """How much of the key is in the text: of two keys for one text, the fitting one is known by that."""
+    return len(stems(re.sub(r"[.-]", " ", draft.key)) & stems(draft.text))
 
 
 def _items(proposed: object) -> Iterator[Any]:
@@ -126,13 +135,15 @@ def _draft(item: Any, turn: Turn) -> Draft | str:
     if kind not in ("instruction", "fact"):
         return "unknown kind"
     try:
-        key = clean_key(item["key"])
-    except InputError:
-        return "bad key"
-    try:
         text = clean_text(item["text"])
     except InputError:
         return "empty text" if not item["text"].strip() else "bad text"
+    if _NO_CHARACTER in text and _NO_CHARACTER not in turn.content:
+        return "bad text"
+    try:
+        key = clean_key(item["key"])
+    except InputError:
+        key = slug_key(text, "fact" if kind == "fact" else "instruction")
     draft = respelled(Draft("fact" if kind == "fact" else "instruction", key, text), turn.content)
     if len(draft.key) > MAX_KEY or len(draft.text) > MAX_TEXT:  # a longer name took the place of a shorter one
         return "bad text"

@@ -42,7 +42,8 @@ def is_grounded(draft: Draft, turn: str) -> bool:
 def respelled(draft: Draft, turn: str) -> Draft:
     """The draft with each name that nobody said as the turn has it: a small model drops letters as it copies one.
 
-    Only where one name of the turn that the draft leaves out is much alike, and no other is; else as it was.
+    Only where one name of the turn that the draft leaves out is much alike, or goes on from it, and no other is; else
+    as it was.
     """
     said = {form for word in words_of(turn) for form in _forms(word)}
     text, key = draft.text, draft.key
@@ -51,12 +52,17 @@ def respelled(draft: Draft, turn: str) -> Draft:
             continue
         told = {form for word in words_of(text) for form in _forms(word)}
         left = {_bare(w) for w in words_of(turn) if w[:1].isupper() and not _occurs(w, told)}
-        alike = [w for w in left if SequenceMatcher(None, name.lower(), w.lower()).ratio() >= _ALIKE]
+        alike = [word for word in left if _much_alike(name.lower(), word.lower())]
         if len(alike) != 1:
             return draft
         text = re.sub(rf"\b{re.escape(name)}\b", alike[0], text)
         key = re.sub(rf"\b{re.escape(name.lower())}\b", re.sub("['’]", "", alike[0]).lower(), key)
     return replace(draft, text=text, key=key)
+
+
+def _much_alike(name: str, word: str) -> bool:
+    begun = len(name) >= _STEM and word.startswith(name)
+    return begun or SequenceMatcher(None, name, word).ratio() >= _ALIKE
 
 
 def names(text: str, key: str) -> list[str]:

@@ -138,7 +138,6 @@ def test_an_injected_memory_is_not_believed() -> None:
         ({}, "malformed"),
         ({**DOG, "text": ["Bosuk"]}, "malformed"),
         ({**DOG, "kind": "order"}, "unknown kind"),
-        ({**DOG, "key": "../../etc"}, "bad key"),
         ({**DOG, "text": " \n"}, "empty text"),
         ({**DOG, "text": "dog " * 600}, "bad text"),
         ({**DOG, "text": "The user's dog is called Rex."}, "not grounded"),
@@ -152,7 +151,8 @@ def test_a_bad_item_costs_only_itself(item: Any, reason: str) -> None:
 
 def test_both_extractors_judge_alike() -> None:
     """The same proposals give the same drafts and the same counts, floods included, from a chat model and the base."""
-    items = [{**DOG, "key": f"user.dog{i}"} for i in range(20)] + [UPPER, {}, {**DOG, "kind": "order"}, DOG]
+    dogs = [{**DOG, "text": f"The user's dog is called{' so' * i} Bosuk."} for i in range(20)]
+    items = [*dogs, UPPER, {}, {**DOG, "kind": "order"}, DOG]
     base = ModelExtractor(lambda _: [json.dumps(items)])
     expected = base.extract(SAID)
     assert extract(FakeStructuredModel(reply={"memories": items})) == (expected, dict(base.rejected))

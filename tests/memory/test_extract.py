@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bakemem.memory import ModelExtractor
 from bakemem.memory.extract import MAX_DRAFTS, MAX_TURN
 from bakemem.memory.grounding import is_grounded, respelled, words_of
+from bakemem.memory.keys import clean_key, slug_key
 from bakemem.prompts import EXTRACT_SYSTEM
 from bakemem.types import Draft, Turn
 
@@ -78,13 +79,11 @@ def test_nothing_is_nothing(output: str) -> None:
         ("[" * 100_000, "malformed"),
         ("1" * 10_000, "malformed"),
         (line("The dog is called Bosuk.", kind="order"), "unknown kind"),
-        (line("The dog is called Bosuk.", key="user dog"), "bad key"),
-        (line("The dog is called Bosuk.", key=""), "bad key"),
-        (line("The dog is called Bosuk.", key="../../etc"), "bad key"),
         (line(" \n "), "empty text"),
         (line("dog " * 600), "bad text"),
         (line("dog \ud800"), "bad text"),
         (line("dog \0"), "bad text"),
+        (line("The dog is called Bosuk\ufffd\ufffdw."), "bad text"),
     ],
 )
 def test_output_that_is_no_memory_is_counted(output: str, reason: str) -> None:
@@ -126,6 +125,7 @@ def test_a_fact_that_the_turn_does_not_bear_out_is_dropped(said: str, text: str)
         ("Riattmatt's cost is 9.", "Riattt's cost is 9.", "riattt.cost", "Riattmatt's cost is 9.", "riattmatt.cost"),
         ("Bosuk is Bosuk.", "Bosur is Bosur.", "bosur.is", "Bosuk is Bosuk.", "bosuk.is"),
         ("O'Brien is in Tarn.", "Obrian lives in Tarn.", "obrian.town", "O'Brien lives in Tarn.", "obrien.town"),
+        ("Snowball enjoys chess.", "Snow enjoys chess.", "snow.sport", "Snowball enjoys chess.", "snowball.sport"),
         ("Xiaoqing nurses.", "Gyiaoqing is a nurse.", "gyiaoqing.job", "Xiaoqing is a nurse.", "xiaoqing.job"),
     ],
 )
@@ -210,9 +210,31 @@ def test_only_a_users_turn_of_a_fair_length_reaches_the_model(turn: Turn, reason
 def test_repetition_and_floods_are_cut() -> None:
     """The same memory counts once, and one turn gives a limited number."""
     assert parse(f"{DOG}\n{DOG}")[1] == {"repeated": 1}
-    flood = "\n".join(line("The dog is called Bosuk.", key=f"user.dog{i}") for i in range(MAX_DRAFTS + 5))
+    flood = "\n".join(line(f"The dog is called{' so' * i} Bosuk.") for i in range(MAX_DRAFTS + 5))
     drafts, rejected = parse(flood)
     assert (len(drafts), rejected) == (MAX_DRAFTS, {"too many": 5})
+
+
+@pytest.mark.parametrize("key", ["", "user dog", "user..dog", "../../etc", "x" * 300])
+def test_what_comes_with_no_fit_key_gets_one_of_its_own(key: str) -> None:
+    """The turn bears it out, so it is not lost for that."""
+    [draft], rejected = parse(line("The dog is called Bosuk.", key=key))
+    assert draft.text == "The dog is called Bosuk."
+    assert draft.key == clean_key(draft.key) == slug_key(draft.text, "fact")
+    assert rejected == {}
+
+
+@pytest.mark.parametrize("keys", [("user.cat", "user.dog"), ("user.dog", "user.cat")])
+def test_of_two_keys_for_one_text_the_fitting_one_is_kept(keys: tuple[str, str]) -> None:
+    """Else the memory under the other would stay when the dog gets another name."""
+    drafts, rejected = parse("\n".join(line("The user's dog is called Bosuk.", key=key) for key in keys))
+    assert drafts == [Draft("fact", "user.dog", "The user's dog is called Bosuk.")]
+    assert rejected == {"repeated": 1}
+
+
+def test_a_sign_for_no_character_is_kept_where_it_was_said() -> None:
+    """Only a model that stopped within a character brings it in by itself."""
+    assert len(parse(line("The dog is called Bosuk\ufffd."), Turn("user", "My dog is called Bosuk\ufffd."))[0]) == 1
 
 
 def test_keys_and_kinds_are_cleaned() -> None:
