@@ -32,9 +32,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where units are kept")
     parser.add_argument("--page", action="store_true", help="run nothing; write the page from what is kept")
     args = parser.parse_args()
-    from benchmarks.science.experiment import runs_of, unit_file
+    from bakemem.serving import load_base
+    from bakemem.starter import STARTER
+    from benchmarks.science.experiment import is_kept, runs_of, unit_file
     from benchmarks.science.page import write
 
+    starter = args.model == "starter"
+    base = load_base(str(STARTER)).fingerprint if starter else ""  # of other models it goes by the name alone
     out = args.out or runs_of(args.model, args.quick)
     experiments = [import_module(f"benchmarks.science.{name}").EXPERIMENT for name in args.only]
     waiting = sorted(
@@ -42,12 +46,13 @@ def main() -> None:
         for i, experiment in enumerate(experiments)
         for row in (experiment.rows[:2] if args.quick else experiment.rows)
         for seed in range(min(1 if args.quick else args.seeds, experiment.seeds))
-        if not unit_file(out, experiment, row, seed).exists()
+        if not is_kept(unit_file(out, experiment, row, seed), base)
     )
     if waiting and not args.page:
         jobs = [(experiments[i].name, args.model, row, seed, args.quick, out) for seed, i, row in waiting]
         _run(jobs, args.jobs)
-    write(out, experiments, docs=args.model == "starter" and not args.quick)
+    everything = [import_module(f"benchmarks.science.{name}").EXPERIMENT for name in NAMES]
+    write(out, everything, base, docs=starter and not args.quick)
 
 
 def _run(jobs: list[tuple[str, str, str, int, bool, Path]], n_jobs: int) -> None:

@@ -16,8 +16,9 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +35,14 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True)
 class Unit:
-    """One row of one experiment with one seed, and what it measured."""
+    """One row of one experiment with one seed, and what it measured: on which base (its fingerprint) and when."""
 
     row: str
     seed: int
     figures: Figures
     seconds: float = 0.0
+    base: str = ""
+    day: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,13 +149,14 @@ def unit_file(runs: Path, experiment: Experiment, row: str, seed: int) -> Path:
 
 
 def run_unit(experiment: Experiment, lab: Lab, model: str, row: str, seed: int, runs: Path) -> Unit:
-    """Measure one unit and keep it; one that is kept already is read."""
+    """Measure one unit and keep it; one that is kept already, of the same base, is read."""
     file = unit_file(runs, experiment, row, seed)
-    if not file.exists():
+    if not is_kept(file, lab.base.fingerprint):
         started = time.monotonic()
         lab.kept = file.with_suffix(".d")
         figures = experiment.measure(lab, row, seed)
-        kept = {"row": row, "seed": seed, "model": model, "quick": lab.quick, "seconds": time.monotonic() - started,
+        kept = {"row": row, "seed": seed, "model": model, "quick": lab.quick, "base": lab.base.fingerprint,
+                "day": date.today().isoformat(), "seconds": round(time.monotonic() - started, 1),
                 "figures": figures}  # fmt: skip
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps(kept, indent=1).encode())
@@ -160,15 +164,24 @@ def run_unit(experiment: Experiment, lab: Lab, model: str, row: str, seed: int, 
     return read_unit(file)
 
 
+def is_kept(file: Path, base: str) -> bool:
+    """Whether the unit was measured, on the base with this fingerprint (on any, when that is empty)."""
+    return file.exists() and base in ("", read_unit(file).base)
+
+
 def read_unit(file: Path) -> Unit:
     """A unit that is kept."""
-    kept = json.loads(file.read_text(encoding="utf-8"))
-    return Unit(kept["row"], kept["seed"], kept["figures"], kept["seconds"])
+    return unit_of(json.loads(file.read_text(encoding="utf-8")))
 
 
-def results_of(experiment: Experiment, runs: Path) -> Results:
-    """All units of an experiment that are done."""
-    return Results([read_unit(file) for file in sorted((runs / experiment.name).glob("*.json"))])
+def unit_of(kept: Mapping[str, Any]) -> Unit:
+    """A unit from its JSON values; those of before say no base and no day."""
+    return Unit(**{field.name: kept[field.name] for field in fields(Unit) if field.name in kept})
+
+
+def results_of(experiment: Experiment, runs: Path, base: str) -> Results:
+    """All units of an experiment that are kept of a base."""
+    return Results([read_unit(file) for file in sorted((runs / experiment.name).glob("*.json")) if is_kept(file, base)])
 
 
 def main(experiment: Experiment) -> None:
@@ -193,8 +206,7 @@ def main(experiment: Experiment) -> None:
     print(page.table, *(f"{'met   ' if g.met else 'MISSED'} {g.what}: {g.reached.text(g.form)}" for g in page.goals),
           page.verdict, sep="\n")  # fmt: skip
     if args.json:
-        whole = [{"row": u.row, "seed": u.seed, "seconds": u.seconds, "figures": u.figures} for u in units]
-        args.json.write_text(json.dumps(whole, indent=1) + os.linesep, encoding="utf-8")
+        args.json.write_text(json.dumps([asdict(unit) for unit in units], indent=1) + os.linesep, encoding="utf-8")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -8,48 +8,61 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.pages import DOCS, write_block
-from benchmarks.science.experiment import Experiment, Goal, Page, Results, results_of, table
+from benchmarks.science.experiment import Experiment, Goal, Page, Results, results_of, table, unit_of
 
 
-def write(runs: Path, experiments: Sequence[Experiment], *, docs: bool) -> None:
-    """Results as JSON and figures to docs/science, tables to docs/science.md; else all to a folder beside the units."""
+def write(runs: Path, experiments: Sequence[Experiment], base: str, *, docs: bool) -> None:
+    """Results as JSON and figures to docs/science, tables to docs/science.md; else all to a folder beside the units.
+
+    Units of the base with this fingerprint (empty: of any) are read. An experiment without one stays on the page of
+    docs/ as it was, and its goals stay among all goals.
+    """
     folder = DOCS / "science" if docs else runs / "page"
     folder.mkdir(parents=True, exist_ok=True)
-    pages: list[tuple[Experiment, Page]] = []
+    goals: list[tuple[Experiment, Goal, str]] = []
     for experiment in experiments:
-        results = results_of(experiment, runs)
+        file, results = folder / f"{experiment.name}.json", results_of(experiment, runs, base)
+        new = bool(results.units)
+        if not new and docs and file.exists():
+            results = Results([unit_of(kept) for kept in json.loads(file.read_text(encoding="utf-8"))])
         if not results.units:
             continue
-        pages.append((experiment, experiment.page(results)))
-        whole = [{"row": u.row, "seed": u.seed, "seconds": round(u.seconds, 1), "figures": u.figures}
-                 for u in results.units]  # fmt: skip
-        (folder / f"{experiment.name}.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        page, measured = experiment.page(results), _measured(results, base)
+        goals += [(experiment, goal, measured) for goal in page.goals]
+        if not new:
+            continue
+        file.write_text(json.dumps([asdict(unit) for unit in results.units], indent=1) + "\n", encoding="utf-8")
         if experiment.plot:
             experiment.plot(results, folder / f"{experiment.name}.png")
-        block = _section(experiment, pages[-1][1], _seeds(results))
-        if not docs:
-            (folder / f"{experiment.name}.md").write_text(block, encoding="utf-8")
-        else:
+        block = _section(experiment, page, _seeds(results), measured)
+        if docs:
             write_block("science.md", experiment.name, block)
-    goals = _goals([(e, g) for e, p in pages for g in p.goals])
-    if not docs:
-        print(goals)
-    elif len(pages) > 1:
-        write_block("science.md", "goals", goals)
+        else:
+            (folder / f"{experiment.name}.md").write_text(block, encoding="utf-8")
+    if docs:
+        write_block("science.md", "goals", _goals(goals))
+    else:
+        print(_goals(goals))
 
 
-def _goals(goals: Sequence[tuple[Experiment, Goal]]) -> str:
+def _measured(results: Results, base: str) -> str:
+    """On which day, at the latest; or that it was on an earlier model of this name, which is not said of others."""
+    earlier = base and any(unit.base != base for unit in results.units)
+    return "on an earlier starter" if earlier else max(unit.day for unit in results.units)
+
+
+def _goals(goals: Sequence[tuple[Experiment, Goal, str]]) -> str:
     rows = []
-    for experiment, goal in goals:
+    for experiment, goal, measured in goals:
         bound = f"≥ {goal.least:{goal.form}}" if goal.least is not None else f"≤ {goal.most:{goal.form}}"
-        verdict = "met" if goal.met else "**missed**"
-        rows.append(
-            [f"{experiment.number}", goal.what, bound, goal.reached.text(goal.form), f"{goal.reached.n}", verdict]
-        )
-    return table(["experiment", "figure", "to reach", "reached (mean ± 95 % interval)", "seeds", ""], rows)
+        reached, verdict = goal.reached.text(goal.form), "met" if goal.met else "**missed**"
+        rows.append([f"{experiment.number}", goal.what, bound, reached, f"{goal.reached.n}", verdict, measured])
+    head = ["experiment", "figure", "to reach", "reached (mean ± 95 % interval)", "seeds", "", "measured"]
+    return table(head, rows)
 
 
 def _seeds(results: Results) -> str:
@@ -58,8 +71,9 @@ def _seeds(results: Results) -> str:
     return f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
 
 
-def _section(experiment: Experiment, page: Page, seeds: str) -> str:
+def _section(experiment: Experiment, page: Page, seeds: str, measured: str) -> str:
     command = f"python -m benchmarks.science --only {experiment.name}"
     figure = f"\n\n![{experiment.title}](science/{experiment.name}.png)" if experiment.plot else ""
     verdict = f"\n\n{page.verdict}" if page.verdict else ""
-    return (f"{experiment.question} Seeds: {seeds}. `{command}`\n\n{page.table}{verdict}{figure}\n")  # fmt: skip
+    measure = f"Seeds: {seeds}. Measured: {measured}. `{command}`"
+    return f"{experiment.question} {measure}\n\n{page.table}{verdict}{figure}\n"
