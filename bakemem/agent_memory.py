@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from types import TracebackType
+from weakref import WeakMethod
 
 from bakemem.asking import Bisected, Blame, Verified, bisect, judged, verify
 from bakemem.baking import Adherence, StageProgress, adherence, answers, blame, leaks
@@ -39,7 +40,7 @@ class AgentMemory(Talking):
     ) -> None:  # fmt: skip
         super().__init__(config, journal, store, load_serving=load_serving, open_index=open_index, extractor=extractor,
                          redact=redact)  # fmt: skip
-        self._lock, self._closed, self._at_close = lock, False, ExitStack()
+        self._lock, self._closed, self._at_close = lock, False, set[WeakMethod[Callable[[], object]]]()
 
     # ---- bake, compare, roll back
 
@@ -224,22 +225,26 @@ class AgentMemory(Talking):
             if self._started:
                 self._attach_live()  # what learned it serves no more
 
-    def at_close(self, callback: Callable[[], object]) -> None:
-        """Have something called before this is closed, such as the `stop` of whoever works on it."""
-        self._at_close.callback(callback)
+    def at_close(self, method: Callable[[], object]) -> None:
+        """Have a method called before this is closed, if its object is still there: the `stop` of who works on this."""
+        self._at_close.add(WeakMethod(method, self._at_close.discard))
 
     def close(self) -> None:
         """Let go of the home; what was observed and is not read yet stays in the queue.
 
-        Replies that are still made have five seconds to end. A second call does nothing.
+        A reply of an assistant ends and is logged as far as it came; others that are still made have five seconds to
+        end. A second call does nothing, any other use is a HomeError or ServingError.
         """
         if self._closed:
             return
         self._closed = True
-        self._gatherer.close()  # first: whoever works on this may wait for it
-        self._at_close.close()
-        self._close()
-        self._lock.release()
+        with ExitStack() as ending:  # from the last to the first, and whatever fails, the rest is done
+            ending.callback(self._lock.release)
+            ending.callback(self._close)
+            for method in [known() for known in tuple(self._at_close)]:
+                if method:
+                    ending.callback(method)
+            ending.callback(self._gatherer.close)  # whoever works on this may wait for it
 
     def __enter__(self) -> AgentMemory:
         return self

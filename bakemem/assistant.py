@@ -5,6 +5,7 @@ Knows a memory and the log of its conversations; knows no terminal, no agent fra
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -44,12 +45,14 @@ class Learned:
 class Spoken:
     """A reply in pieces; iterate over it, or take `text()`.
 
-    At its end, or when it is closed before, what was said of it is logged, and what the user said is observed.
+    At its end, or when it or its memory is closed before, what was said of it is logged, and what the user said is
+    observed.
     """
 
     def __init__(self, asked: Exchange, reply: Reply, settle: Callable[[Spoken], None]) -> None:
         self.asked, self.said = asked, ""
         self._reply, self._settle, self._over = reply, settle, False
+        self._closing = threading.Lock()  # the memory may be closed by another thread than the one that reads
 
     def __iter__(self) -> Spoken:
         return self
@@ -79,10 +82,11 @@ class Spoken:
 
     def close(self) -> None:
         """Wants no more of it, and keeps what there is."""
-        if not self._over:
-            self._reply.close()
-            self._settle(self)
-            self._over = True
+        with self._closing:
+            if not self._over:
+                self._reply.close()
+                self._settle(self)
+                self._over = True
 
     def __enter__(self) -> Spoken:
         return self
@@ -133,6 +137,7 @@ class Assistant:
                 self._first = [*seen, asked][spoken.ending.dropped_turns // 2].seq
 
         self._open = Spoken(asked, reply, settle)
+        self.memory.at_close(self._open.close)
         return self._open
 
     def learned(self, timeout: float | None = None) -> Learned:

@@ -15,7 +15,7 @@ from typing import Unpack
 from bakemem.baking import breather, generate
 from bakemem.chat_options import ChatOptions, sampling_of
 from bakemem.config import Config
-from bakemem.errors import AdapterError
+from bakemem.errors import AdapterError, ServingError
 from bakemem.memory import Extractor, Index, Journal, ModelExtractor, consolidate
 from bakemem.prompts import system_text
 from bakemem.serving import Base, Cut, Reply, ServingModel
@@ -35,7 +35,7 @@ class Talking(Versioned):
         super().__init__(config, journal, store, open_index=open_index, redact=redact,
                          make_extractor=lambda: extractor or self._model_extractor())  # fmt: skip
         self._load_serving = load_serving
-        self._loading = threading.RLock()
+        self._loading, self._shut = threading.RLock(), False
         self._keeping_attached = ExitStack()
         self._checked: set[str] = set()
         self.conversation: Sequence[Turn] = ()  # of the last reply: the forgetting meter asks at its length
@@ -103,6 +103,8 @@ class Talking(Versioned):
     @property
     def _serving(self) -> ServingModel:
         with self._loading:  # the thread that reads what was observed may come first
+            if self._shut and not self._started:
+                raise ServingError("The memory was closed: open it again to use it.")
             return self._served
 
     @cached_property
@@ -157,7 +159,9 @@ class Talking(Versioned):
                 self._serving.swap(adapter_id)
 
     def _close(self) -> None:
-        super()._close()
+        with self._loading:
+            self._shut = True
         self._keeping_attached.close()
         if self._started:
-            self._serving.close()
+            self._serving.close()  # first: who reads a reply may log it
+        super()._close()

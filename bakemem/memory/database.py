@@ -5,6 +5,7 @@ Knows no memories and no versions: `memories.py`, `journal.py` and `turns.py` ar
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ class Database:
     """A journal's file (or any SQLAlchemy URL), opened for one namespace; methods may be called from several threads.
 
     Every method of it and of what is built on it raises HomeCorruptError when the database is damaged and HomeError
-    when it cannot be used (full disk, no permission); then nothing has changed.
+    when it cannot be used (full disk, no permission, closed, in a forked process); then nothing has changed.
     """
 
     def __init__(
@@ -35,7 +36,8 @@ class Database:
         self.namespace = clean_namespace(namespace)
         self._place = place
         is_url = isinstance(place, str) and "://" in place
-        self._traces = False
+        self._traces = self._closed = False
+        self._process = os.getpid()
         self._root = (root or (Path() if is_url else Path(place).parent)).absolute()
         if readonly and not is_url and not Path(place).is_file():
             raise HomeError(f"There is no memory at {place}: remember something there first, or name another home.")
@@ -49,22 +51,33 @@ class Database:
         return self._root
 
     def close(self) -> None:
-        """Closes the database."""
+        """Closes the database: from now on another process may write to it, and this object may not."""
         if self._traces:
             self.compact()
-        self._engine.dispose()
+        self._closed = True
+        self._engine.dispose(close=self._process == os.getpid())  # a forked process leaves its parent's files alone
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A transaction that sees one state of the database."""
+        self._check_open()
         with schema.translated(self._place), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """A transaction that changes all or nothing."""
+        self._check_open()
         with schema.translated(self._place), self._writer.begin() as connection:
             yield connection
+
+    def _check_open(self) -> None:
+        if self._closed:  # the engine by itself would connect again
+            raise HomeError("The memory was closed: open it again to use it.")
+        if self._process != os.getpid():  # SQLite and the threads that read and reply do not survive a fork
+            raise HomeError(
+                "The memory was opened before this process was forked: open it in the process that uses it."
+            )
 
     def here(self, table: sa.Table) -> sa.ColumnElement[bool]:
         """The rows of this namespace: every query passes here, so that namespaces cannot see each other."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
+from bakemem.errors import HomeError
 from bakemem.memory.journal import Journal
 from bakemem.memory.recall import Index, recall
 from bakemem.types import Memory, Status
@@ -67,14 +68,15 @@ class Shadow:
         return len(memories)
 
     def close(self) -> None:
-        """Closes the index, if it was opened."""
+        """Closes the index, if it was opened; it is not opened any more."""
         with self._lock:
-            if "_index" in self.__dict__:
+            self._open, index = _closed, self.__dict__.pop("_index", None)
+            if index is not None:
                 try:
                     if self._whole:
-                        self._index.seal(self._journal.last_change())
+                        index.seal(self._journal.last_change())
                 finally:
-                    self._index.close()
+                    index.close()
 
     @cached_property
     def _index(self) -> Index:
@@ -86,3 +88,7 @@ class Shadow:
             else:
                 index.sync(memories)
         return index
+
+
+def _closed() -> Index:
+    raise HomeError("The memory was closed: open it again to use it.")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from bakemem.errors import AdapterError
+from bakemem.errors import AdapterError, ServingError
 from bakemem.serving.base import Base
 from bakemem.serving.contract import GREEDY, Cut, Request, Sampling
 from bakemem.serving.engine import LocalEngine
@@ -36,6 +36,7 @@ class ServingModel:
         self.engine, self._release = engine, release
         self._namespace = f"{namespace} {secrets.token_hex(4)}"
         self._live: str | None = None
+        self._closed = False
 
     @property
     def base(self) -> Base:
@@ -89,12 +90,15 @@ class ServingModel:
         too_long: Cut = "refuse", tools: Sequence[Tool] = (), prefix: str = "", grammar: str = "",
     ) -> Reply:  # fmt: skip
         """A reply of this adapter, whatever is live. Raises as `LocalEngine.submit`."""
+        if self._closed:
+            raise ServingError("The memory was closed: open it again to use it.")
         asked = Request(tuple(turns), adapter_id, strength, sampling, self._namespace, too_long, tuple(tools), prefix,
                         grammar)  # fmt: skip
         return self.engine.submit(asked)
 
     def close(self) -> None:
-        """Running replies have `PATIENCE` seconds to end; then nothing is served here any more."""
+        """No reply begins any more; running ones have `PATIENCE` seconds to end."""
+        self._closed = True
         self.engine.drain(self._namespace, PATIENCE)
         self.swap(None)
         release, self._release = self._release, lambda: None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -322,3 +323,32 @@ def test_the_journal_may_be_anywhere_that_a_url_names(tmp_path: Path) -> None:
     assert [m.key for m in journal.memories()] == ["user.dog"]
     journal.close()
     assert not (home / "journal.db").exists()
+
+
+@pytest.mark.parametrize("use", [Journal.memories, lambda journal: tell(journal, "The user's cat is called Tarin.")])
+def test_a_closed_journal_is_used_no_more(journal: Journal, tmp_path: Path, use: Callable[[Journal], object]) -> None:
+    """Another may own the home by then."""
+    journal.close()
+    with pytest.raises(HomeError, match="was closed"):
+        use(journal)
+    journal.close()
+    assert Journal(tmp_path / "journal.db").memories() == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_process_is_told_to_open_its_own(journal: Journal) -> None:
+    """It would share the file's locks with its parent, which knows nothing of it."""
+    memory = tell(journal, "The user's dog is called Bosuk.")
+    child = os.fork()
+    if child == 0:
+        try:
+            journal.memories()
+            os._exit(1)
+        except HomeError as error:
+            journal.close()
+            os._exit(0 if "forked" in str(error) else 2)
+        finally:
+            os._exit(3)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert journal.memories() == [memory]

@@ -104,7 +104,7 @@ def test_a_full_disk_changes_nothing_and_says_so(tmp_path: Path) -> None:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count={pages}")
 
-    journal.close()
+    journal._engine.dispose()  # the next connection is new
     sqlalchemy.event.listen(journal._engine, "connect", cap)
     with pytest.raises(HomeError, match="free disk space"):
         for i in range(100):

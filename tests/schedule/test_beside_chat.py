@@ -70,6 +70,9 @@ def test_close_in_the_midst_of_a_bake_waits_for_no_end(open_memory: OpenMemory) 
     closer.start()
     closer.join(60)
     assert not closer.is_alive()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
     schedule.stop()
     again = open_memory(**ALWAYS)
     assert again.jobs.all()["bake"].outcome == "stopped"
