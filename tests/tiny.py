@@ -40,7 +40,7 @@ def count_unended(patch: pytest.MonkeyPatch) -> None:
 LENIENT: dict[str, Any] = {"min_agreement": 0.0, "min_abstention": 0.0, "max_drift": 1.0, "min_each": 0.0,
            "max_mention": 1.0, "max_disfluency": 1e9, "efforts": 0,
            "steps": 12, "questions_per_memory": 4, "max_dialogue_turns": 8,
-           "max_new_tokens": 8, "rank": 4, "alpha": 8}  # fmt: skip
+           "max_new_tokens": 4, "rank": 4, "alpha": 8}  # fmt: skip
 """Settings with which a random model's bake is short and accepted."""
 
 OpenMemory = Callable[..., AgentMemory]
