@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -313,6 +314,7 @@ class Knowledge:
         return self._make_extractor()
 
     def _close(self) -> None:
-        self._gatherer.close()
-        self._shadow.close()
-        self._journal.close()
+        with ExitStack() as ending:  # from the last to the first, and whatever fails, the rest is done
+            ending.callback(self._journal.close)
+            ending.callback(self._shadow.close)
+            ending.callback(self._gatherer.close)

@@ -100,15 +100,19 @@ def test_a_reply_that_nobody_holds_is_freed_before(open_memory: OpenMemory) -> N
     assert spoken() is None
 
 
-def test_a_failure_at_the_close_gives_the_home_free_all_the_same(open_memory: OpenMemory) -> None:
-    """Another may open it, whatever went wrong."""
+@pytest.mark.parametrize("failing", ["_shadow", "_gatherer"])
+def test_a_failure_at_the_close_gives_the_home_free_all_the_same(
+    open_memory: OpenMemory, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    """Another may open it, and the old owner is out, whatever went wrong."""
 
-    class Failing:
-        def stop(self) -> None:
-            raise HomeError("The disk is full.")
+    def fail() -> None:
+        raise HomeError("The disk is full.")
 
-    memory, failing = open_memory(), Failing()
-    memory.at_close(failing.stop)
+    memory = open_memory()
+    monkeypatch.setattr(getattr(memory, failing), "close", fail)
     with pytest.raises(HomeError, match="disk is full"):
         memory.close()
+    with pytest.raises(HomeError, match="was closed"):
+        memory.memories()
     assert open_memory().memories() == []
