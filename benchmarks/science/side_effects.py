@@ -197,7 +197,7 @@ def plot(results: Results, path: Path) -> None:
     axes.text(-0.5, len(names) - 0.4, "goal −0.5", ha="right", fontsize=8)
     axes.set_yticks(range(len(names)), names[::-1])
     axes.set_xlabel("points from the base (right answers)")
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.4, -0.11), ncols=len(rows))
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(path, dpi=150)
