@@ -20,6 +20,9 @@ Every message says what happened, to what, and what to do next.
 
 from __future__ import annotations
 
+CLOSED = "The memory was closed: open it again to use it."
+"""What is said whenever a memory is used after its close."""
+
 
 class BakememError(Exception):
     """The root of the tree: catch this to catch all of it."""

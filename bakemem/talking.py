@@ -15,7 +15,7 @@ from typing import Unpack
 from bakemem.baking import breather, generate
 from bakemem.chat_options import ChatOptions, sampling_of
 from bakemem.config import Config
-from bakemem.errors import AdapterError, ServingError
+from bakemem.errors import CLOSED, AdapterError, ServingError
 from bakemem.memory import Extractor, Index, Journal, ModelExtractor, consolidate
 from bakemem.prompts import system_text
 from bakemem.serving import Base, Cut, Reply, ServingModel
@@ -104,7 +104,7 @@ class Talking(Versioned):
     def _serving(self) -> ServingModel:
         with self._loading:  # the thread that reads what was observed may come first
             if self._shut and not self._started:
-                raise ServingError("The memory was closed: open it again to use it.")
+                raise ServingError(CLOSED)
             return self._served
 
     @cached_property

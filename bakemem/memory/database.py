@@ -12,7 +12,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from bakemem.errors import HomeError
+from bakemem.errors import CLOSED, HomeError
 from bakemem.memory import schema
 from bakemem.memory.keys import clean_namespace
 
@@ -73,7 +73,7 @@ class Database:
 
     def _check_open(self) -> None:
         if self._closed:  # the engine by itself would connect again
-            raise HomeError("The memory was closed: open it again to use it.")
+            raise HomeError(CLOSED)
         if self._process != os.getpid():  # SQLite and the threads that read and reply do not survive a fork
             raise HomeError(
                 "The memory was opened before this process was forked: open it in the process that uses it."

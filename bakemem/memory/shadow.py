@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
-from bakemem.errors import HomeError
+from bakemem.errors import CLOSED, HomeError
 from bakemem.memory.journal import Journal
 from bakemem.memory.recall import Index, recall
 from bakemem.types import Memory, Status
@@ -91,4 +91,4 @@ class Shadow:
 
 
 def _closed() -> Index:
-    raise HomeError("The memory was closed: open it again to use it.")
+    raise HomeError(CLOSED)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from bakemem.errors import AdapterError, ServingError
+from bakemem.errors import CLOSED, AdapterError, ServingError
 from bakemem.serving.base import Base
 from bakemem.serving.contract import GREEDY, Cut, Request, Sampling
 from bakemem.serving.engine import LocalEngine
@@ -91,7 +91,7 @@ class ServingModel:
     ) -> Reply:  # fmt: skip
         """A reply of this adapter, whatever is live. Raises as `LocalEngine.submit`."""
         if self._closed:
-            raise ServingError("The memory was closed: open it again to use it.")
+            raise ServingError(CLOSED)
         asked = Request(tuple(turns), adapter_id, strength, sampling, self._namespace, too_long, tuple(tools), prefix,
                         grammar)  # fmt: skip
         return self.engine.submit(asked)

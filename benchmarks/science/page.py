@@ -19,16 +19,17 @@ def write(runs: Path, experiments: Sequence[Experiment], base: str, *, docs: boo
     """Results as JSON and figures to docs/science, tables to docs/science.md; else all to a folder beside the units.
 
     Units of the base with this fingerprint (empty: of any) are read. An experiment without one stays on the page of
-    docs/ as it was, and its goals stay among all goals.
+    docs/ as it was, and so does one that lacks rows that are there; its goals stay among all goals.
     """
     folder = DOCS / "science" if docs else runs / "page"
     folder.mkdir(parents=True, exist_ok=True)
     goals: list[tuple[Experiment, Goal, str]] = []
     for experiment in experiments:
         file, results = folder / f"{experiment.name}.json", results_of(experiment, runs, base)
-        new = bool(results.units)
-        if not new and docs and file.exists():
-            results = Results([unit_of(kept) for kept in json.loads(file.read_text(encoding="utf-8"))])
+        published = _published(file) if docs else Results([])
+        new = bool(results.units) and set(published.rows()) <= set(results.rows())
+        if not new:
+            results = published
         if not results.units:
             continue
         page, measured = experiment.page(results), _measured(results, base)
@@ -47,6 +48,11 @@ def write(runs: Path, experiments: Sequence[Experiment], base: str, *, docs: boo
         write_block("science.md", "goals", _goals(goals))
     else:
         print(_goals(goals))
+
+
+def _published(file: Path) -> Results:
+    """The units that docs/ shows of an experiment."""
+    return Results([unit_of(kept) for kept in json.loads(file.read_text(encoding="utf-8"))] if file.exists() else [])
 
 
 def _measured(results: Results, base: str) -> str:

@@ -60,6 +60,16 @@ def test_what_was_not_measured_anew_stays_with_its_goals(docs: Path, tmp_path: P
     assert "What of b?" not in text
 
 
+def test_rows_that_are_published_stay_until_all_are_measured_anew(docs: Path, tmp_path: Path) -> None:
+    """A run that was stopped in the midst of an experiment takes no row from the page."""
+    put(unit_file(tmp_path, A, "row", 0), 0.75, "new")
+    shown = docs / "science" / "a.json"
+    shown.write_text(json.dumps([put(tmp_path / "a.json", 0.25, "earlier") | {"row": row} for row in ("row", "other")]))
+    page.write(tmp_path, [A], "new", docs=True)
+    assert "25.0%" in (docs / "science.md").read_text()
+    assert len(json.loads(shown.read_text())) == 2
+
+
 def test_a_unit_of_another_base_is_no_result(docs: Path, tmp_path: Path) -> None:
     """A starter that was made anew is measured anew, whatever lies in the folder of runs."""
     file = unit_file(tmp_path, A, "row", 0)
