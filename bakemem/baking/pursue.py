@@ -3,7 +3,8 @@
     L = KL( P_stopgrad(θ_u)(· | u) ‖ P_θu(·) )
 
 Each round takes the weights further along the prompt's way than the prompt alone does, and some rounds on too far. So
-each is judged by the prompted base before the next; one that harms is undone and the last. Knows no memories.
+one begins only where the prompt still changes answers, and no more of them than before the last; and each is judged by
+the prompted base: one that harms is undone and the last. Knows no memories.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from transformers import PreTrainedModel
 
 from bakemem.baking.beside import disfluency
 from bakemem.baking.divergence import Head
-from bakemem.baking.probe import answers
+from bakemem.baking.probe import answers, same, share
 from bakemem.baking.rollout import Taught, rollout, teach
 from bakemem.baking.train import Recipe, StepProgress, train
 from bakemem.baking.weights import CANDIDATE, add_candidate, keep_candidate, restore_candidate
@@ -30,32 +31,42 @@ from bakemem.types import Stimulus
 
 @dataclass(frozen=True, slots=True)
 class Pursuit:
-    """How a bake goes on: rounds at most, steps and trajectories of each, and what a round must keep.
+    """How a bake goes on: rounds at most, steps and trajectories of each, when one begins, and what it must keep.
 
-    `rate` is the learning rate, as a share of the bake's. `max_disfluency` is by how many nats per token the prompted
-    base may find the candidate's answers less likely than its own; `max_lost` is the share of the words of everyday
-    answers that may get lost, beyond what the prompt costs.
+    `rate` is the learning rate, as a share of the bake's. A round begins where the prompt, put before the candidate
+    again, changes `min_changed` of its held-out answers, and at most `max_growth` times those of the round before: what
+    grows is going too far. `max_disfluency` is by how many nats per token the prompted base may find the candidate's
+    answers less likely than its own; `max_lost` is the share of the words of everyday answers that may get lost, beyond
+    what the prompt costs.
     """
 
     rounds: int = 0
     steps: int = 30
     trajectories: int = 320
     rate: float = 1 / 3
+    min_changed: float = 0.05
+    max_growth: float = 1.0
     max_disfluency: float = 1.0
     max_lost: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What the candidate is like after so many rounds, by the two measures of `Pursuit`."""
+    """A round by the measures of `Pursuit`: the share that the prompt changed before it, and what it was like after."""
 
     n: int
+    changed: float
     disfluency: float
     lost: float
 
     def holds(self, pursuit: Pursuit) -> bool:
         """Whether it kept what it must."""
         return self.disfluency <= pursuit.max_disfluency and self.lost <= pursuit.max_lost
+
+
+def begins(pursuit: Pursuit, changed: float, before: float | None) -> bool:
+    """Whether there is something to gain from a round: `before` is what the prompt changed before the last one."""
+    return changed >= pursuit.min_changed and (before is None or changed <= pursuit.max_growth * before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +96,26 @@ def pursue(
     plain = answers(model, template, [s.turns for s in asked], adapter_name=None, lock=lock,
                     max_new_tokens=max_new_tokens)  # fmt: skip
     known = _content([item.trajectory.answer for item in held_out], plain, asked)
-    done = Pursued(None, list(held_out))
+    answer = partial(answers, model, template, [s.turns for s in asked], adapter_name=CANDIDATE, lock=lock,
+                     max_new_tokens=max_new_tokens)  # fmt: skip
+    done, given, before_it = Pursued(None, list(held_out)), answer(), None
     for n in range(1, pursuit.rounds + 1):
         rng, seed = random.Random(f"pursue:{recipe.seed}:{n}"), recipe.seed + n
         drawn = rng.sample(range(len(stimuli)), min(pursuit.trajectories, len(stimuli)))
         ask = partial(_taught_by_itself, model, template, lock=lock, max_new_tokens=max_new_tokens, seed=seed)
-        lesson = ask([stimuli[i] for i in drawn], [prompts[i] for i in drawn], temperature=1.0)
         exam = ask(asked, held_out_prompts, temperature=0.0)
+        changed = share([not same(a, e.trajectory.answer) for a, e in zip(given, exam, strict=True)])
+        if not begins(pursuit, changed, before_it):
+            break
+        before_it = changed
+        lesson = ask([stimuli[i] for i in drawn], [prompts[i] for i in drawn], temperature=1.0)
         with lock:
             before = keep_candidate(model)
         train(model, template, lesson, head,
               replace(recipe, steps=pursuit.steps, learning_rate=pursuit.rate * recipe.learning_rate, seed=seed),
               start=CANDIDATE, lock=lock, progress=partial(_tell_of_round, tell, n, pursuit))  # fmt: skip
-        given = answers(model, template, [s.turns for s in asked], adapter_name=CANDIDATE, lock=lock,
-                        max_new_tokens=max_new_tokens)  # fmt: skip
-        found = Round(n, disfluency(model, template, head, held_out, given, held_out_prompts, lock=lock),
+        given = answer()
+        found = Round(n, changed, disfluency(model, template, head, held_out, given, held_out_prompts, lock=lock),
                       known - _content(given, plain, asked))  # fmt: skip
         if watch:
             watch(found)

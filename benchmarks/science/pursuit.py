@@ -1,18 +1,20 @@
 """7. Prompt Pursuit and re-prompting, on instructions in words that the model follows only now and then.
 
-    python -m benchmarks.science.pursuit --rows "Square brackets, please." --seeds 1
+    python -m benchmarks.science.pursuit --rows "Speak twice." --seeds 1
 
-The starter learned sixteen instructions in a few wordings each. These say three of them in words that it never saw.
+The starter learned sixteen instructions in a few wordings each. These say three of them in words that it never saw,
+chosen out of 86 by how often the prompted model of those days followed them: most it follows always, or never.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
+from math import inf
 from pathlib import Path
 
-from bakemem.baking import CANDIDATE, Pursuit, Round, output_head, pursue, rollout, share, stimulate, teach
+from bakemem.baking import CANDIDATE, Pursuit, Round, begins, output_head, pursue, rollout, share, stimulate, teach
 from bakemem.everyday import everyday_held_out
 from bakemem.memory import consolidate
 from bakemem.starter import UNKNOWN, Answer, Instruction, ask, follow, make_facts
@@ -21,14 +23,14 @@ from bakemem.starter.talk import dress
 from benchmarks.science.experiment import Experiment, Figures, Goal, Page, Results, main, spread, table
 from benchmarks.science.lab import Conversation, Lab, memories_of, rng_of
 
-WEAK = {"Square brackets, please.": "square", "The user likes one word.": "one word", "Speak twice.": "twice"}
+WEAK = {"Speak twice.": "twice", "No spaces, only dashes.": "dashes", "The user likes capitals.": "upper"}
 """What is said, and the kind of instruction that is meant."""
 ROUNDS = 8
 PRODUCT = 4  # rounds at most, where the product's own stop is shown
 STYLES: dict[str, Callable[[str], bool]] = {
-    "square": lambda text: text.startswith("[") and text.endswith("]"),
-    "one word": lambda text: len(text.split()) == 1,
     "twice": lambda text: len(text.split()) > 1 and _halves(text),
+    "dashes": lambda text: " " not in text,
+    "upper": str.isupper,
 }
 """Whether an answer looks as it should, whatever it says: the figure that also means something for other models."""
 
@@ -58,13 +60,13 @@ def measure(lab: Lab, row: str, seed: int) -> Figures:
     rounds = []
 
     def watch(done: Round) -> None:
-        rounds.append({**asked(CANDIDATE), "disfluency": done.disfluency, "lost": done.lost})
+        rounds.append({**asked(CANDIDATE), **asdict(done)})
 
     with lab.taught(memories, seed=seed, stimuli=stimuli, settings=settings) as baked:
         ways |= {"baked": asked(baked.id), "baked + prompted": asked(baked.id, prompt)}
         base, prompts = lab.base, [prompt] * len(stimuli.held_out)
         own = rollout(base.model, base.template, stimuli.held_out, prompts, temperature=0.0, lock=base.lock)
-        free = Pursuit(2 if lab.quick else ROUNDS, max_disfluency=float("inf"), max_lost=float("inf"))
+        free = Pursuit(2 if lab.quick else ROUNDS, min_changed=0.0, max_growth=inf, max_disfluency=inf, max_lost=inf)
         pursue(base.model, base.template, output_head(base.model), stimuli.train, [prompt] * len(stimuli.train),
                teach(base.model, base.template, own, prompts, lock=base.lock), prompts, settings.recipe, free,
                start=baked.id, lock=base.lock, watch=watch)  # fmt: skip
@@ -82,10 +84,13 @@ def exam_of(rule: Instruction, rng: random.Random, n: int) -> list[tuple[str, st
 
 
 def kept_of(rounds: Sequence[Figures], pursuit: Pursuit) -> int:
-    """How many rounds the product keeps: those before the first that does not hold."""
-    for n, done in enumerate(rounds[: pursuit.rounds], start=1):
-        if not Round(n, done["disfluency"], done["lost"]).holds(pursuit):
-            return n - 1
+    """How many rounds the product keeps: those before the first that does not begin or hold."""
+    before = None
+    for done in rounds[: pursuit.rounds]:
+        found = Round(*(done[field.name] for field in fields(Round)))
+        if not begins(pursuit, found.changed, before) or not found.holds(pursuit):
+            return found.n - 1
+        before = found.changed
     return min(len(rounds), pursuit.rounds)
 
 
@@ -105,9 +110,11 @@ def page(results: Results) -> Page:
         cells = [results.spread(row, way, "right").text(".0%") for way in _WAYS]
         kept = "/".join(str(n) for n in results.of(row, "pursued", "rounds"))
         rounds = [_round(results, row, n, "right", ".0%") for n in shown]
+        left = [_round(results, row, n, "changed", ".0%") for n in shown]
         harm = [_round(results, row, n, "disfluency", ".2f") for n in shown]
-        lines.append([row, *cells, kept, *rounds, *harm])
-    head = ["instruction", *_WAYS, "rounds kept", *(f"round {n}" for n in shown), *(f"nats, round {n}" for n in shown)]
+        lines.append([row, *cells, kept, *rounds, *left, *harm])
+    head = ["instruction", *_WAYS, "rounds kept", *(f"round {n}" for n in shown),
+            *(f"prompt changes, before {n}" for n in shown), *(f"nats, round {n}" for n in shown)]  # fmt: skip
     rows = results.rows()
     seeds = range(min(len(results.of(row, "pursued", "right")) for row in rows))
 

@@ -13,7 +13,8 @@ from torch import Tensor
 import bakemem.baking.attempts as attempts
 from bakemem.baking import Baked, Pursued, Pursuit, Recipe, Round, Settings, StageProgress, Stimuli, Thresholds, bake
 
-from bakemem.baking import CANDIDATE, content, output_head, pursue, rollout  # isort: skip
+from bakemem.baking import CANDIDATE, answers, begins, content, output_head, pursue, rollout  # isort: skip
+from bakemem.baking import same as same_text  # isort: skip
 from bakemem.baking.gate import judge
 from bakemem.baking.rollout import Taught
 from bakemem.baking.weights import add_candidate, candidate_parameters, keep_candidate
@@ -23,7 +24,7 @@ from tests.tiny import PROMPT, MakeTaught
 
 RECIPE = Recipe(rank=2, alpha=4, learning_rate=0.01, max_sequence_tokens=128, trajectories_per_step=4)
 LENIENT = Thresholds(0.0, 0.0, 1.0, 0.0, 1.0, inf)
-FREE = Pursuit(2, steps=3, trajectories=6, max_disfluency=inf, max_lost=inf)
+FREE = Pursuit(2, steps=3, trajectories=6, min_changed=0.0, max_growth=inf, max_disfluency=inf, max_lost=inf)
 
 
 def baked(base: Base) -> dict[str, Tensor]:
@@ -75,6 +76,34 @@ def test_a_round_that_harms_is_undone_and_the_last(tiny_base: Base, make_taught:
     assert len(seen) == 1
     assert done == Pursued(None, held_out)
     assert same(before, keep_candidate(tiny_base.model))
+
+
+def test_no_round_begins_where_the_prompt_changes_nothing(tiny_base: Base, make_taught: MakeTaught) -> None:
+    """What the prompt changes is told of each round that begins; where that is too little, nothing is trained."""
+    before, seen, held_out = baked(tiny_base), list[Round](), make_taught(tiny_base)
+    asked, prompts = [item.trajectory.stimulus for item in held_out], [PROMPT] * len(held_out)
+    own = answers(tiny_base.model, tiny_base.template, [s.turns for s in asked], adapter_name=CANDIDATE,
+                  lock=tiny_base.lock, max_new_tokens=8)  # fmt: skip
+    again = rollout(tiny_base.model, tiny_base.template, asked, prompts, max_new_tokens=8, temperature=0.0,
+                    lock=tiny_base.lock, adapter_name=CANDIDATE)  # fmt: skip
+    changed = sum(not same_text(a, t.answer) for a, t in zip(own, again, strict=True)) / len(own)
+    assert changed > 0
+    done = run(tiny_base, held_out, replace(FREE, min_changed=changed + 0.01), seen)
+    assert (seen, done) == ([], Pursued(None, held_out))
+    assert same(before, keep_candidate(tiny_base.model))
+    run(tiny_base, held_out, replace(FREE, rounds=1, min_changed=changed), seen)
+    assert [r.changed for r in seen] == [changed]
+
+
+def test_a_round_begins_while_the_prompt_changes_enough_and_no_more_than_before() -> None:
+    """What it changes grows again when the weights have gone too far."""
+    pursuit = Pursuit(min_changed=0.05, max_growth=1.0)
+    assert begins(pursuit, 0.66, None)
+    assert begins(pursuit, 0.05, 0.66)
+    assert begins(pursuit, 0.66, 0.66)
+    assert not begins(pursuit, 0.04, None)
+    assert not begins(pursuit, 0.25, 0.24)
+    assert begins(replace(pursuit, max_growth=2.0), 0.25, 0.24)
 
 
 def test_the_teacher_is_the_current_weights_with_the_prompt(tiny_base: Base, make_taught: MakeTaught) -> None:
