@@ -19,7 +19,7 @@ def write(runs: Path, experiments: Sequence[Experiment], base: str, *, docs: boo
     """Results as JSON and figures to docs/science, tables to docs/science.md; else all to a folder beside the units.
 
     Units of the base with this fingerprint (empty: of any) are read. An experiment without one stays on the page of
-    docs/ as it was, and so does one that lacks rows that are there; its goals stay among all goals.
+    docs/ as it was, and so does one that lacks rows of its own that are there; its goals stay among all goals.
     """
     folder = DOCS / "science" if docs else runs / "page"
     folder.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ def write(runs: Path, experiments: Sequence[Experiment], base: str, *, docs: boo
     for experiment in experiments:
         file, results = folder / f"{experiment.name}.json", results_of(experiment, runs, base)
         published = _published(file) if docs else Results([])
-        new = bool(results.units) and set(published.rows()) <= set(results.rows())
+        new = bool(results.units) and set(published.rows()) & set(experiment.rows) <= set(results.rows())
         if not new:
             results = published
         if not results.units:

@@ -3,7 +3,7 @@
     python -m benchmarks.science.pursuit --rows "Speak twice." --seeds 1
 
 The starter learned sixteen instructions in a few wordings each. These say three of them in words that it never saw,
-chosen out of 86 by how often the prompted model of those days followed them: most it follows always, or never.
+chosen out of 87 by how often the prompted model of those days followed them: most it follows always, or never.
 """
 
 from __future__ import annotations

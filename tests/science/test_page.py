@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,9 +66,12 @@ def test_rows_that_are_published_stay_until_all_are_measured_anew(docs: Path, tm
     put(unit_file(tmp_path, A, "row", 0), 0.75, "new")
     shown = docs / "science" / "a.json"
     shown.write_text(json.dumps([put(tmp_path / "a.json", 0.25, "earlier") | {"row": row} for row in ("row", "other")]))
-    page.write(tmp_path, [A], "new", docs=True)
+    page.write(tmp_path, [replace(A, rows=("row", "other"))], "new", docs=True)
     assert "25.0%" in (docs / "science.md").read_text()
     assert len(json.loads(shown.read_text())) == 2
+    page.write(tmp_path, [A], "new", docs=True)  # but a row that the experiment has no more goes
+    assert "75.0%" in (docs / "science.md").read_text()
+    assert [unit["row"] for unit in json.loads(shown.read_text())] == ["row"]
 
 
 def test_a_unit_of_another_base_is_no_result(docs: Path, tmp_path: Path) -> None:
