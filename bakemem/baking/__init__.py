@@ -10,7 +10,7 @@ from bakemem.baking.leak import leaking, leaks
 from bakemem.baking.losses import LossName
 from bakemem.baking.measure import Measured, measure
 from bakemem.baking.probe import LongConversations, answers, same, share
-from bakemem.baking.pursue import Pursued, Pursuit, Round, begins, content, pursue
+from bakemem.baking.pursue import Pursued, Pursuit, Round, content, pursue
 from bakemem.baking.rollout import Taught, prompted, rollout, teach
 from bakemem.baking.settings import EFFORTS, Settings
 from bakemem.baking.stimulate import Stimuli, stimulate
@@ -20,6 +20,6 @@ from bakemem.baking.weights import CANDIDATE, adapter, breather, output_head
 __all__ = [
     "CANDIDATE", "EFFORTS", "Adherence", "Baked", "LongConversations", "LossName", "Measured", "Pursued", "Pursuit",
     "Recipe", "Round", "Settings", "StageProgress", "Stimuli", "Taught", "Thresholds", "adapter", "adherence",
-    "answers", "bake", "begins", "blame", "breather", "content", "default_learning_rate", "generate", "leaking",
-    "leaks", "measure", "output_head", "prompted", "pursue", "rollout", "same", "share", "stimulate", "teach", "train",
+    "answers", "bake", "blame", "breather", "content", "default_learning_rate", "generate", "leaking", "leaks",
+    "measure", "output_head", "prompted", "pursue", "rollout", "same", "share", "stimulate", "teach", "train",
 ]  # fmt: skip

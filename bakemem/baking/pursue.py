@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from statistics import fmean
 
 from transformers import PreTrainedModel
@@ -49,6 +50,10 @@ class Pursuit:
     max_disfluency: float = 1.0
     max_lost: float = 0.1
 
+    def begins(self, changed: float, previous: float) -> bool:
+        """Whether there is something to gain from a round: what the prompt changes, now and before the last round."""
+        return self.min_changed <= changed <= self.max_growth * previous
+
 
 @dataclass(frozen=True, slots=True)
 class Round:
@@ -62,11 +67,6 @@ class Round:
     def holds(self, pursuit: Pursuit) -> bool:
         """Whether it kept what it must."""
         return self.disfluency <= pursuit.max_disfluency and self.lost <= pursuit.max_lost
-
-
-def begins(pursuit: Pursuit, changed: float, before: float | None) -> bool:
-    """Whether there is something to gain from a round: `before` is what the prompt changed before the last one."""
-    return changed >= pursuit.min_changed and (before is None or changed <= pursuit.max_growth * before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +98,16 @@ def pursue(
     known = _content([item.trajectory.answer for item in held_out], plain, asked)
     answer = partial(answers, model, template, [s.turns for s in asked], adapter_name=CANDIDATE, lock=lock,
                      max_new_tokens=max_new_tokens)  # fmt: skip
-    done, given, before_it = Pursued(None, list(held_out)), answer(), None
+    done, given, previous = Pursued(None, list(held_out)), answer(), inf
     for n in range(1, pursuit.rounds + 1):
         rng, seed = random.Random(f"pursue:{recipe.seed}:{n}"), recipe.seed + n
         drawn = rng.sample(range(len(stimuli)), min(pursuit.trajectories, len(stimuli)))
         ask = partial(_taught_by_itself, model, template, lock=lock, max_new_tokens=max_new_tokens, seed=seed)
         exam = ask(asked, held_out_prompts, temperature=0.0)
         changed = share([not same(a, e.trajectory.answer) for a, e in zip(given, exam, strict=True)])
-        if not begins(pursuit, changed, before_it):
+        if not pursuit.begins(changed, previous):
             break
-        before_it = changed
+        previous = changed
         lesson = ask([stimuli[i] for i in drawn], [prompts[i] for i in drawn], temperature=1.0)
         with lock:
             before = keep_candidate(model)

@@ -51,6 +51,10 @@ def bake(ctx: click.Context, where: Place, from_base: bool, pursue: int) -> None
     else:
         print_baked(version, live)
         click.echo("\n".join(report_lines(version.report, memories)))
+        if pursue and not version.report.pursued:
+            click.echo(
+                "No round of Prompt Pursuit was kept: the prompt changes hardly an answer more, or a round harmed."
+            )
     if version.status == "rejected":
         ctx.exit(REFUSED)
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, fields, replace
 from math import inf
 from pathlib import Path
 
-from bakemem.baking import CANDIDATE, Pursuit, Round, begins, output_head, pursue, rollout, share, stimulate, teach
+from bakemem.baking import CANDIDATE, Pursuit, Round, output_head, pursue, rollout, share, stimulate, teach
 from bakemem.everyday import everyday_held_out
 from bakemem.memory import consolidate
 from bakemem.starter import UNKNOWN, Answer, Instruction, ask, follow, make_facts
@@ -85,12 +85,12 @@ def exam_of(rule: Instruction, rng: random.Random, n: int) -> list[tuple[str, st
 
 def kept_of(rounds: Sequence[Figures], pursuit: Pursuit) -> int:
     """How many rounds the product keeps: those before the first that does not begin or hold."""
-    before = None
+    previous = inf
     for done in rounds[: pursuit.rounds]:
         found = Round(*(done[field.name] for field in fields(Round)))
-        if not begins(pursuit, found.changed, before) or not found.holds(pursuit):
+        if not pursuit.begins(found.changed, previous) or not found.holds(pursuit):
             return found.n - 1
-        before = found.changed
+        previous = found.changed
     return min(len(rounds), pursuit.rounds)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 import bakemem.baking.attempts as attempts
 from bakemem.baking import Baked, Pursued, Pursuit, Recipe, Round, Settings, StageProgress, Stimuli, Thresholds, bake
 
-from bakemem.baking import CANDIDATE, answers, begins, content, output_head, pursue, rollout  # isort: skip
+from bakemem.baking import CANDIDATE, answers, content, output_head, pursue, rollout  # isort: skip
 from bakemem.baking import same as same_text  # isort: skip
 from bakemem.baking.gate import judge
 from bakemem.baking.rollout import Taught
@@ -98,12 +98,12 @@ def test_no_round_begins_where_the_prompt_changes_nothing(tiny_base: Base, make_
 def test_a_round_begins_while_the_prompt_changes_enough_and_no_more_than_before() -> None:
     """What it changes grows again when the weights have gone too far."""
     pursuit = Pursuit(min_changed=0.05, max_growth=1.0)
-    assert begins(pursuit, 0.66, None)
-    assert begins(pursuit, 0.05, 0.66)
-    assert begins(pursuit, 0.66, 0.66)
-    assert not begins(pursuit, 0.04, None)
-    assert not begins(pursuit, 0.25, 0.24)
-    assert begins(replace(pursuit, max_growth=2.0), 0.25, 0.24)
+    assert pursuit.begins(0.66, inf)
+    assert pursuit.begins(0.05, 0.66)
+    assert pursuit.begins(0.66, 0.66)
+    assert not pursuit.begins(0.04, inf)
+    assert not pursuit.begins(0.25, 0.24)
+    assert replace(pursuit, max_growth=2.0).begins(0.25, 0.24)
 
 
 def test_the_teacher_is_the_current_weights_with_the_prompt(tiny_base: Base, make_taught: MakeTaught) -> None:

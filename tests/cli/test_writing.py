@@ -156,18 +156,23 @@ def test_an_accepted_bake_serves(run: Run, keeper: Any, model: Any) -> None:
 
 
 def test_a_pursuit_is_asked_for_and_shown(run: Run, baked: Any, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How many rounds at most goes to the bake, how many were kept comes back."""
+    """How many rounds at most goes to the bake, how many were kept comes back, and that none was is said."""
     asked: list[object] = []
+    kept = 2
 
     def pursued(self: AgentMemory, **options: object) -> Any:
         asked.append(options["pursue"])
         version = self.versions()[1]
-        return replace(version, report=replace(version.report, pursued=2))
+        return replace(version, report=replace(version.report, pursued=kept))
 
     monkeypatch.setattr(AgentMemory, "bake", pursued)
     assert "2 rounds of Prompt Pursuit" in run("bake", "--pursue", "3").stdout
     assert json.loads(run("bake", "--json").stdout)["report"]["pursued"] == 2
     assert asked == [3, 0]
+    assert "No round" not in run("bake").stdout
+    kept = 0
+    assert "No round of Prompt Pursuit was kept" in run("bake", "--pursue", "3").stdout
+    assert "No round" not in run("bake").stdout
     assert run("bake", "--pursue", "-1").exit_code == 2
 
 
