@@ -53,7 +53,7 @@ def bake(ctx: click.Context, where: Place, from_base: bool, pursue: int) -> None
         click.echo("\n".join(report_lines(version.report, memories)))
         if pursue and not version.report.pursued:
             click.echo(
-                "No round of Prompt Pursuit was kept: the prompt changes hardly an answer more, or a round harmed."
+                "No round of Prompt Pursuit was kept: the prompt changes hardly an answer more, or going on did harm."
             )
     if version.status == "rejected":
         ctx.exit(REFUSED)
