@@ -82,19 +82,19 @@ def stretched(dialogue: Dialogue, max_tokens: int, rng: random.Random) -> Dialog
 
 
 STRETCH = 0.5  # the share of dialogues that are stretched
-DEEP = 0.5  # the share of batches that ask behind a long talk
 SELDOM = 0.2  # how often a trajectory that the student answers well comes again, of the passes over all
 
 
 class Packer:
-    """Draws batches: half of the trajectories alone, half in dialogues of up to `max_turns`; half have a deep dialogue.
+    """Draws batches: half of the trajectories alone, half in dialogues of up to `max_turns`; some have a deep one too.
 
     In a dialogue are those that have the same turns before their questions, be it a caller's prompt, something told, or
     nothing: what was told in one conversation would be a wrong answer in another.
 
     No memory is asked about twice in a dialogue: the second answer could be copied from the first, and what stands far
-    from the beginning would be learned by copying alone. So few dialogues grow long; the deep one has `max_turns`, of
-    which the last quarter is trained and the others, about nothing that is remembered, stand before it.
+    from the beginning would be learned by copying alone. So few dialogues grow long; a share `deep` of the batches has
+    one of `max_turns` beside, of which the last quarter is trained and the others, about nothing that is remembered,
+    stand before it.
 
     Half of the other dialogues are longer than the 0.7th power of `max_turns`, a quarter shorter than its root, and
     half are stretched over up to `max_tokens` positions. Every trajectory is drawn once; after that, those come again
@@ -103,8 +103,8 @@ class Packer:
     """
 
     def __init__(self, template: ChatTemplate, taught: Sequence[Taught], *, max_turns: int, max_tokens: int,
-                 seed: int) -> None:  # fmt: skip
-        self._template, self._max_turns, self._max_tokens = template, max_turns, max_tokens
+                 seed: int, deep: float = 0.5) -> None:  # fmt: skip
+        self._template, self._max_turns, self._max_tokens, self._deep_share = template, max_turns, max_tokens, deep
         self._rng = random.Random(f"pack:{seed}")
         # A trajectory is known by its place among all, which another process counts alike.
         self._taught, self._places = list(taught), {id(item): i for i, item in enumerate(taught)}
@@ -133,7 +133,7 @@ class Packer:
         """Dialogues that hold about `n_trajectories` trajectories, and perhaps a deep one beside."""
         alone = n_trajectories // 2
         dialogues = [self._dialogue(1) for _ in range(alone)]
-        if self._rng.random() < DEEP:
+        if self._rng.random() < self._deep_share:
             dialogues += self._deep()
         left = n_trajectories - alone
         while left > 0:

@@ -45,8 +45,9 @@ class Recipe:
     """How a bake trains: all linear layers, one rank and alpha, AdamW at a rate that falls to zero.
 
     `state_weight` is that of the inner states beside the KL; 0 is the paper's loss alone. B learns `b_rate` times as
-    fast as A, the idea of LoRA+ (arXiv 2402.12354). `targets` are the last name parts of the layers that get LoRA;
-    None: all linear layers. `loss`, `top_k` and `temperatures` are those of `losses.py`; (1.0,) is eq. 1 of the paper.
+    fast as A, the idea of LoRA+ (arXiv 2402.12354). `deep` is the share of steps that ask behind a long talk
+    too. `targets` are the last name parts of the layers that get LoRA; None: all linear layers. `loss`, `top_k` and
+    `temperatures` are those of `losses.py`; (1.0,) is eq. 1 of the paper.
     """
 
     rank: int = 16
@@ -56,6 +57,7 @@ class Recipe:
     trajectories_per_step: int = 16
     max_dialogue_turns: int = 64
     max_sequence_tokens: int = 2048
+    deep: float = 0.5
     state_weight: float = 1.0
     seed: int = 0
     loss: LossName = "forward"
@@ -92,7 +94,8 @@ def train(
             add_candidate(model, recipe.rank, recipe.alpha, recipe.seed, start, recipe.targets)
     learner = Learner(candidate_parameters(model), recipe)
     packer = Packer(template, taught, max_turns=recipe.max_dialogue_turns,
-                    max_tokens=min(recipe.max_sequence_tokens, context_of(model)), seed=recipe.seed)  # fmt: skip
+                    max_tokens=min(recipe.max_sequence_tokens, context_of(model)), seed=recipe.seed,
+                    deep=recipe.deep)  # fmt: skip
     done = checkpoint.resume()
     if done is not None:
         learner.restore(done.tensors)

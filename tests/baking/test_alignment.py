@@ -202,6 +202,15 @@ def test_half_of_the_batches_ask_behind_a_long_talk(tiny_base: Base, make_taught
             assert len(about) == len(set(about))
 
 
+@pytest.mark.parametrize(("deep", "batches"), [(0.0, 0), (1.0, 10)])
+def test_none_or_all_of_the_batches_ask_behind_a_long_talk(
+    tiny_base: Base, make_taught: MakeTaught, deep: float, batches: int
+) -> None:
+    """As `deep` has it."""
+    packer = Packer(tiny_base.template, make_taught(tiny_base, 40), max_turns=8, max_tokens=2048, seed=0, deep=deep)
+    assert sum(any(d.n_before for d in packer.batch(4)) for _ in range(10)) == batches
+
+
 def test_what_the_student_answers_well_comes_again_seldom(tiny_base: Base, make_taught: MakeTaught) -> None:
     """After a first pass over all, the badly answered ones are drawn in every pass and the others now and then."""
     taught = make_taught(tiny_base, 12)
