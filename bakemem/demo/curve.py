@@ -1,6 +1,6 @@
 """The forgetting curve: the same small talk with base, prompted and baked models, probed as it grows longer.
 
-Knows a base model, adapters and questions; knows no memories.
+Knows a base model, adapters and a story; knows no memories.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bakemem.baking import LongConversations, same, share
-from bakemem.demo.story import Question
+from bakemem.demo.story import Question, Story
+from bakemem.everyday import everyday_held_out, everyday_stimuli
 from bakemem.serving import Base
 
 TURNS = (1, 4, 8, 16, 32, 64)
@@ -38,6 +39,12 @@ class Probes:
     probed_talk: Sequence[Question]
     known: Sequence[Question]
     strangers: Sequence[Question]
+
+
+def probes_of(story: Story) -> Probes:
+    """What is said and asked of a story's user: the small talk of bakes, and at probed turns some that none has."""
+    small_talk, probed = ([story.general(row) for row in rows] for rows in (everyday_stimuli(), everyday_held_out()))
+    return Probes(small_talk, probed, story.plain(), story.strangers())
 
 
 def forgetting_curve(

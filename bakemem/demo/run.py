@@ -16,7 +16,7 @@ import bakemem
 from bakemem.agent_memory import AgentMemory
 from bakemem.baking import answers, same, share
 from bakemem.cli.oven import run as bake
-from bakemem.demo.curve import Point, Probes, forgetting_curve
+from bakemem.demo.curve import Point, forgetting_curve, probes_of
 from bakemem.demo.screen import Screen
 from bakemem.demo.story import Question, Story
 from bakemem.errors import BakememError
@@ -119,8 +119,7 @@ def _examine(
 def _curves(
     memory: AgentMemory, version: Version, prompt: str, story: Story, screen: Screen
 ) -> dict[str, list[Point]]:  # fmt: skip
-    small_talk, probed = ([story.general(row) for row in rows] for rows in (everyday_stimuli(), everyday_held_out()))
-    probes = Probes(small_talk, probed, story.plain(), story.strangers())
+    probes = probes_of(story)
     rows = (("base", "base", ""), ("prompted", "base", prompt), ("baked", version.name, ""))
     curves = {}
     for name, which, system in rows:

@@ -29,9 +29,8 @@ from bakemem.baking import (
     teach,
     train,
 )
-from bakemem.demo.curve import TURNS, Probes, forgetting_curve
+from bakemem.demo.curve import TURNS, forgetting_curve, probes_of
 from bakemem.demo.story import Story
-from bakemem.everyday import everyday_held_out, everyday_stimuli
 from bakemem.memory import consolidate
 from bakemem.types import Memory, Stimulus, Turn
 from benchmarks.science.experiment import Experiment, Figures, Page, Results, main, table
@@ -107,7 +106,7 @@ def run(lab: Lab, row: str, seed: int) -> Figures:
     with _trained(lab, learned, settings) as trained:
         if change.then == "polish":
             _polish(lab, memories, lesson, settings.recipe, seed)
-        return {**_exam(lab, story, memories), "deep": _deep(lab, story), **trained}
+        return {**_exam(lab, story, memories), **trained}
 
 
 @lru_cache(maxsize=1)
@@ -135,7 +134,7 @@ def _warm(lab: Lab, story: Story, memories: list[Memory], settings: Settings, se
     with lab.taught(early, seed=seed, settings=replace(lab.settings(early, seed), efforts=0)) as first:
         lesson = lab.lesson(memories, seed, late)
         with _trained(lab, lesson, settings, first.id) as trained:
-            return {**_exam(lab, story, memories), "deep": _deep(lab, story), **trained}
+            return {**_exam(lab, story, memories), **trained}
 
 
 def _polish(lab: Lab, memories: list[Memory], lesson: Lesson, recipe: Recipe, seed: int) -> None:
@@ -166,13 +165,13 @@ def _exam(lab: Lab, story: Story, memories: list[Memory]) -> Figures:
     return {
         "kl": kl, "agreement": share([same(a, b) for a, b in zip(prompted, baked, strict=True)]),
         "baked": right(baked), "prompted": right(prompted), "base": right(lab.ask(questions)),
+        "deep": _deep(lab, story),
     }  # fmt: skip
 
 
 def _deep(lab: Lab, story: Story) -> float:
     """The share of the facts that are told, and in the instructed form, after 64 turns of the candidate's own talk."""
-    small_talk, probed = ([story.general(row) for row in rows] for rows in (everyday_stimuli(), everyday_held_out()))
-    probes = Probes(small_talk, probed, story.plain(), story.strangers())
+    probes = probes_of(story)
     turns = TURNS[2:3] if lab.quick else TURNS[-1:]
     [point] = forgetting_curve(lab.base, CANDIDATE, "", probes, conversations=6, turns=turns, each=6, seed=story.seed)
     return point.adherence

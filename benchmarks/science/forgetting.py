@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from bakemem.baking import Stimuli
-from bakemem.demo.curve import TURNS, Probes, forgetting_curve
+from bakemem.demo.curve import TURNS, forgetting_curve, probes_of
 from bakemem.demo.story import Question, Story
-from bakemem.everyday import everyday_held_out, everyday_stimuli
+from bakemem.everyday import everyday_stimuli
 from bakemem.memory import consolidate
 from bakemem.types import Memory, Stimulus, Turn
 from benchmarks.science.draw import curves
@@ -50,8 +50,7 @@ def _curves(lab: Lab, row: str, story: Story) -> Figures:
 
 
 def _curve(lab: Lab, story: Story, adapter: str | None = None, system: str = "", **options: Any) -> list[Figures]:
-    small_talk, probed = ([story.general(row) for row in rows] for rows in (everyday_stimuli(), everyday_held_out()))
-    probes = Probes(small_talk, probed, story.plain(), story.strangers())
+    probes = probes_of(story)
     size = {"turns": TURNS[:3], "conversations": 4, "each": 1} if lab.quick else {"each": 3}
     points = forgetting_curve(lab.base, adapter, system, probes, seed=story.seed, **size, **options)
     return [asdict(point) for point in points]
