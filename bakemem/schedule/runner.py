@@ -5,6 +5,7 @@ Knows no rule and no model. When a job ran last is in the journal, so a restart 
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 from collections.abc import Callable
@@ -12,8 +13,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING
-
-from apscheduler.schedulers.background import BackgroundScheduler
 
 from bakemem.errors import BakememError
 from bakemem.memory import Job, Outcome
@@ -54,34 +53,29 @@ class Schedule:
         self._stopping = threading.Event()
         self._working = threading.Lock()
         self._worker: int | None = None
-        self._scheduler: BackgroundScheduler | None = None
+        self._thread: threading.Thread | None = None
         memory.at_close(self.stop)
 
     def start(self) -> Schedule:
         """Begin to wake, at once and then each minute. A second call does nothing."""
-        if self._scheduler is None:
-            self._stopping.clear()
+        if self._thread is None:
+            self._stopping = threading.Event()  # one of its own: a thread that still ends keeps that of before
             self._since = self._clock()
-            # Its default drops a run that is a second late without a word; and one is enough for many late ones.
-            late = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
-            self._scheduler = BackgroundScheduler(timezone=UTC, job_defaults=late)
-            self._scheduler.start()
-            self._wake_at(datetime.now(UTC))
+            self._thread = threading.Thread(target=self._wake, args=(self._stopping,), name=SCHEDULE, daemon=True)
+            self._thread.start()
+            atexit.register(self.stop)
         return self
 
     def stop(self) -> None:
         """Wake no more; returns when nothing runs. A bake ends at its next step, and goes on there another time."""
         self._stopping.set()
-        scheduler, self._scheduler = self._scheduler, None
-        if scheduler is not None:
-            scheduler.pause()
-            scheduler.get_jobs()  # waits for its thread to leave the jobs, which would miss the one that it handed out
-            scheduler.shutdown(wait=False)
+        atexit.unregister(self.stop)
+        thread, self._thread = self._thread, None
         if self._worker != threading.get_ident():  # else a job of ours has called this
             while not self._working.acquire(timeout=0.2):  # in slices, so that Ctrl-C gets through everywhere
                 pass
             self._working.release()
-        if scheduler is not None:
+        if thread is not None:
             try:
                 self._note("stopped", "")
             except BakememError as error:
@@ -117,16 +111,11 @@ class Schedule:
             self._worker = None
             self._working.release()
 
-    def _wake_at(self, time: datetime) -> None:
-        scheduler = self._scheduler
-        if scheduler is not None and not self._stopping.is_set():
-            scheduler.add_job(self._wake, "date", run_date=time)
-
-    def _wake(self) -> None:
-        try:
+    def _wake(self, stopping: threading.Event) -> None:
+        """Ticks until it is stopped. The pause is no matter of the clock, which may be set back."""
+        while not stopping.is_set():
             self.tick()
-        finally:
-            self._wake_at(datetime.now(UTC) + _TICK)  # only now: a bake may take longer than that
+            stopping.wait(_TICK.total_seconds())
 
     def _note(self, outcome: Outcome, words: str) -> None:
         """Writes down that the schedule is alive, when there is something new to say, or from time to time."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,13 +13,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from apscheduler.job import Job as Waker
 
 from bakemem.agent_memory import AgentMemory
 from bakemem.config import Config
 from bakemem.errors import BakeError, ConfigError, HomeError
-from bakemem.memory import Job
-from bakemem.schedule import SCHEDULE, Schedule, is_running
+from bakemem.memory import Job, Jobs, Journal
+from bakemem.schedule import SCHEDULE, Schedule, is_running, runner
 from bakemem.types import Turn
 from tests.schedule.fake import Clock, FakeMemory
 from tests.schedule.year import DAY, HOUR, MINUTE, START
@@ -254,18 +255,57 @@ def test_a_bad_setting_is_told_before_anything_runs(memory: FakeMemory, settings
 
 
 def test_a_stop_right_after_the_start_fails_in_no_thread(memory: FakeMemory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The waker's thread may be handing out its first job just then."""
+    """The waker's thread may have begun its first tick just then."""
     failed: list[threading.ExceptHookArgs] = []
-    handing_out, look = threading.Event(), Waker._get_run_times
+    begun = threading.Event()
 
-    def slowly(job: Waker, now: object) -> object:
-        handing_out.set()
+    def slowly() -> float:
+        begun.set()
         time.sleep(0.1)
-        return look(job, now)
+        return 0.0
 
     monkeypatch.setattr(threading, "excepthook", failed.append)
-    monkeypatch.setattr(Waker, "_get_run_times", slowly)
-    with schedule(memory, Clock()):
-        assert handing_out.wait(5)
+    with schedule(memory, Clock(), load=slowly):
+        assert begun.wait(5)
     time.sleep(0.2)
     assert failed == []
+
+
+def test_it_wakes_on_when_the_clock_is_set_back(memory: FakeMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By an hour, as by NTP after a wrong clock: what is due after that is done when it is due."""
+    monkeypatch.setattr(runner, "_TICK", timedelta(milliseconds=5))
+    clock, ended = Clock(), threading.Event()
+    with schedule(memory, clock, tell=lambda job: ended.set()):
+        clock.now -= HOUR
+        memory.remember(clock.now)
+        assert not ended.wait(0.1)
+        clock.now += 14 * HOUR
+        assert ended.wait(5)
+
+
+def test_a_program_that_ends_in_a_bake_stops_it_first(tmp_path: Path) -> None:
+    """As `stop` does: what is baked so far is kept, though nobody has closed anything."""
+    program = f"""
+import threading
+from datetime import timedelta
+from pathlib import Path
+from tests.schedule.fake import Clock, FakeMemory
+from tests.schedule.test_runner import schedule
+memory = FakeMemory(Path({str(tmp_path / "journal.db")!r}), nightly_check=False, keep_versions=0)
+begun = threading.Event()
+memory.remember()
+def bake(progress):
+    begun.set()
+    for step in range(10_000):
+        threading.Event().wait(0.01)
+        progress("bake", step, 10_000, None)
+memory.bakes, clock = [bake], Clock()
+made = schedule(memory, clock)
+clock.now += timedelta(hours=14)
+made.start()
+begun.wait(10)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], timeout=60, check=False)
+    journal = Journal(tmp_path / "journal.db")
+    assert (done.returncode, Jobs(journal).all()["bake"].outcome) == (0, "stopped")
+    journal.close()
