@@ -22,7 +22,7 @@ from bakemem.schedule import Schedule
 from bakemem.serving import ServingModel
 from bakemem.talking import Talking
 from bakemem.types import Leak, Memory, Probe, Secret, Turn, Version
-from bakemem.versions import VersionStore
+from bakemem.versions import VersionStore, check_adapter
 
 _MOST_BLAMED = 32
 
@@ -134,10 +134,13 @@ class AgentMemory(Talking):
     def rollback(self, version: str) -> None:
         """Serve another version, or `base`; memories that only the left one holds become held. Destroys nothing.
 
-        Raises NotFoundError, InputError for a rejected version, and BakeError while a bake runs (it would undo this).
+        Raises NotFoundError, InputError for a rejected version, AdapterError for one whose adapter is damaged or gone,
+        and BakeError while a bake runs (it would undo this).
         """
         with self._one_change():
             target = self._journal.servable(version) if version != "base" else None
+            if target and not self._started:  # no base is loaded for this, so whether it fits is not known
+                check_adapter(self._store.folder(target.name), version_id=target.id)
             with self._held(target) if self._started else nullcontext():
                 self._journal.set_live(version)
                 if self._started:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from bakemem.memory import Journal
 from bakemem.serving import Base
 from bakemem.template import ChatTemplate
 from bakemem.types import Memory, Turn
+from tests.homes import fake_bake, write_adapter
+from tests.talks import open_talk
 from tests.tiny import OpenMemory
 
 
@@ -410,3 +413,17 @@ def test_a_home_is_sound_through_bakes_rollbacks_and_gc(memory: AgentMemory) -> 
     memory.rollback("v3")
     assert memory.chat("Question 1 about cats?") == reply
     assert memory.check() == []
+
+
+def test_nothing_goes_back_to_a_version_that_is_lost(tmp_path: Path) -> None:
+    """Also where no base is loaded: its memories would leave the prompt, and no weights know them."""
+    memory, _ = open_talk(tmp_path / "home")
+    for n in (1, 2):
+        memory.remember(f"The user's dog {n} is called Bosuk.", kind="fact", key=f"user.dog{n}")
+        fake_bake(memory._journal, memory._store, write_adapter(tmp_path / str(n), n))
+    shutil.rmtree(memory._store.folder("v1"))
+    before = statuses(memory)
+    with pytest.raises(AdapterError):
+        memory.rollback("v1")
+    assert (memory.live, statuses(memory)) == ("v2", before)
+    memory.close()
