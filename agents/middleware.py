@@ -11,9 +11,11 @@ from typing import Annotated, Any, NotRequired
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
 from langchain.agents.middleware.types import PrivateStateAttr
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
 from langchain_core.messages.utils import count_tokens_approximately
-from langchain_core.runnables import run_in_executor
+from langchain_core.runnables import Runnable, run_in_executor
+from langchain_core.runnables.base import RunnableBindingBase
 from langgraph.runtime import Runtime
 
 from bakemem.agent_memory import AgentMemory
@@ -38,10 +40,10 @@ class MemoryState(AgentState[Any]):
 class BakedMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
     """Gives the agent's model its memory, and lets the memory listen to the agent's user.
 
-    A `BakedChatModel` is asked over the memory of the run's namespace, and answers from its weights. Any other model
-    has weights that are not ours: there this is *prompt memory*, said once in the log. Instructions, and facts up to
-    `fact_tokens` tokens (else those nearest in meaning to what the user said last), are added to the system message
-    of each call; they cost tokens, and fade in long conversations, as any prompt does.
+    A `BakedChatModel`, bound or not, is asked over the memory of the run's namespace, and answers from its weights. Any
+    other chat model has weights that are not ours: there this is *prompt memory*, said once in the log. Instructions,
+    and facts up to `fact_tokens` tokens (else those nearest in meaning to what the user said last), are added to the
+    system message of each call; they cost tokens, and fade in long conversations, as any prompt does.
 
     Heard is what the user says (human messages that no middleware made) once the model has answered it: by then it is
     redacted where that is asked for, and not yet summarised away. Each message is heard once. The messages of an agent
@@ -64,7 +66,9 @@ class BakedMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
-        """Calls the model with what is remembered. Raises InputError as `memory_of` does."""
+        """Calls the model with what is remembered. Raises InputError as `memory_of` does, and for a model of which
+        nobody can see whether it is a baked one.
+        """
         return handler(self._remembering(request))
 
     async def awrap_model_call(
@@ -75,8 +79,8 @@ class BakedMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
 
     def _remembering(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
         memory = memory_of(self._memories, request.runtime.context)
-        if isinstance(request.model, BakedChatModel):
-            return request.override(model=request.model.of(memory))
+        if (ours := _over(memory, request.model)) is not None:
+            return request.override(model=ours)
         self._tell(type(request.model).__name__)
         said = next((str(m.text) for m in reversed(request.messages) if _is_the_users(m)), "")
         prompt = prompt_memory(memory, said, self._fact_tokens)
@@ -116,6 +120,21 @@ class BakedMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
         lost = {m.id for m in new if not _hear(memory, str(m.text), conversation)}
         # Of messages that were removed nothing has to be known any more.
         return {"bakemem_heard": [i for i in _ids(state["messages"]) if i not in lost]}
+
+
+def _over(memory: AgentMemory, model: Runnable[Any, Any]) -> Any:
+    """A baked model over this memory, in the bindings that it has; None for one whose weights are not ours."""
+    if isinstance(model, BakedChatModel):
+        return model.of(memory)
+    if isinstance(model, RunnableBindingBase):
+        bound = _over(memory, model.bound)
+        return None if bound is None else model.model_copy(update={"bound": bound})
+    if isinstance(model, BaseChatModel):
+        return None
+    raise InputError(
+        f"The agent's model is a {type(model).__name__}, and what is in it cannot be seen: it might answer from "
+        "another's memory. Give the chat model itself, and ModelFallbackMiddleware or ModelRetryMiddleware beside it."
+    )
 
 
 def _hear(memory: AgentMemory, text: str, conversation: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,38 @@ def test_a_baked_model_is_asked_over_the_memory_of_the_runs_namespace(unloaded: 
     for name in ("alice", "bob"):
         said = built.invoke({"messages": [HumanMessage("Hi.")]}, context=Whose(name))["messages"][-1].text
         assert said == f"{name}: ['human']"
+
+
+@pytest.mark.parametrize("bind", [
+    lambda m: m.with_config(tags=["nostream"]), lambda m: m.bind(temperature=0.0), lambda m: m.with_retry(),
+    lambda m: m.bind(temperature=0.0).with_config(tags=["nostream"]),
+])  # fmt: skip
+def test_a_bound_model_is_asked_over_the_memory_of_the_runs_namespace_too(
+    unloaded: Unloaded, bind: Callable[[BakedChatModel], Any]
+) -> None:
+    """It is no other model: nothing of the namespace is put in its prompt, and its bindings stay."""
+    unloaded("alice").remember(DOG_FACT, key="user.dog")
+    bound = bind(Routed(memory=unloaded()))
+    built = create_agent(bound, middleware=[BakedMemoryMiddleware(unloaded)], context_schema=Whose)
+    said = built.invoke({"messages": [HumanMessage("Hi.")]}, context=Whose("alice"))["messages"][-1].text
+    assert said == "alice: ['human']"
+
+
+def test_a_bound_model_of_another_kind_has_memories_in_its_system_message(memory: AgentMemory) -> None:
+    """As without its binding."""
+    memory.remember(DOG_FACT, key="user.dog")
+    model = ScriptedChatModel()
+    create_agent(model.bind(stop=["x"]), middleware=[BakedMemoryMiddleware(memory)]).invoke({"messages": ["Hi."]})
+    assert DOG_FACT in model.systems[0]
+
+
+def test_what_cannot_be_seen_through_is_refused(unloaded: Unloaded) -> None:
+    """A baked model may be in it, which would answer from a memory that is not the run's."""
+    hidden = Routed(memory=unloaded()).with_fallbacks([ScriptedChatModel()])
+    for model in (hidden, hidden.with_config(tags=["nostream"])):
+        built = create_agent(model, middleware=[BakedMemoryMiddleware(unloaded)], context_schema=Whose)
+        with pytest.raises(InputError, match="ModelFallbackMiddleware"):
+            built.invoke({"messages": ["Hi."]}, context=Whose("alice"))
 
 
 @pytest.mark.parametrize("context", [{"namespace": "alice"}, Whose("alice")])
