@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-_TAG = "<tool_call>"  # Hermes, Qwen
-_TAGGED = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|$)", re.DOTALL)
-_MARKS = ("[TOOL_CALLS]", "<|python_tag|>")  # Mistral, Llama 3: special tokens, which decoding leaves out
-_NAMED = re.compile(r"\s*([\w.-]+)\s*(?:\[ARGS\])?\s*(?=\{)")  # Mistral since its eleventh tokenizer
+_TAG, _END = "<tool_call>", "</tool_call>"  # Hermes, Qwen
+_MARKS = (_TAG, "[TOOL_CALLS]", "<|python_tag|>")  # Mistral, Llama 3
+_MARK, _STOP = (re.compile("|".join(map(re.escape, marks))) for marks in (_MARKS, (_END, *_MARKS)))
+_NAMED = re.compile(r"([\w.-]+)\s*(?:\[CALL_ID]\w*)?(?:\[ARGS])?\s*(?=\{)")  # Mistral since its eleventh tokenizer
+_GAP = " \n\r\t;,"  # Llama 3 puts a `;` between calls
+_JSON = json.JSONDecoder(strict=False)  # small models write line breaks into strings
+
+Call = tuple[str, dict[str, Any]]
+"""A tool's name and the arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,54 +27,53 @@ class Found:
     """What was written: plain text, calls as names and arguments, and calls that cannot be read."""
 
     text: str
-    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 
 
 def find_calls(written: str, names: Collection[str]) -> Found:
     """The calls in a whole answer. Where they bear no mark, only those of tools with these names count."""
-    if _TAG in written:
-        calls, broken = [], []
-        for body in _TAGGED.findall(written):
-            one = [call for value in _values(body) if (call := _call(value))]
-            calls += one
-            broken += [] if one else [body]
-        return Found(_TAGGED.sub("", written).strip(), calls, broken)
-    text = written.strip()
-    for mark in _MARKS:
-        if mark in text:
-            before, _, body = text.partition(mark)
-            return _unmarked(before.strip(), body, names, True) or Found(before.strip(), broken=[body])
-    return _unmarked("", text, names, False) or Found(written)
+    found, at = _read(written, 0, names)
+    if any(name not in names for name, _ in found):
+        found, at = [], 0
+    text, broken = "", list[str]()
+    while mark := _MARK.search(written, at):
+        text += written[at : mark.start()]
+        calls, at = _read(written, mark.end(), names)
+        if not calls or mark[0] == _TAG:  # what cannot be read, and what stands before the tag's end, is no text
+            stop = _STOP.search(written, at)
+            end = stop.start() if stop else len(written)
+            broken += [] if calls else [written[mark.end() : end].strip()]
+            at = stop.end() if stop and stop[0] == _END else end
+        found += calls
+    return Found((text + written[at:]).strip(), found, broken) if found or broken else Found(written)
 
 
-def _unmarked(before: str, body: str, names: Collection[str], marked: bool) -> Found | None:
-    if (named := _NAMED.match(body)) and named[1] in names:
-        values: list[Any] = [{"name": named[1], "arguments": value} for value in _values(body[named.end() :])]
-    elif body.lstrip()[:1] in ("{", "["):
-        values = list(_values(body))
-    else:
-        return None
-    calls = [_call(one) for value in values for one in (value if isinstance(value, list) else [value])]
-    if not calls or any(call is None or not (marked or call[0] in names) for call in calls):
-        return None
-    return Found(before, [call for call in calls if call])
+def _read(text: str, at: int, names: Collection[str]) -> tuple[list[Call], int]:
+    """The calls that stand here, one after the other, and where they end."""
+    calls = list[Call]()
+    while True:
+        made, end = _one(text, len(text) - len(text[at:].lstrip(_GAP)), names)
+        if not made:
+            return calls, at
+        calls, at = [*calls, *made], end
 
 
-def _values(text: str) -> Iterator[Any]:
-    """The JSON values at the head of the text, one after the other; Llama 3 puts a `;` between them."""
-    decoder, at = json.JSONDecoder(), len(text) - len(text.lstrip())
-    while at < len(text):
-        try:
-            value, at = decoder.raw_decode(text, at)
-        except ValueError:
-            return
-        yield value
-        while at < len(text) and text[at] in " \n\r\t;,":
-            at += 1
+def _one(text: str, at: int, names: Collection[str]) -> tuple[list[Call], int]:
+    """The call, or the list of calls, that begins right here, and where it ends."""
+    named = _NAMED.match(text, at)
+    known = named if named and named[1] in names else None
+    try:
+        value, end = _JSON.raw_decode(text, known.end() if known else at)
+    except (ValueError, RecursionError):
+        return [], at
+    whole = {"name": known[1], "arguments": value} if known else value
+    values = whole if isinstance(whole, list) else [whole]
+    calls = [call for one in values if (call := _call(one))]
+    return calls if len(calls) == len(values) else [], end
 
 
-def _call(value: Any) -> tuple[str, dict[str, Any]] | None:
+def _call(value: Any) -> Call | None:
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         return None
     arguments = value.get("arguments", value.get("parameters", {}))
@@ -112,8 +116,8 @@ class Listener:
         head = written.lstrip()
         if not head or head[0] in "{[" or any(name.startswith(head) or head.startswith(name) for name in self._names):
             return 0  # the whole answer may be a call without a tag
-        until = min((at for mark in (_TAG, *_MARKS) if (at := written.find(mark)) >= 0), default=len(written))
-        for mark in (_TAG, *_MARKS):
+        until = min((at for mark in _MARKS if (at := written.find(mark)) >= 0), default=len(written))
+        for mark in _MARKS:
             for n in range(min(len(mark), until), 0, -1):
                 if until == len(written) and written.endswith(mark[:n]):
                     until -= n

@@ -25,6 +25,9 @@ DEFAULT_TEMPLATE = (
 Tool = Mapping[str, Any]
 """A tool as Hugging Face templates are given it: `{"type": "function", "function": {"name", "parameters", …}}`."""
 
+CALL_MARKS = frozenset({"<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[CALL_ID]", "[ARGS]", "<|python_tag|>"})
+"""What models write around a call; for some of them it is special tokens."""
+
 _SENTINEL = "bakemem-answer-{}-here"
 _NAME, _VALUE = "bakemem_name", "bakemem_argument"
 _MARK = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]")  # <tool_call>, [TOOL_CALLS]
@@ -99,6 +102,11 @@ class ChatTemplate:
         """The ids of tokens that no text is read as."""
         added: Mapping[int, Any] = getattr(self.tokenizer, "added_tokens_decoder", {})
         return {str(token): id for id, token in added.items() if token.special}
+
+    @cached_property
+    def _left_out(self) -> frozenset[int]:
+        """The ids of special tokens that are no part of a text."""
+        return frozenset(id for token, id in self.special_tokens.items() if token not in CALL_MARKS)
 
     def text(self, turns: Sequence[Turn], generation_prompt: bool = True, tools: Sequence[Tool] = ()) -> str:
         """The conversation as the template writes it.
@@ -178,8 +186,10 @@ class ChatTemplate:
         return self.decode_raw(token_ids).strip()
 
     def decode_raw(self, token_ids: Sequence[int]) -> str:
-        """The text of tokens without special ones, white space at both ends kept."""
-        return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
+        """The text of tokens without special ones, white space at both ends kept; marks of calls are part of it."""
+        marked = not self.special_tokens.keys().isdisjoint(CALL_MARKS)
+        shown = [token for token in token_ids if token not in self._left_out] if marked else list(token_ids)
+        return str(self.tokenizer.decode(shown, skip_special_tokens=not marked))
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a text as it is, without the template."""

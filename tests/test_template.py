@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tokenizers.processors import TemplateProcessing
-from transformers import PreTrainedTokenizerBase
+from transformers import AddedToken, PreTrainedTokenizerBase
 
 from bakemem.errors import InputError, ModelError
 from bakemem.template import ChatTemplate
@@ -124,6 +124,14 @@ def test_a_tokenizer_without_an_end_is_refused(tokenizer: PreTrainedTokenizerBas
     other.eos_token = None
     with pytest.raises(ModelError, match="end-of-sequence"):
         ChatTemplate(other)
+
+
+def test_marks_of_calls_are_text(tokenizer: PreTrainedTokenizerBase) -> None:
+    """A call is known by them; other special tokens are left out."""
+    own, marks = copy.deepcopy(tokenizer), ("[TOOL_CALLS]", "[ARGS]", "<|python_tag|>")
+    own.add_tokens([AddedToken(mark, special=True) for mark in (*marks, "[IMG]")])
+    template, written = ChatTemplate(own), 'See. [TOOL_CALLS]add[ARGS]{"a": 1}<|python_tag|> Yes.'
+    assert template.decode(template.ids(f"[IMG]{written}<|end|>")) == written
 
 
 # ---- tools, as the templates of families write them

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AddedToken, PreTrainedTokenizerBase
 
 from bakemem.agents.tool_calls import Listener, find_calls
+from bakemem.serving.detokenizer import Detokenizer
+from bakemem.template import ChatTemplate
 
 NAMES = ("add", "get_weather")
 ADD = ("add", {"a": 1})
@@ -27,6 +31,30 @@ WRITTEN = {
     "mistral": (f"[TOOL_CALLS] [{ONE}, {TWO}]", "", [ADD, WEATHER]),
     "mistral, mark left out": (f"[{ONE}]", "", [ADD]),
     "mistral 11": ('[TOOL_CALLS]add[ARGS]{"a": 1}', "", [ADD]),
+    "mistral 11, two and talk": (
+        'So.[TOOL_CALLS]add[ARGS]{"a": 1}[TOOL_CALLS]get_weather[CALL_ID]abcdefghi[ARGS]{"city": "Málaga"} Wait.',
+        "So. Wait.",
+        [ADD, WEATHER],
+    ),
+    "mistral, talk before": (f"Let me see.[TOOL_CALLS] [{ONE}]", "Let me see.", [ADD]),
+    "llama, marked, talk before": (f"Let me see.<|python_tag|>{ONE}; {TWO}", "Let me see.", [ADD, WEATHER]),
+    "hermes, tags in a text": (
+        '<tool_call>\n{"name": "add", "arguments": {"a": "</tool_call><tool_call>[TOOL_CALLS]"}}\n</tool_call>\nDone.',
+        "Done.",
+        [("add", {"a": "</tool_call><tool_call>[TOOL_CALLS]"})],
+    ),
+    "hermes, a brace too many": (f"<tool_call>\n{ONE}}}\n</tool_call>\nDone.", "Done.", [ADD]),
+    "hermes, a line break in a text": (
+        '<tool_call>\n{"name": "add", "arguments": {"a": "1\n2"}}\n</tool_call>',
+        "",
+        [("add", {"a": "1\n2"})],
+    ),
+    "llama, marks in a text": (
+        '{"name": "add", "parameters": {"a": "<tool_call>"}}',
+        "",
+        [("add", {"a": "<tool_call>"})],
+    ),
+    "llama, a line break in a text": ('{"name": "add", "parameters": {"a": "1\n2"}}', "", [("add", {"a": "1\n2"})]),
     "mistral 11, marks left out": ('add{"a": 1}', "", [ADD]),
     "no arguments": ('<tool_call>{"name": "add"}</tool_call>', "", [("add", {})]),
     "plain": ("The answer is 2.", "The answer is 2.", []),
@@ -47,7 +75,7 @@ def test_calls_are_found(case: str) -> None:
 @pytest.mark.parametrize("written", [
     '<tool_call>\n{"name": "add", "arguments": {"a": ', "<tool_call>add(1)</tool_call>", "<tool_call></tool_call>",
     '<tool_call>{"name": 3, "arguments": {}}</tool_call>', '<tool_call>{"name": "add", "arguments": [1]}</tool_call>',
-    "[TOOL_CALLS] [{", "<|python_tag|>print(1)",
+    "[TOOL_CALLS] [{", "<|python_tag|>print(1)", f'[TOOL_CALLS] [{ONE}, {{"a": 1}}]', "<tool_call>" + "[" * 10_000,
 ])  # fmt: skip
 def test_a_broken_call_is_not_lost(written: str) -> None:
     """What was meant as a call and cannot be read is given as it is, and never shown as an answer."""
@@ -65,6 +93,26 @@ def test_pieces_give_what_the_whole_gives(case: str, cuts: list[int]) -> None:
     assert written.startswith(shown)
     rest = listener.end()
     assert ((shown + rest.text).strip(), rest.calls) == (text, calls)
+
+
+def test_a_broken_call_costs_no_other() -> None:
+    """Each mark begins a call of its own."""
+    found = find_calls(f"<tool_call>add(1)</tool_call>\n<tool_call>\n{ONE}\n</tool_call>", NAMES)
+    assert (found.text, found.calls, found.broken) == ("", [ADD], ["add(1)"])
+    found = find_calls('[TOOL_CALLS]add(1)[TOOL_CALLS]add[ARGS]{"a": 1}', NAMES)
+    assert (found.text, found.calls, found.broken) == ("", [ADD], ["add(1)"])
+
+
+def test_marks_that_are_special_tokens_come_through(tokenizer: PreTrainedTokenizerBase) -> None:
+    """From a model's tokens to its calls, and no part of a call is shown on the way."""
+    own = copy.deepcopy(tokenizer)
+    own.add_tokens([AddedToken(mark, special=True) for mark in ("[TOOL_CALLS]", "[ARGS]")])
+    template = ChatTemplate(own)
+    detokenizer, listener, shown = Detokenizer(template), Listener(NAMES), ""
+    for token in template.ids('So.[TOOL_CALLS]add[ARGS]{"a": 1}[TOOL_CALLS]add[ARGS]{"a": 1}'):
+        shown += listener.hear(detokenizer.add(token))
+    found = listener.end()
+    assert (shown + found.text, found.calls) == ("So.", [ADD, ADD])
 
 
 def test_plain_text_is_shown_as_it_comes() -> None:
