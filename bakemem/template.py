@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import takewhile
 from typing import Any, Protocol
 
 from bakemem.errors import InputError, ModelError
@@ -114,19 +115,40 @@ class ChatTemplate:
         Raises InputError for roles in an order that it refuses, and for tools where it leaves them out.
         """
         turns = turns if getattr(self, "_has_system", True) else _without_system(turns)
+        rendered = self._render(self._with_calls(turns), generation_prompt, tools)
+        if any(str(tool.get("function", tool).get("name")) not in rendered for tool in tools):
+            raise InputError("The model's chat template leaves tools out: take a model that was trained to call them.")
+        return rendered
+
+    def _render(self, turns: Sequence[Turn], generation_prompt: bool, tools: Sequence[Tool] = ()) -> str:
         options: dict[str, Any] = {"chat_template": self._template} if self._template else {}
         options |= {"tools": [dict(tool) for tool in tools]} if tools else {}
         try:
-            rendered = str(self.tokenizer.apply_chat_template(
+            return str(self.tokenizer.apply_chat_template(
                 [_message(turn) for turn in turns], tokenize=False, add_generation_prompt=generation_prompt,
                 **options, **self._arguments,
             ))  # fmt: skip
         except Exception as error:  # jinja2 and transformers raise many kinds here
             roles = ", ".join(turn.role for turn in turns)
             raise InputError(f"The model's chat template refuses turns in the order ({roles}): {error}") from error
-        if any(str(tool.get("function", tool).get("name")) not in rendered for tool in tools):
-            raise InputError("The model's chat template leaves tools out: take a model that was trained to call them.")
-        return rendered
+
+    def _with_calls(self, turns: Sequence[Turn]) -> Sequence[Turn]:
+        """The turns with their calls in the form that the template takes."""
+        if any(len(turn.tool_calls) > 1 for turn in turns) and not self._takes_calls_together:
+            return _one_call_each(turns)
+        return turns
+
+    @cached_property
+    def _takes_calls_together(self) -> bool:
+        """Whether an assistant's turn may hold more than one call: Llama 3's may not."""
+        return self._takes(_called("bakemem00", "bakemem01"))
+
+    def _takes(self, turns: Sequence[Turn]) -> bool:
+        try:
+            self._render(turns, generation_prompt=False)
+        except InputError:
+            return False
+        return True
 
     def prompt_ids(self, turns: Sequence[Turn], tools: Sequence[Tool] = ()) -> list[int]:
         """Token ids of the conversation up to where the assistant's answer begins."""
@@ -135,9 +157,8 @@ class ChatTemplate:
     @cached_property
     def call_form(self) -> CallForm:
         """How an answer calls a tool. Raises InputError for templates that write no calls."""
-        asked = Turn("user", "x")
-        call = ToolCall(_NAME, json.dumps({_VALUE: 0}), "bakemem00")  # Mistral's ids have nine letters
-        written = self.text([asked, Turn("assistant", "", tool_calls=(call,))], generation_prompt=False)
+        asked, calling, _ = _called("bakemem00")
+        written = self.text([asked, calling], generation_prompt=False)
         made = written.removeprefix(self.text([asked]))
         start, found, rest = made.partition(_NAME)
         between, name_first, _ = rest.partition(_VALUE)
@@ -223,6 +244,32 @@ def _message(turn: Turn) -> dict[str, Any]:
     if turn.role == "tool":
         message |= {"name": turn.source.removeprefix("tool:"), "tool_call_id": turn.tool_call_id}
     return message
+
+
+def _called(*ids: str) -> list[Turn]:
+    """Calls of these ids in one turn, and their results. Mistral's ids have nine letters."""
+    calls = tuple(ToolCall(_NAME, json.dumps({_VALUE: 0}), id) for id in ids)
+    results = [Turn("tool", "x", f"tool:{_NAME}", tool_call_id=id) for id in ids]
+    return [Turn("user", "x"), Turn("assistant", "", tool_calls=calls), *results]
+
+
+def _one_call_each(turns: Sequence[Turn]) -> list[Turn]:
+    """Each call in a turn of its own, with its result behind it."""
+    made, rest = list[Turn](), list(turns)
+    while rest:
+        turn = rest.pop(0)
+        if len(turn.tool_calls) < 2:
+            made.append(turn)
+            continue
+        results = list(takewhile(lambda later: later.role == "tool", rest))
+        del rest[: len(results)]
+        for i, call in enumerate(turn.tool_calls):
+            made.append(replace(turn, content="" if i else turn.content, tool_calls=(call,)))
+            if own := next((result for result in results if result.tool_call_id == call.id), None):
+                made.append(own)
+                results.remove(own)
+        made += results
+    return made
 
 
 def _arguments(call: ToolCall) -> Any:

@@ -215,3 +215,22 @@ def test_templates_without_tools_say_so(tokenizer: PreTrainedTokenizerBase, sour
         template.prompt_ids([Turn("user", "x")], tools=[ADD])
     with pytest.raises(InputError, match="writes no tool calls"):
         template.call_form  # noqa: B018
+
+
+CALLS = (ToolCall("add", '{"a": 1}', "abcdefghi"), ToolCall("add", '{"a": 5}', "jklmnopqr"))
+CALLED_TWICE = [
+    Turn("user", "Add."), Turn("assistant", "", tool_calls=CALLS),
+    Turn("tool", "six", "tool:add", tool_call_id="jklmnopqr"),
+    Turn("tool", "two", "tool:add", tool_call_id="abcdefghi"),
+]  # fmt: skip
+
+
+def test_calls_of_one_turn_are_written_one_by_one_where_a_template_wants_it(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Each before its own result; a template that takes both in a turn is given both."""
+    orders = {LLAMA_3: ['"a": 1', "two", '"a": 5', "six"], HERMES_2: ['"a": 1', '"a": 5', "six", "two"]}
+    for source, order in orders.items():
+        text = _under(tokenizer, source).text([*CALLED_TWICE, Turn("user", "Thanks.")])
+        places = [text.index(piece) for piece in [*order, "Thanks."]]
+        assert places == sorted(places)
+    unanswered = _under(tokenizer, LLAMA_3).text(CALLED_TWICE[:3])
+    assert unanswered.index('"a": 1') < unanswered.index('"a": 5') < unanswered.index("six")
