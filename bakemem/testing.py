@@ -128,7 +128,7 @@ class FakeEngine:
                 raise AdapterError(f"Adapter {request.adapter_id} is not attached.")
             if len(self._waiting.get(request.namespace, ())) >= self._most:
                 raise BusyError("Too many requests wait.")
-            channel = Channel()
+            channel = Channel(Ending("cancelled", 1, 0))
             self._waiting.setdefault(request.namespace, deque()).append((request, channel))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, daemon=True)
@@ -173,4 +173,5 @@ class FakeEngine:
                 if not waiting:
                     del self._waiting[namespace]
                 channel = self._now
+                channel.begin()
             yield request, channel

@@ -21,7 +21,7 @@ from bakemem.serving.base import Base
 from bakemem.serving.contract import Request, check
 from bakemem.serving.decoder import Decoder
 from bakemem.serving.prefix_cache import PrefixCache
-from bakemem.serving.reply import Channel, Reply
+from bakemem.serving.reply import Channel, Ending, Reply
 from bakemem.serving.row import Row
 from bakemem.serving.window import fitted
 
@@ -88,7 +88,8 @@ class LocalEngine:
         check(request)
         ids, room, dropped = fitted(request, self.base.template, self.base.context)
         guide = self.base.grammars.guide(request.grammar) if request.grammar else None
-        row = Row(request, Channel(), ids, room, self.base.template, dropped, guide)
+        channel = Channel(Ending("cancelled", len(ids), 0, dropped_turns=dropped))
+        row = Row(request, channel, ids, room, self.base.template, dropped, guide)
         with self._changed:
             if self._closed:
                 raise ServingError("The engine is closed: no reply begins any more.")
@@ -145,6 +146,7 @@ class LocalEngine:
                     return False
             self.base.lock.busy(True)
             while (row := self._next()) is not None:
+                row.channel.begin()
                 self._running.setdefault(row.request.namespace, set()).add(row)
                 self._decoder.add(row)
         return True

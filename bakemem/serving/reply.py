@@ -45,20 +45,29 @@ class Ending:
 
 
 class Channel:
-    """From the engine's thread to the reader's: pieces, then an ending or an error."""
+    """From the engine's thread to the reader's: pieces, then an ending or an error.
 
-    def __init__(self) -> None:
+    `unbegun` is how it ends when it is cancelled before `begin`.
+    """
+
+    def __init__(self, unbegun: Ending) -> None:
         self.changed = threading.Condition()
         self.pieces: deque[str] = deque()
         self.ending: Ending | None = None
         self.error: Exception | None = None
         self.cancelled = False
         self.wake: Callable[[], None] | None = None
+        self._unbegun: Ending | None = unbegun
 
     @property
     def over(self) -> bool:
         """Whether nothing more comes."""
         return self.ending is not None or self.error is not None
+
+    def begin(self) -> None:
+        """The reply has its place."""
+        with self.changed:
+            self._unbegun = None
 
     def put(self, piece: str) -> None:
         """One more piece of text."""
@@ -78,8 +87,11 @@ class Channel:
         self._tell(close)
 
     def cancel(self) -> None:
-        """The reader wants no more; the engine ends the reply at its next token."""
-        self.cancelled = True
+        """The reader wants no more: the engine ends the reply at its next token, and one that has no place ends now."""
+        with self.changed:
+            self.cancelled = True
+            if self._unbegun is not None:
+                self.end(self._unbegun)
 
     def _tell(self, change: Callable[[], None]) -> None:
         with self.changed:
@@ -152,7 +164,7 @@ class Reply:
         return self._channel.ending
 
     def close(self) -> None:
-        """Wants no more of it."""
+        """Wants no more of it; one that waits for a place ends at once."""
         self._channel.cancel()
 
     def __del__(self) -> None:

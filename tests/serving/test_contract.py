@@ -139,6 +139,24 @@ def test_what_a_reader_closed_ends_as_cancelled(case: Case) -> None:
     assert reply.ending.finish == "cancelled"
 
 
+def test_what_is_closed_while_it_waits_ends_at_once(case: Case) -> None:
+    """Whoever reads it wakes, while what it waited for goes on; others get their place all the same."""
+    engine = case.narrow(5)
+    running = ask(engine, "one", Sampling(max_new_tokens=1800))
+    next(running)
+    waiting, later = ask(engine, "two"), ask(engine, "two")
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(waiting.text)
+        time.sleep(0.05)
+        waiting.close()
+        assert read.result(5) == ""
+    assert (waiting.ending.finish, waiting.ending.completion_tokens) == ("cancelled", 0)
+    with pytest.raises(ServingError, match="not ended"):
+        _ = running.ending
+    running.close()
+    assert later.text()
+
+
 def test_too_many_requests_are_refused(case: Case) -> None:
     """Clearly, and at once; those of another namespace are not."""
     engine = case.narrow(2)
