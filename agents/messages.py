@@ -1,17 +1,20 @@
-"""LangChain messages as turns. Knows text, tool calls and their results; other content is an error that names it."""
+"""LangChain messages as turns. Knows text, tool calls and their results; other content is an error that names it.
+
+Of an answer only media are: what a model noted beside its words (thoughts, its provider's own steps) is passed over.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 
 from bakemem.errors import InputError
 from bakemem.types import Role, ToolCall, Turn
 
-_SEEN_BUT_NOT_READ = ("image", "image_url", "audio", "input_audio", "video", "file")
+_MEDIA = ("image", "image_url", "audio", "input_audio", "video", "file", "document", "text-plain")
 
 
 def turns_of(messages: Sequence[BaseMessage]) -> list[Turn]:
@@ -46,8 +49,17 @@ def _turn(message: BaseMessage) -> Turn:
 
 
 def _text(message: BaseMessage) -> str:
-    for block in message.content if isinstance(message.content, list) else ():
-        kind = block.get("type") if isinstance(block, dict) else "text"
-        if kind in _SEEN_BUT_NOT_READ:
-            raise InputError(f"A message holds {kind} content: the model reads text only.")
-    return str(message.text)
+    if isinstance(message.content, str):
+        return message.content
+    return "".join(_block(block, isinstance(message, AIMessage)) for block in message.content)
+
+
+def _block(block: str | dict[str, Any], of_an_answer: bool) -> str:
+    if isinstance(block, str):
+        return block
+    kind, text = block.get("type"), block.get("text")
+    if kind in ("text", "text-plain") and isinstance(text, str):
+        return text if kind == "text" else f"\n{text}\n"
+    if of_an_answer and kind not in _MEDIA:
+        return ""
+    raise InputError(f"A message holds {kind} content: the model reads text only.")

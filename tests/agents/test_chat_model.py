@@ -99,11 +99,27 @@ def test_messages_become_turns(model: BakedChatModel, scripted: Scripted) -> Non
     ([FunctionMessage(content="1", name="f")], "FunctionMessage cannot be read"),
     ([ChatMessage(role="judge", content="x")], "role 'judge'"),
     ([HumanMessage([{"type": "image", "url": "http://x/y.png"}])], "image content"),
+    ([HumanMessage([{"type": "document", "source": {"type": "text", "data": "x"}}])], "document content"),
+    ([HumanMessage([{"type": "text-plain", "url": "http://x/y.txt"}])], "text-plain content"),
+    ([ToolMessage([{"type": "json", "json": {"a": 1}}], tool_call_id="c1")], "json content"),
+    ([AIMessage([{"type": "image", "url": "http://x/y.png"}])], "image content"),
 ])  # fmt: skip
 def test_what_a_text_model_cannot_read_is_refused(model: BakedChatModel, messages: list[Any], told: str) -> None:
     """With an error of our tree that names it."""
     with pytest.raises(InputError, match=told):
         model.invoke(messages)
+
+
+def test_text_is_read_in_blocks_too(model: BakedChatModel, scripted: Scripted) -> None:
+    """Documents of plain text too; what another model noted beside its words is passed over, calls are not."""
+    call = {"type": "tool_use", "id": "c1", "name": "add", "input": {"a": 1}}
+    said = AIMessage([{"type": "reasoning", "reasoning": "Hm."}, {"type": "text", "text": "So."}, call],
+                     tool_calls=[{"name": "add", "args": {"a": 1}, "id": "c1"}])  # fmt: skip
+    document = {"type": "text-plain", "mime_type": "text/plain", "text": "A tale."}
+    model.invoke([HumanMessage(["Sum up:", document]), said, ToolMessage(["2"], tool_call_id="c1")])
+    turns = scripted.asked[0]["turns"]
+    assert [turn.content.split() for turn in turns] == [["Sum", "up:", "A", "tale."], ["So."], ["2"]]
+    assert [call.name for call in turns[1].tool_calls] == ["add"]
 
 
 def test_options_of_a_call_win(model: BakedChatModel, scripted: Scripted) -> None:
