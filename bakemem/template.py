@@ -5,6 +5,7 @@ In the base layer because baking and serving must render alike. Knows tokenizers
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ CALL_MARKS = frozenset({"<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[CALL_ID
 
 _SENTINEL = "bakemem-answer-{}-here"
 _NAME, _VALUE = "bakemem_name", "bakemem_argument"
+_SHORT_ID = re.compile("[A-Za-z0-9]{9}")
 _MARK = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]")  # <tool_call>, [TOOL_CALLS]
 
 
@@ -135,13 +137,20 @@ class ChatTemplate:
     def _with_calls(self, turns: Sequence[Turn]) -> Sequence[Turn]:
         """The turns with their calls in the form that the template takes."""
         if any(len(turn.tool_calls) > 1 for turn in turns) and not self._takes_calls_together:
-            return _one_call_each(turns)
+            turns = _one_call_each(turns)
+        if any(turn.tool_calls or turn.tool_call_id for turn in turns) and not self._takes_long_ids:
+            turns = [_with_short_ids(turn) for turn in turns]
         return turns
 
     @cached_property
     def _takes_calls_together(self) -> bool:
         """Whether an assistant's turn may hold more than one call: Llama 3's may not."""
         return self._takes(_called("bakemem00", "bakemem01"))
+
+    @cached_property
+    def _takes_long_ids(self) -> bool:
+        """Whether calls may have the ids of any provider: Mistral's are nine letters and digits."""
+        return self._takes(_called("call_of_bakemem"))
 
     def _takes(self, turns: Sequence[Turn]) -> bool:
         try:
@@ -244,6 +253,16 @@ def _message(turn: Turn) -> dict[str, Any]:
     if turn.role == "tool":
         message |= {"name": turn.source.removeprefix("tool:"), "tool_call_id": turn.tool_call_id}
     return message
+
+
+def _with_short_ids(turn: Turn) -> Turn:
+    calls = tuple(replace(call, id=_short(call.id)) for call in turn.tool_calls)
+    return replace(turn, tool_calls=calls, tool_call_id=_short(turn.tool_call_id))
+
+
+def _short(id: str) -> str:
+    """Nine letters and digits, which always stand for this id."""
+    return id if _SHORT_ID.fullmatch(id) else hashlib.sha256(id.encode(errors="surrogatepass")).hexdigest()[:9]
 
 
 def _called(*ids: str) -> list[Turn]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import pytest
@@ -234,3 +235,22 @@ def test_calls_of_one_turn_are_written_one_by_one_where_a_template_wants_it(toke
         assert places == sorted(places)
     unanswered = _under(tokenizer, LLAMA_3).text(CALLED_TWICE[:3])
     assert unanswered.index('"a": 1') < unanswered.index('"a": 5') < unanswered.index("six")
+
+
+@pytest.mark.parametrize("source", [MISTRAL, MISTRAL_11], ids=["mistral", "mistral 11"])
+def test_ids_of_another_provider_are_written_as_the_template_wants_them(
+    tokenizer: PreTrainedTokenizerBase, source: str
+) -> None:
+    """The same each time, and for a result the one of its call; other templates are given them as they are."""
+    shown = source.replace("[TOOL_RESULTS]", "[TOOL_RESULTS]{{ m.tool_call_id }}").replace("[ARGS]", "[ARGS]{{ c.id }}")
+    foreign = [
+        Turn("user", "Add 1."), Turn("assistant", "", tool_calls=(ToolCall("add", "{}", "call_1-of-another"),)),
+        Turn("tool", "2", "tool:add", tool_call_id="call_1-of-another"), *CALLED,
+    ]  # fmt: skip
+    text = _under(tokenizer, shown).text(foreign)
+    [written] = re.findall(r"TOOL_RESULTS\](\w{9}) 2", text.partition("Add 1.")[2].partition("Add 1.")[0])
+    assert text.count(written) == text.count("abcdefghi") == 2
+    assert "another" not in text
+    assert text == _under(tokenizer, shown).text(foreign)
+    kept = shown.replace("{% if c.id | length != 9 %}", "{% if false %}")
+    assert _under(tokenizer, kept).text(foreign).count("call_1-of-another") == 2
