@@ -5,16 +5,15 @@ In the base layer because baking and serving must render alike. Knows tokenizers
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import takewhile
 from typing import Any, Protocol
 
 from bakemem.errors import InputError, ModelError
+from bakemem.turns import one_call_each, with_short_ids
 from bakemem.types import ToolCall, Turn
 
 DEFAULT_TEMPLATE = (
@@ -32,7 +31,6 @@ CALL_MARKS = frozenset({"<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[CALL_ID
 
 _SENTINEL = "bakemem-answer-{}-here"
 _NAME, _VALUE = "bakemem_name", "bakemem_argument"
-_SHORT_ID = re.compile("[A-Za-z0-9]{9}")
 _MARK = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]")  # <tool_call>, [TOOL_CALLS]
 
 
@@ -137,9 +135,9 @@ class ChatTemplate:
     def _with_calls(self, turns: Sequence[Turn]) -> Sequence[Turn]:
         """The turns with their calls in the form that the template takes."""
         if any(len(turn.tool_calls) > 1 for turn in turns) and not self._takes_calls_together:
-            turns = _one_call_each(turns)
+            turns = one_call_each(turns)
         if any(turn.tool_calls or turn.tool_call_id for turn in turns) and not self._takes_long_ids:
-            turns = [_with_short_ids(turn) for turn in turns]
+            turns = [with_short_ids(turn) for turn in turns]
         return turns
 
     @cached_property
@@ -255,40 +253,11 @@ def _message(turn: Turn) -> dict[str, Any]:
     return message
 
 
-def _with_short_ids(turn: Turn) -> Turn:
-    calls = tuple(replace(call, id=_short(call.id)) for call in turn.tool_calls)
-    return replace(turn, tool_calls=calls, tool_call_id=_short(turn.tool_call_id))
-
-
-def _short(id: str) -> str:
-    """Nine letters and digits, which always stand for this id."""
-    return id if _SHORT_ID.fullmatch(id) else hashlib.sha256(id.encode(errors="surrogatepass")).hexdigest()[:9]
-
-
 def _called(*ids: str) -> list[Turn]:
     """Calls of these ids in one turn, and their results. Mistral's ids have nine letters."""
     calls = tuple(ToolCall(_NAME, json.dumps({_VALUE: 0}), id) for id in ids)
     results = [Turn("tool", "x", f"tool:{_NAME}", tool_call_id=id) for id in ids]
     return [Turn("user", "x"), Turn("assistant", "", tool_calls=calls), *results]
-
-
-def _one_call_each(turns: Sequence[Turn]) -> list[Turn]:
-    """Each call in a turn of its own, with its result behind it."""
-    made, rest = list[Turn](), list(turns)
-    while rest:
-        turn = rest.pop(0)
-        if len(turn.tool_calls) < 2:
-            made.append(turn)
-            continue
-        results = list(takewhile(lambda later: later.role == "tool", rest))
-        del rest[: len(results)]
-        for i, call in enumerate(turn.tool_calls):
-            made.append(replace(turn, content="" if i else turn.content, tool_calls=(call,)))
-            if own := next((result for result in results if result.tool_call_id == call.id), None):
-                made.append(own)
-                results.remove(own)
-        made += results
-    return made
 
 
 def _arguments(call: ToolCall) -> Any:

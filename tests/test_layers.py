@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LAYERS = {
-    "base": {"config", "disk", "errors", "everyday", "kv", "names", "prompts", "template", "types"},
+    "base": {"config", "disk", "errors", "everyday", "kv", "names", "prompts", "template", "turns", "types"},
     "stages": {"baking", "memory", "serving", "starter", "versions"},
     "flow": {
         "agent_memory",

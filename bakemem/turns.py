@@ -1,0 +1,45 @@
+"""Turns written otherwise, for chat templates that do not take them as they are.
+
+Knows turns and calls; knows no templates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import takewhile
+
+from bakemem.types import Turn
+
+_SHORT_ID = re.compile("[A-Za-z0-9]{9}")
+
+
+def with_short_ids(turn: Turn) -> Turn:
+    """Each id that is not nine letters and digits replaced by some that always stand for it."""
+    calls = tuple(replace(call, id=_short(call.id)) for call in turn.tool_calls)
+    return replace(turn, tool_calls=calls, tool_call_id=_short(turn.tool_call_id))
+
+
+def _short(id: str) -> str:
+    return id if _SHORT_ID.fullmatch(id) else hashlib.sha256(id.encode(errors="surrogatepass")).hexdigest()[:9]
+
+
+def one_call_each(turns: Sequence[Turn]) -> list[Turn]:
+    """Each call in a turn of its own, with its result behind it."""
+    made, rest = list[Turn](), list(turns)
+    while rest:
+        turn = rest.pop(0)
+        if len(turn.tool_calls) < 2:
+            made.append(turn)
+            continue
+        results = list(takewhile(lambda later: later.role == "tool", rest))
+        del rest[: len(results)]
+        for i, call in enumerate(turn.tool_calls):
+            made.append(replace(turn, content="" if i else turn.content, tool_calls=(call,)))
+            if own := next((result for result in results if result.tool_call_id == call.id), None):
+                made.append(own)
+                results.remove(own)
+        made += results
+    return made
