@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from operator import itemgetter
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from langchain_core.language_models import LangSmithParams, LanguageModelInput
 from langchain_core.language_models.chat_models import BaseChatModel, agenerate_from_stream, generate_from_stream
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough, run_in_executor
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
@@ -222,7 +223,21 @@ class BakedChatModel(BaseChatModel):
             async for piece in asked.reply:
                 if text := asked.listener.hear(piece):
                     yield ChatGenerationChunk(message=AIMessageChunk(content=text))
-        yield asked.last({"model_name": self.model_name, "adapter_version": self._version_of(asked.reply)})
+        version = await run_in_executor(None, self._version_of, asked.reply)
+        yield asked.last({"model_name": self.model_name, "adapter_version": version})
+
+    async def agenerate(self, *args: Any, **kwargs: Any) -> LLMResult:
+        """As LangChain's; the memory is opened in a thread, as the loop would stand still meanwhile."""
+        await run_in_executor(None, getattr, self, "_memory")
+        return await super().agenerate(*args, **kwargs)
+
+    async def astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[AIMessageChunk]:
+        """As `agenerate`."""
+        await run_in_executor(None, getattr, self, "_memory")
+        stream: Any = super().astream(*args, **kwargs)
+        async with aclosing(stream) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     def _ask(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> Asked:
         """Begin a reply; while too many wait, again after a while."""

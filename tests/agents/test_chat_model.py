@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from langchain_core.messages import (
 from langchain_core.tools import tool
 from pydantic import BaseModel, ValidationError
 
+import bakemem
 from bakemem.agent_memory import AgentMemory
 from bakemem.agents.chat_model import BakedChatModel
 from bakemem.errors import BusyError, ContextError, InputError, ServingError
@@ -328,3 +330,22 @@ def test_a_home_is_opened_when_needed_and_closed(open_memory: OpenMemory, tmp_pa
     memory = open_memory()
     BakedChatModel(memory=memory).close()
     assert memory.memories() == []
+
+
+def test_a_home_is_opened_beside_the_loop(open_memory: OpenMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it takes a while: other tasks go on, whether one waits for the answer or reads it as it comes."""
+    memory, threads = open_memory(), list[int]()
+
+    def slowly(*args: Any, **options: Any) -> AgentMemory:
+        threads.append(threading.get_ident())
+        return memory
+
+    monkeypatch.setattr(bakemem, "open", slowly)
+
+    async def read() -> None:
+        assert [chunk async for chunk in BakedChatModel(home="./own", max_tokens=4).astream("x")]
+
+    asyncio.run(BakedChatModel(home="./own", max_tokens=4).ainvoke("x"))
+    asyncio.run(read())
+    assert len(threads) == 2
+    assert threading.get_ident() not in threads
