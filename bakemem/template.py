@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -72,7 +72,11 @@ class CallForm:
 
 
 class ChatTemplate:
-    """Renders turns for one tokenizer. Models without a system role get its text before the first user turn."""
+    """Renders turns for one tokenizer.
+
+    Models without a system role get its text before the first user turn, and those whose turns alternate strictly get
+    neighbouring user turns as one.
+    """
 
     def __init__(self, tokenizer: Tokenizer, arguments: Mapping[str, Any] | None = None) -> None:
         if tokenizer.eos_token is None:
@@ -82,7 +86,9 @@ class ChatTemplate:
         self._template = None if tokenizer.chat_template else DEFAULT_TEMPLATE
         first = tokenizer.encode("x")[:1] if self._template else []
         self._begin = [t for t in first if t == getattr(tokenizer, "bos_token_id", None)]  # templates write their own
-        self._has_system = self._try_system()
+        self._has_system = self._takes_neighbours = True  # until these trials say otherwise
+        self._has_system = self._writes(Turn("system", "bakemem-system"), Turn("user", "bakemem-user"))
+        self._takes_neighbours = self._writes(Turn("user", "bakemem-one"), Turn("user", "bakemem-two"))
         plain = self.text([Turn("user", "x")], generation_prompt=False)
         self._generation_header = self.text([Turn("user", "x")])[len(plain) :]
         answered = [Turn("user", "x"), Turn("assistant", _SENTINEL)]
@@ -114,7 +120,8 @@ class ChatTemplate:
 
         Raises InputError for roles in an order that it refuses, and for tools where it leaves them out.
         """
-        turns = turns if getattr(self, "_has_system", True) else _without_system(turns)
+        turns = turns if self._has_system else _without_system(turns)
+        turns = turns if self._takes_neighbours else _merged(turns)
         rendered = self._render(self._with_calls(turns), generation_prompt, tools)
         if any(str(tool.get("function", tool).get("name")) not in rendered for tool in tools):
             raise InputError("The model's chat template leaves tools out: take a model that was trained to call them.")
@@ -233,11 +240,13 @@ class ChatTemplate:
         except (UnicodeEncodeError, TypeError) as error:
             raise InputError("The text holds lone surrogates, which no tokenizer reads. Clean it first.") from error
 
-    def _try_system(self) -> bool:
+    def _writes(self, *turns: Turn) -> bool:
+        """Whether the template takes turns in this order, and leaves out none."""
         try:
-            return "bakemem-system" in self.text([Turn("system", "bakemem-system"), Turn("user", "x")])
+            text = self.text(turns)
         except InputError:
             return False
+        return all(turn.content in text for turn in turns)
 
 
 def _message(turn: Turn) -> dict[str, Any]:
@@ -275,3 +284,13 @@ def _without_system(turns: Sequence[Turn]) -> list[Turn]:
     if system and others and others[0].role == "user":
         others[0] = Turn("user", f"{system}\n\n{others[0].content}")
     return others
+
+
+def _merged(turns: Sequence[Turn]) -> list[Turn]:
+    """Neighbouring user turns as one, for templates in which users and assistants take turns strictly."""
+    merged: list[Turn] = []
+    for turn in turns:
+        if merged and turn.role == merged[-1].role == "user":
+            turn = replace(turn, content=f"{merged.pop().content}\n\n{turn.content}")
+        merged.append(turn)
+    return merged

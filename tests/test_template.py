@@ -101,6 +101,33 @@ def test_the_system_text_reaches_every_model(template: ChatTemplate) -> None:
     assert text.index("Be kind.") < text.index("One?")
 
 
+def test_user_turns_in_a_row_reach_every_model(template: ChatTemplate) -> None:
+    """A summary is followed by the next question, and a question that was never answered by another."""
+    asked = [Turn("user", "One?"), Turn("user", "Two?"), Turn("user", "Three?")]
+    text = template.text([DIALOGUE[0], *asked])
+    assert text.index("Be kind.") < text.index("One?") < text.index("Two?") < text.index("Three?")
+    answer = answer_ids(template, "Yes.")
+    ids, starts = template.dialogue_ids([*asked, Turn("assistant", "Yes.")], {3: answer})
+    assert ids[: starts[3]] == template.prompt_ids(asked)
+    assert ids[starts[3] :] == answer
+
+
+@pytest.mark.parametrize(("source", "one"), [(CHATML, False), (NO_SYSTEM, True)], ids=["chatml", "alternating"])
+def test_only_templates_that_alternate_get_user_turns_as_one(
+    tokenizer: PreTrainedTokenizerBase, source: str, one: bool
+) -> None:
+    """Where each may stand for itself it does."""
+    text = _under(tokenizer, source).text([Turn("user", "One?"), Turn("user", "Two?")])
+    assert text.count("<|user|>") == 2 - one
+    assert ("One?\n\nTwo?" in text) is one
+
+
+def test_a_greeting_is_refused_by_templates_that_alternate(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Neither left out nor given a question that was never asked: the error names the order."""
+    with pytest.raises(InputError, match=r"order \(assistant, user\)"):
+        _under(tokenizer, NO_SYSTEM).text([Turn("assistant", "Hello."), Turn("user", "One?")])
+
+
 def test_template_arguments_are_passed_on(tokenizer: PreTrainedTokenizerBase) -> None:
     """`enable_thinking = false` reaches a Qwen-like template, in prompts and before every answer of a dialogue."""
     other = copy.deepcopy(tokenizer)
