@@ -278,11 +278,15 @@ def _arguments(call: ToolCall) -> Any:
 
 
 def _without_system(turns: Sequence[Turn]) -> list[Turn]:
-    """The system turn's text set before the first user turn, for templates that know no system role."""
+    """The system turns' text set before the first user turn's, for templates that know no system role."""
     system = "\n\n".join(turn.content for turn in turns if turn.role == "system")
     others = [turn for turn in turns if turn.role != "system"]
-    if system and others and others[0].role == "user":
-        others[0] = Turn("user", f"{system}\n\n{others[0].content}")
+    if not system:
+        return others
+    first = next((i for i, turn in enumerate(others) if turn.role == "user"), None)
+    if first is None:
+        return [Turn("user", system), *others]
+    others[first] = replace(others[first], content=f"{system}\n\n{others[first].content}")
     return others
 
 

@@ -24,6 +24,10 @@ NO_SYSTEM = (
     "{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('must alternate') }}{% endif %}"
     "<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+LEAVES_SYSTEM_OUT = (
+    "{% for m in messages if m['role'] != 'system' %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
 TEMPLATES = {"own": "own", "chatml": CHATML, "no system": NO_SYSTEM, "none": None}
 DIALOGUE = [Turn("system", "Be kind."), Turn("user", "One?"), Turn("assistant", "a"), Turn("user", "Two?")]
 
@@ -99,6 +103,19 @@ def test_the_system_text_reaches_every_model(template: ChatTemplate) -> None:
     """Where a template knows no system role it stands before the first user turn."""
     text = template.text(DIALOGUE)
     assert text.index("Be kind.") < text.index("One?")
+
+
+@pytest.mark.parametrize("rest", [
+    [Turn("assistant", "Hello."), Turn("user", "One?")],
+    [Turn("assistant", "", tool_calls=(ToolCall("add", "{}", "abcdefghi"),)), Turn("tool", "2", "tool:add")],
+], ids=["greeting", "no user"])  # fmt: skip
+def test_the_system_text_is_never_left_out(tokenizer: PreTrainedTokenizerBase, rest: list[Turn]) -> None:
+    """Pending memories are in it: it stands before the first user turn wherever that is, or as one of its own."""
+    template = _under(tokenizer, LEAVES_SYSTEM_OUT)
+    text = template.text([Turn("system", "Be kind."), *rest])
+    expected = "\n\n".join(["Be kind.", *(turn.content for turn in rest if turn.role == "user")])
+    assert f"<|user|>{expected}<|end|>" in text
+    assert text.count("<|user|>") == 1
 
 
 def test_user_turns_in_a_row_reach_every_model(template: ChatTemplate) -> None:
