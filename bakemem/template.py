@@ -75,10 +75,12 @@ class ChatTemplate:
     """Renders turns for one tokenizer.
 
     Models without a system role get its text before the first user turn, and those whose turns alternate strictly get
-    neighbouring user turns as one.
+    neighbouring user turns as one. `ends` are tokens that end answers too, by the model's own account.
     """
 
-    def __init__(self, tokenizer: Tokenizer, arguments: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, arguments: Mapping[str, Any] | None = None, ends: Sequence[int] = ()
+    ) -> None:
         if tokenizer.eos_token is None:
             raise ModelError("The tokenizer has no end-of-sequence token, so answers could not end. Set eos_token.")
         self.tokenizer = tokenizer
@@ -96,13 +98,16 @@ class ChatTemplate:
         middle, _, _ = self.text([*answered, Turn("user", "x")])[len(plain) :].partition(_SENTINEL)
         self._history_headers = sorted({last, middle}, key=len, reverse=True)  # Qwen3 writes two kinds
         end_ids = self._encode(tail.strip())
-        self.end_id: int = end_ids[0] if end_ids else int(tokenizer.eos_token_id)
+        added: Mapping[int, Any] = getattr(tokenizer, "added_tokens_decoder", {})
+        text = len(end_ids) > 1 and end_ids[0] not in added  # which answers may hold too
+        self.end_id: int = int(tokenizer.eos_token_id) if text or not end_ids else end_ids[0]
+        self._ends = [token for token in ends if token in added]  # a config's mere default may be any piece of text
         self._end_text = str(tokenizer.decode([self.end_id]))
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
         """The token ids that end an answer."""
-        return tuple(dict.fromkeys((self.end_id, int(self.tokenizer.eos_token_id))))
+        return tuple(dict.fromkeys((self.end_id, int(self.tokenizer.eos_token_id), *self._ends)))
 
     @cached_property
     def special_tokens(self) -> dict[str, int]:

@@ -28,6 +28,10 @@ LEAVES_SYSTEM_OUT = (
     "{% for m in messages if m['role'] != 'system' %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+PLAIN = (
+    "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }} [/{{ m['role'] }}]\n{% endfor %}"
+    "{% if add_generation_prompt %}[assistant] {% endif %}"
+)
 TEMPLATES = {"own": "own", "chatml": CHATML, "no system": NO_SYSTEM, "none": None}
 DIALOGUE = [Turn("system", "Be kind."), Turn("user", "One?"), Turn("assistant", "a"), Turn("user", "Two?")]
 
@@ -177,6 +181,24 @@ def test_marks_of_calls_are_text(tokenizer: PreTrainedTokenizerBase) -> None:
     own.add_tokens([AddedToken(mark, special=True) for mark in (*marks, "[IMG]")])
     template, written = ChatTemplate(own), 'See. [TOOL_CALLS]add[ARGS]{"a": 1}<|python_tag|> Yes.'
     assert template.decode(template.ids(f"[IMG]{written}<|end|>")) == written
+
+
+def test_an_end_that_is_plain_text_stops_no_answer(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Its first piece, such as a bracket, is in many answers: they end with the end-of-sequence token."""
+    template = _under(tokenizer, PLAIN)
+    assert template.stop_ids == (tokenizer.eos_token_id,)
+    turns = [Turn("user", "One?"), Turn("assistant", "Yes."), Turn("user", "Two?"), Turn("assistant", "No.")]
+    yes, no = answer_ids(template, "Yes."), answer_ids(template, "No.")
+    ids, starts = template.dialogue_ids(turns, {1: yes, 3: no})
+    assert ids[starts[1] : starts[1] + len(yes)] == yes
+    assert ids[starts[3] : starts[3] + len(no)] == no
+
+
+def test_the_models_own_ends_stop_answers_too(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Those that are tokens of their own: a config that was never filled in names any piece of text."""
+    end, user = tokenizer.convert_tokens_to_ids(["<|end|>", "<|user|>"])
+    word = tokenizer.encode("user")[0]
+    assert ChatTemplate(tokenizer, ends=[end, user, word]).stop_ids == (end, user)
 
 
 # ---- tools, as the templates of families write them

@@ -93,7 +93,8 @@ def wrap_base(
     name: str, model: PreTrainedModel, tokenizer: Any, template_arguments: Mapping[str, Any] | None = None
 ) -> Base:
     """A base from a model and tokenizer that are already in memory."""
-    template = ChatTemplate(tokenizer, template_arguments)
+    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    template = ChatTemplate(tokenizer, template_arguments, [ends] if isinstance(ends, int) else ends or ())
     return Base(name, model, template, fingerprint(model, tokenizer))
 
 

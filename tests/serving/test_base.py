@@ -1,9 +1,18 @@
-"""What a base is known by: adapters must match its weights and words, not the advice that comes with it."""
+"""What a base is known by, which adapters must match, and what it takes from the model's own configuration."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any
+from unittest import mock
+
+import pytest
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+from bakemem.baking import answers
 from bakemem.config import Config
-from bakemem.serving import Base, fingerprint
+from bakemem.serving import Base, LocalEngine, Request, Sampling, fingerprint, wrap_base
+from bakemem.types import Turn
 
 
 def test_advice_is_no_part_of_the_fingerprint(tiny_base: Base) -> None:
@@ -21,3 +30,37 @@ def test_another_architecture_is_another_base(tiny_base: Base) -> None:
     before = fingerprint(model, tokenizer)
     model.config.rms_norm_eps *= 2
     assert fingerprint(model, tokenizer) != before
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["one", "several"])
+def test_answers_end_where_the_model_says(tiny_base: Base, several: bool) -> None:
+    """GLM's end with the next role's token, which only its generation config names: for replies and for a bake."""
+    model, tokenizer = tiny_base.model, tiny_base.template.tokenizer
+    user = int(tokenizer.convert_tokens_to_ids("<|user|>"))
+    ends = [int(tokenizer.eos_token_id), user] if several else user
+    asked = [Turn("user", "What is 2+2?")]
+    said = [*tokenizer.encode("It is 4."), user]
+    with mock.patch.object(model, "generation_config", GenerationConfig(eos_token_id=ends)):
+        base = wrap_base("tiny", model, tokenizer)
+    following = dict(pairwise([base.template.prompt_ids(asked)[-1], *said, said[0]]))
+    forward = model.forward
+
+    def scripted(input_ids: Any, **options: Any) -> Any:
+        made = forward(input_ids=input_ids, **options)
+        made.logits[:, -1] = 0.0
+        made.logits[:, -1, following.get(int(input_ids[0, -1]), user)] = 50.0
+        return made
+
+    engine = LocalEngine(base)
+    with mock.patch.object(model, "forward", scripted):
+        reply = engine.submit(Request(asked, sampling=Sampling(max_new_tokens=20)))
+        assert reply.text() == "It is 4."
+        assert reply.ending.finish == "stop"
+        made = answers(model, base.template, [asked], adapter_name=None, lock=base.lock, max_new_tokens=20)
+        assert made == ["It is 4."]
+    engine.close()
+
+
+def test_the_starter_has_one_end(starter: Base, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Its config, its tokenizer and its template agree."""
+    assert starter.template.stop_ids == (tokenizer.convert_tokens_to_ids("<|end|>"),)
