@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -88,6 +88,7 @@ class ChatTemplate:
         self._template = None if tokenizer.chat_template else DEFAULT_TEMPLATE
         first = tokenizer.encode("x")[:1] if self._template else []
         self._begin = [t for t in first if t == getattr(tokenizer, "bos_token_id", None)]  # templates write their own
+        self._special = _anywhere([*self.special_tokens, *getattr(tokenizer, "all_special_tokens", ())])
         self._has_system = self._takes_neighbours = True  # until these trials say otherwise
         self._has_system = self._writes(Turn("system", "bakemem-system"), Turn("user", "bakemem-user"))
         self._takes_neighbours = self._writes(Turn("user", "bakemem-one"), Turn("user", "bakemem-two"))
@@ -137,8 +138,8 @@ class ChatTemplate:
         options |= {"tools": [dict(tool) for tool in tools]} if tools else {}
         try:
             return str(self.tokenizer.apply_chat_template(
-                [_message(turn) for turn in turns], tokenize=False, add_generation_prompt=generation_prompt,
-                **options, **self._arguments,
+                [_message(self._as_text(turn)) for turn in turns], tokenize=False,
+                add_generation_prompt=generation_prompt, **options, **self._arguments,
             ))  # fmt: skip
         except Exception as error:  # jinja2 and transformers raise many kinds here
             roles = ", ".join(turn.role for turn in turns)
@@ -245,6 +246,10 @@ class ChatTemplate:
         except (UnicodeEncodeError, TypeError) as error:
             raise InputError("The text holds lone surrogates, which no tokenizer reads. Clean it first.") from error
 
+    def _as_text(self, turn: Turn) -> Turn:
+        """A turn with special tokens in two pieces, or a page could write turns of its own; not the assistant's."""
+        return turn if turn.role == "assistant" else replace(turn, content=self._special.sub(r"\g<0> ", turn.content))
+
     def _writes(self, *turns: Turn) -> bool:
         """Whether the template takes turns in this order, and leaves out none."""
         try:
@@ -252,6 +257,14 @@ class ChatTemplate:
         except InputError:
             return False
         return all(turn.content in text for turn in turns)
+
+
+def _anywhere(texts: Iterable[str]) -> re.Pattern[str]:
+    """Matches the first character of each text wherever one stands, also within or across others."""
+    rests: dict[str, list[str]] = {}
+    for text in sorted({text for text in texts if len(text) > 1}):
+        rests.setdefault(re.escape(text[0]), []).append(re.escape(text[1:]))
+    return re.compile("|".join(f"{first}(?={'|'.join(rest)})" for first, rest in rests.items()) or "(?!)")
 
 
 def _message(turn: Turn) -> dict[str, Any]:
