@@ -6,6 +6,7 @@ Knows how models are loaded; knows no requests.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import threading
 from collections.abc import Mapping
@@ -92,7 +93,12 @@ def load_base(
 def wrap_base(
     name: str, model: PreTrainedModel, tokenizer: Any, template_arguments: Mapping[str, Any] | None = None
 ) -> Base:
-    """A base from a model and tokenizer that are already in memory."""
+    """A base from a model and tokenizer that are already in memory. Raises ModelError for what cannot be served."""
+    if "past_key_values" not in inspect.signature(model.forward).parameters:
+        raise ModelError(
+            f"The base model {name!r} ({type(model).__name__}) takes no key-value cache, so its replies would forget "
+            "their prompt. Take a model with attention layers, such as Llama, Qwen, Mistral, or a hybrid like Jamba."
+        )
     ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     template = ChatTemplate(tokenizer, template_arguments, [ends] if isinstance(ends, int) else ends or ())
     return Base(name, model, template, fingerprint(model, tokenizer))

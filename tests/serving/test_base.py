@@ -7,10 +7,19 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    FalconMambaConfig,
+    GenerationConfig,
+    MambaConfig,
+    PretrainedConfig,
+    PreTrainedTokenizerBase,
+    RwkvConfig,
+)
 
 from bakemem.baking import answers
 from bakemem.config import Config
+from bakemem.errors import ModelError
 from bakemem.serving import Base, LocalEngine, Request, Sampling, fingerprint, wrap_base
 from bakemem.types import Turn
 
@@ -64,3 +73,16 @@ def test_answers_end_where_the_model_says(tiny_base: Base, several: bool) -> Non
 def test_the_starter_has_one_end(starter: Base, tokenizer: PreTrainedTokenizerBase) -> None:
     """Its config, its tokenizer and its template agree."""
     assert starter.template.stop_ids == (tokenizer.convert_tokens_to_ids("<|end|>"),)
+
+
+@pytest.mark.parametrize("config", [
+    MambaConfig(vocab_size=2048, hidden_size=16, num_hidden_layers=1, state_size=4),
+    FalconMambaConfig(vocab_size=2048, hidden_size=16, num_hidden_layers=1, state_size=4),
+    RwkvConfig(vocab_size=2048, hidden_size=16, num_hidden_layers=2),
+], ids=lambda config: config.model_type)  # fmt: skip
+def test_a_model_without_a_key_value_cache_is_refused(
+    config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """It would take the cache without a word, and forget the prompt after one token."""
+    with pytest.raises(ModelError, match="forget their prompt"):
+        wrap_base("state space", AutoModelForCausalLM.from_config(config), tokenizer)
