@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from bakemem.errors import InputError, ModelError
-from bakemem.turns import one_call_each, with_short_ids
+from bakemem.turns import merged_users, one_call_each, with_short_ids, without_system
 from bakemem.types import ToolCall, Turn
 
 DEFAULT_TEMPLATE = (
@@ -126,8 +126,8 @@ class ChatTemplate:
 
         Raises InputError for roles in an order that it refuses, and for tools where it leaves them out.
         """
-        turns = turns if self._has_system else _without_system(turns)
-        turns = turns if self._takes_neighbours else _merged(turns)
+        turns = turns if self._has_system else without_system(turns)
+        turns = turns if self._takes_neighbours else merged_users(turns)
         rendered = self._render(self._with_calls(turns), generation_prompt, tools)
         if any(str(tool.get("function", tool).get("name")) not in rendered for tool in tools):
             raise InputError("The model's chat template leaves tools out: take a model that was trained to call them.")
@@ -293,26 +293,3 @@ def _arguments(call: ToolCall) -> Any:
         return json.loads(call.arguments)
     except ValueError:
         return call.arguments
-
-
-def _without_system(turns: Sequence[Turn]) -> list[Turn]:
-    """The system turns' text set before the first user turn's, for templates that know no system role."""
-    system = "\n\n".join(turn.content for turn in turns if turn.role == "system")
-    others = [turn for turn in turns if turn.role != "system"]
-    if not system:
-        return others
-    first = next((i for i, turn in enumerate(others) if turn.role == "user"), None)
-    if first is None:
-        return [Turn("user", system), *others]
-    others[first] = replace(others[first], content=f"{system}\n\n{others[first].content}")
-    return others
-
-
-def _merged(turns: Sequence[Turn]) -> list[Turn]:
-    """Neighbouring user turns as one, for templates in which users and assistants take turns strictly."""
-    merged: list[Turn] = []
-    for turn in turns:
-        if merged and turn.role == merged[-1].role == "user":
-            turn = replace(turn, content=f"{merged.pop().content}\n\n{turn.content}")
-        merged.append(turn)
-    return merged

@@ -43,3 +43,26 @@ def one_call_each(turns: Sequence[Turn]) -> list[Turn]:
                 results.remove(own)
         made += results
     return made
+
+
+def without_system(turns: Sequence[Turn]) -> list[Turn]:
+    """The system turns' text set before the first user turn's, for templates that know no system role."""
+    system = "\n\n".join(turn.content for turn in turns if turn.role == "system")
+    others = [turn for turn in turns if turn.role != "system"]
+    if not system:
+        return others
+    first = next((i for i, turn in enumerate(others) if turn.role == "user"), None)
+    if first is None:
+        return [Turn("user", system), *others]
+    others[first] = replace(others[first], content=f"{system}\n\n{others[first].content}")
+    return others
+
+
+def merged_users(turns: Sequence[Turn]) -> list[Turn]:
+    """Neighbouring user turns as one, for templates in which users and assistants take turns strictly."""
+    merged = list[Turn]()
+    for turn in turns:
+        if merged and turn.role == merged[-1].role == "user":
+            turn = replace(turn, content=f"{merged.pop().content}\n\n{turn.content}")
+        merged.append(turn)
+    return merged
