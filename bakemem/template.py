@@ -74,8 +74,9 @@ class CallForm:
 class ChatTemplate:
     """Renders turns for one tokenizer.
 
-    Models without a system role get its text before the first user turn, and those whose turns alternate strictly get
-    neighbouring user turns as one. `ends` are tokens that end answers too, by the model's own account.
+    Models that know no system role, or it not at the beginning, get its text before the first user turn, and those
+    whose turns alternate strictly get neighbouring user turns as one. `ends` are tokens that end answers too, by the
+    model's own account.
     """
 
     def __init__(
@@ -90,7 +91,10 @@ class ChatTemplate:
         self._begin = [t for t in first if t == getattr(tokenizer, "bos_token_id", None)]  # templates write their own
         self._special = _anywhere([*self.special_tokens, *getattr(tokenizer, "all_special_tokens", ())])
         self._has_system = self._takes_neighbours = True  # until these trials say otherwise
-        self._has_system = self._writes(Turn("system", "bakemem-system"), Turn("user", "bakemem-user"))
+        talk = [Turn("system", "bakemem-system"), Turn("user", "bakemem-user"), Turn("assistant", "bakemem-answer"),
+                Turn("user", "bakemem-more")]  # fmt: skip
+        # Mistral 7B v0.3 writes it into the prompt's last turn only: it would be lost behind an answer.
+        self._has_system = all(self._writes(*talk[:n]) for n in (2, 3, 4))
         self._takes_neighbours = self._writes(Turn("user", "bakemem-one"), Turn("user", "bakemem-two"))
         plain = self.text([Turn("user", "x")], generation_prompt=False)
         self._generation_header = self.text([Turn("user", "x")])[len(plain) :]
@@ -251,12 +255,16 @@ class ChatTemplate:
         return turn if turn.role == "assistant" else replace(turn, content=self._special.sub(r"\g<0> ", turn.content))
 
     def _writes(self, *turns: Turn) -> bool:
-        """Whether the template takes turns in this order, and leaves out none."""
+        """Whether the template takes turns, leaves out none, and keeps their order."""
         try:
-            text = self.text(turns)
+            rest = self.text(turns, generation_prompt=turns[-1].role == "user")
         except InputError:
             return False
-        return all(turn.content in text for turn in turns)
+        for turn in turns:
+            _, found, rest = rest.partition(turn.content)
+            if not found:
+                return False
+        return True
 
 
 def _anywhere(texts: Iterable[str]) -> re.Pattern[str]:

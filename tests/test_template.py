@@ -32,7 +32,13 @@ PLAIN = (
     "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }} [/{{ m['role'] }}]\n{% endfor %}"
     "{% if add_generation_prompt %}[assistant] {% endif %}"
 )
-TEMPLATES = {"own": "own", "chatml": CHATML, "no system": NO_SYSTEM, "none": None}
+LAST_SYSTEM = (  # Mistral 7B v0.3 and Nemo: the system text stands in the user's turn with which the prompt ends
+    "{% if messages[0].role == 'system' %}{% set own = messages[0].content %}{% set rest = messages[1:] %}{% else %}"
+    "{% set rest = messages %}{% endif %}{% for m in rest %}{% if m.role == 'user' %}[INST]{% if loop.last and own %}"
+    "{{ own }}\n\n{% endif %}{{ m.content }}[/INST]{% elif m.role == 'assistant' %}{{ m.content + eos_token }}"
+    "{% else %}[TOOL_RESULTS]{{ m.content }}[/TOOL_RESULTS]{% endif %}{% endfor %}"
+)
+TEMPLATES = {"own": "own", "chatml": CHATML, "no system": NO_SYSTEM, "last system": LAST_SYSTEM, "none": None}
 DIALOGUE = [Turn("system", "Be kind."), Turn("user", "One?"), Turn("assistant", "a"), Turn("user", "Two?")]
 
 
