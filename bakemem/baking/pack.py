@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -45,15 +46,36 @@ def pack(
     the context is, nor of what was talked about `before`. Trajectories that would pass `max_tokens` are left out, but
     for the first.
     """
+    fitting = _fitting(template, (*taught, *before), max_tokens)
+    context = {id(item) for item in before}
+    dialogue = _joined(template, fitting, context)
+    while len(dialogue.ids) > max_tokens and len(fitting) > 1:  # tokens merge, and some templates say more at first
+        fitting.pop()
+        dialogue = _joined(template, fitting, context)
+    return dialogue
+
+
+def _fitting(template: ChatTemplate, items: Sequence[Taught], max_tokens: int) -> list[Taught]:
+    """The first, and of the others those that still fit, by what each adds."""
     fitting: list[Taught] = []
-    length = 0
-    for item in (*taught, *before):
+    length, frame = 0, _frame(template)
+    for item in items:
         own = item.trajectory.stimulus.turns[-1:] if fitting else item.trajectory.stimulus.turns
-        added = len(item.trajectory.token_ids) + sum(template.count(t.content) + 6 for t in own)
+        added = len(item.trajectory.token_ids) + sum(template.count(t.content) + frame for t in own)
         if not fitting or length + added <= max_tokens:
             length += added
             fitting.append(item)
-    context = {id(item) for item in before}
+    return fitting
+
+
+@lru_cache(maxsize=1)
+def _frame(template: ChatTemplate) -> int:
+    """How many tokens the template puts around a question and before its answer, counted as 6 at least."""
+    return max(6, len(template.next_ids("")))
+
+
+def _joined(template: ChatTemplate, fitting: Sequence[Taught], context: Set[int]) -> Dialogue:
+    """All of these in one dialogue, those of the `context` first."""
     turns: list[Turn] = []
     said: dict[int, Taught] = {}
     for item in sorted(fitting, key=lambda item: id(item) not in context):

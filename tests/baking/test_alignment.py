@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import random
 from collections import Counter
@@ -16,6 +17,7 @@ from bakemem.baking.pack import Packer, pack, stretched
 from bakemem.baking.rollout import Taught, prompted
 from bakemem.baking.weights import hidden_states, output_head
 from bakemem.serving import Base
+from bakemem.template import ChatTemplate
 from bakemem.types import Stimulus, Turn
 from tests.tiny import PROMPT, TINY, MakeTaught
 
@@ -138,6 +140,26 @@ def test_a_dialogue_has_one_beginning_and_fits_the_limit(
         assert tiny_base.template.decode(dialogue.ids).count("You sing.") == int(True in kinds)
         assert len(dialogue.ids) <= 200
     assert max(len(d.items) for d in dialogues if id(d.items[0]) in told) > 1
+
+
+@pytest.mark.parametrize(("first", "header"), [
+    ("", "[BEGIN OF user]: "), ("You are a helpful assistant. " * 20, ""),
+])  # fmt: skip
+def test_dialogues_fit_the_limit_whatever_the_template_adds(
+    tiny_base: Base, make_taught: MakeTaught, first: str, header: str
+) -> None:
+    """Long headers and a prompt of its own count too; what fits is still packed."""
+    tokenizer = copy.deepcopy(tiny_base.template.tokenizer)
+    tokenizer.chat_template = (
+        f"{first}{{% for m in messages %}}{header}{{{{ m['content'] + eos_token }}}}{{% endfor %}}"
+        f"{{% if add_generation_prompt %}}{header}{{% endif %}}"
+    )
+    template, taught = ChatTemplate(tokenizer), make_taught(tiny_base, 30)
+    alone, some, deep = (pack(template, taught[:n], 350, taught[n:]) for n in (1, 30, 4))
+    for dialogue in (alone, some, deep):
+        assert 250 < len(dialogue.ids) <= 350
+    assert alone.items[0] is some.items[0] is deep.items[0] is taught[0]
+    assert pack(template, taught, 10).items == tuple(taught[:1])
 
 
 @pytest.mark.parametrize("seed", [0, 1])
