@@ -17,9 +17,8 @@ from bakemem.baking.divergence import Head
 from bakemem.baking.gate import Beside, Trained, judge, refused
 from bakemem.baking.leak import leaking, leaks
 from bakemem.baking.measure import measure
-from bakemem.baking.probe import answers
 from bakemem.baking.pursue import pursue
-from bakemem.baking.rollout import Taught
+from bakemem.baking.rollout import Taught, rollout
 from bakemem.baking.settings import EFFORTS, Settings
 from bakemem.baking.train import Recipe, train
 from bakemem.baking.weights import CANDIDATE, grow_candidate, keep_candidate, restore_candidate
@@ -136,12 +135,12 @@ class Attempts:
         """What tells a secret is refused whatever else it can."""
         held_out, limit = [item.trajectory for item in self.lesson.held_out], self.settings.max_new_tokens
         self.tell("gate", 0, len(held_out), None)
-        given = answers(self.model, self.template, [t.stimulus.turns for t in held_out], adapter_name=CANDIDATE,
-                        lock=self.lock, max_new_tokens=limit,
+        given = rollout(self.model, self.template, [t.stimulus for t in held_out], [""] * len(held_out),
+                        adapter_name=CANDIDATE, lock=self.lock, max_new_tokens=limit, temperature=0.0,
                         progress=lambda n, total: self.tell("gate", n, total, None))  # fmt: skip
         self.tell("gate", len(held_out), len(held_out), None)
-        probes = [Probe(t.stimulus.turns, t.stimulus.kind, t.stimulus.memory_ids, t.answer, text)
-                  for t, text in zip(held_out, given, strict=True)]  # fmt: skip
+        probes = [Probe(t.stimulus.turns, t.stimulus.kind, t.stimulus.memory_ids, t.answer, said.answer)
+                  for t, said in zip(held_out, given, strict=True)]  # fmt: skip
         beside = Beside(
             mentions(self.model, self.template, self.facts, adapter_name=CANDIDATE, lock=self.lock,
                      max_new_tokens=limit, seed=self.settings.recipe.seed),

@@ -19,7 +19,7 @@ from bakemem.baking.rollout import Taught, teach
 from bakemem.baking.weights import adapter, breather
 from bakemem.everyday import everyday_held_out
 from bakemem.template import ChatTemplate
-from bakemem.types import Memory, Turn
+from bakemem.types import Memory, Trajectory, Turn
 
 DRAWN = 3
 """Answers drawn at temperature 1 to each everyday question, beside the likeliest one."""
@@ -52,17 +52,16 @@ def mentions(
 
 
 def disfluency(
-    model: PreTrainedModel, template: ChatTemplate, head: Head, held_out: Sequence[Taught], given: Sequence[str],
-    prompts: Sequence[str], *, lock: AbstractContextManager[object],
+    model: PreTrainedModel, template: ChatTemplate, head: Head, held_out: Sequence[Taught],
+    given: Sequence[Trajectory], prompts: Sequence[str], *, lock: AbstractContextManager[object],
 ) -> float:  # fmt: skip
     """By how many nats per token the prompted teacher finds the `given` answers less likely than its own.
 
-    `prompts[i]` is what the teacher of `held_out[i]` read.
+    `prompts[i]` is what the teacher of `held_out[i]` read. An answer that was cut ends where it was cut, as its own do.
     """
-    own = [item.trajectory for item in held_out]
-    theirs = [replace(t, answer=text, token_ids=(*template.ids(text), template.end_id))
-              for t, text in zip(own, given, strict=True)]  # fmt: skip
-    read = teach(model, template, theirs, prompts, lock=lock)
+    whole = [replace(t, token_ids=(*template.ids(t.answer), template.end_id)) if template.end_id in t.token_ids else t
+             for t in given]  # fmt: skip
+    read = teach(model, template, whole, prompts, lock=lock)
     return _nats(read, head, model.device) - _nats(held_out, head, model.device)
 
 

@@ -96,15 +96,15 @@ def pursue(
     plain = answers(model, template, [s.turns for s in asked], adapter_name=None, lock=lock,
                     max_new_tokens=max_new_tokens)  # fmt: skip
     known = _content([item.trajectory.answer for item in held_out], plain, asked)
-    answer = partial(answers, model, template, [s.turns for s in asked], adapter_name=CANDIDATE, lock=lock,
-                     max_new_tokens=max_new_tokens)  # fmt: skip
+    answer = partial(rollout, model, template, asked, [""] * len(asked), adapter_name=CANDIDATE, lock=lock,
+                     max_new_tokens=max_new_tokens, temperature=0.0)  # fmt: skip
     done, given, previous = Pursued(None, list(held_out)), answer(), inf
     for n in range(1, pursuit.rounds + 1):
         rng, seed = random.Random(f"pursue:{recipe.seed}:{n}"), recipe.seed + n
         drawn = rng.sample(range(len(stimuli)), min(pursuit.trajectories, len(stimuli)))
         ask = partial(_taught_by_itself, model, template, lock=lock, max_new_tokens=max_new_tokens, seed=seed)
         exam = ask(asked, held_out_prompts, temperature=0.0)
-        changed = share([not same(a, e.trajectory.answer) for a, e in zip(given, exam, strict=True)])
+        changed = share([not same(t.answer, e.trajectory.answer) for t, e in zip(given, exam, strict=True)])
         if not pursuit.begins(changed, previous):
             break
         previous = changed
@@ -116,7 +116,7 @@ def pursue(
               start=CANDIDATE, lock=lock, progress=partial(_tell_of_round, tell, n, pursuit))  # fmt: skip
         given = answer()
         found = Round(n, changed, disfluency(model, template, head, held_out, given, held_out_prompts, lock=lock),
-                      known - _content(given, plain, asked))  # fmt: skip
+                      known - _content([t.answer for t in given], plain, asked))  # fmt: skip
         if watch:
             watch(found)
         if not found.holds(pursuit):

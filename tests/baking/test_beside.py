@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 
 from bakemem.baking import beside, output_head
 from bakemem.baking.beside import DRAWN, disfluency, mentions
+from bakemem.baking.rollout import Taught, teach
 from bakemem.everyday import everyday_held_out
 from bakemem.serving import Base
-from bakemem.types import Memory, Turn
+from bakemem.types import Memory, Trajectory, Turn
 from tests.tiny import PROMPT, MakeTaught
 
 N = len(everyday_held_out())
@@ -61,10 +63,26 @@ def test_without_facts_nothing_can_be_mentioned(tiny_base: Base) -> None:
 def test_the_teachers_own_answers_are_as_fluent_as_they_are(tiny_base: Base, make_taught: MakeTaught) -> None:
     """Others are less likely to it."""
     taught = make_taught(tiny_base, 6)
-    own = [item.trajectory.answer for item in taught]
-    prompts, head = [PROMPT] * len(own), output_head(tiny_base.model)
+    own = [item.trajectory for item in taught]
+    assert strangeness(tiny_base, taught, answered(tiny_base, own, "zzz qqq xxx")) > strangeness(tiny_base, taught, own)
 
-    def nats(given: list[str]) -> float:
-        return disfluency(tiny_base.model, tiny_base.template, head, taught, given, prompts, lock=tiny_base.lock)
 
-    assert nats(["zzz qqq xxx"] * 6) > nats(own)
+def test_an_answer_that_was_cut_is_not_taken_to_end_there(tiny_base: Base, make_taught: MakeTaught) -> None:
+    """The teacher's own answers, cut or ended, are just as likely to it as they are."""
+    cut = make_taught(tiny_base, 6)
+    assert all(item.trajectory.token_ids[-1] != tiny_base.template.end_id for item in cut)
+    assert strangeness(tiny_base, cut, [item.trajectory for item in cut]) == pytest.approx(0.0, abs=1e-5)
+    ended = answered(tiny_base, [item.trajectory for item in cut], "A whole answer.")
+    taught = teach(tiny_base.model, tiny_base.template, ended, [PROMPT] * len(ended), lock=tiny_base.lock)
+    assert strangeness(tiny_base, taught, ended) == pytest.approx(0.0, abs=1e-5)
+
+
+def answered(base: Base, trajectories: Sequence[Trajectory], text: str) -> list[Trajectory]:
+    """The same questions, all answered so and ended."""
+    return [replace(t, answer=text, token_ids=(*base.template.ids(text), base.template.end_id)) for t in trajectories]
+
+
+def strangeness(base: Base, taught: Sequence[Taught], given: Sequence[Trajectory]) -> float:
+    """How much less likely the prompted base finds these answers."""
+    return disfluency(base.model, base.template, output_head(base.model), taught, given, [PROMPT] * len(given),
+                      lock=base.lock)  # fmt: skip
