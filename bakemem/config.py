@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from bakemem.errors import ConfigError
+from bakemem.types import MAX_ALPHA, MAX_RANK
 
 
 class Config(BaseSettings):
@@ -68,8 +69,8 @@ class Config(BaseSettings):
         default=0.5, gt=0.0, le=1.0, description="of the time that a bake may take while replies are made"
     )
 
-    rank: int = Field(default=16, ge=1, le=256, description="LoRA rank")
-    alpha: int = Field(default=32, ge=1, description="LoRA alpha; the update is scaled by alpha / rank")
+    rank: int = Field(default=16, ge=1, le=MAX_RANK, description="LoRA rank")
+    alpha: int = Field(default=32, ge=1, le=MAX_ALPHA, description="LoRA alpha; the update is scaled by alpha / rank")
     learning_rate: float | None = Field(
         default=None,
         gt=0,

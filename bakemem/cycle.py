@@ -97,11 +97,12 @@ class _Oven:
             left = new[(len(new) + 1) // 2 :]
         kept = [m for m in memories if m.id not in left]
         if left and any(m.id in fresh for m in kept):
-            baked = self.bake(kept, fresh - frozenset(left), "split")
+            baked, tried = self.bake(kept, fresh - frozenset(left), "split"), (*refused.report.efforts, EFFORTS[-1])
             if baked.report.accepted:
-                report = replace(baked.report, efforts=EFFORTS, failed=tuple(left))
+                report = replace(baked.report, efforts=tried, failed=tuple(left))
                 return kept, replace(baked, report=report)
-        return memories, replace(refused, report=replace(refused.report, efforts=EFFORTS))
+            refused = replace(refused, report=replace(refused.report, efforts=tried))
+        return memories, refused
 
 
 def prompts_of(config: Config, base: Base, memories: Sequence[Memory]) -> list[Prompt]:

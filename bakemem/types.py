@@ -20,6 +20,9 @@ Status = Literal["quarantined", "pending", "baked", "superseded", "held", "forgo
 VersionStatus = Literal["accepted", "rejected"]
 Gone = Literal["", "collected", "erased"]
 """Why a version's folder was destroyed: `gc` took it, or it had learned what was forgotten; empty while it is there."""
+MAX_RANK = 256
+MAX_ALPHA = 4_096
+"""Of a version's LoRA: what has more is not loaded."""
 
 
 @dataclass(frozen=True, slots=True)

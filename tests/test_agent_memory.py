@@ -316,6 +316,7 @@ def test_what_fails_at_the_gate_stays_in_the_prompt_and_the_rest_is_baked(
     version = memory.bake()
     assert judge.asked == [{"user.dog", "user.town"}, {"user.town"}]
     assert (version.status, version.report.failed, version.report.efforts[-1]) == ("accepted", (dog.id,), "split")
+    assert version.report.efforts == ("split",)
     assert statuses(memory) == {"user.dog": "pending", "user.town": "baked"}
     assert "Bosuk" in memory.pending_prompt()
 
@@ -339,7 +340,8 @@ def test_one_memory_alone_is_not_split(open_memory: OpenMemory, monkeypatch: pyt
     memory = open_memory(efforts=3)
     dog = memory.remember("The user's dog is called Bosuk.", key="user.dog")
     judge = Judge(monkeypatch, (False, (dog.id,)))
-    assert memory.bake().status == "rejected"
+    version = memory.bake()
+    assert (version.status, version.report.efforts) == ("rejected", ())
     assert len(judge.asked) == 1
 
 

@@ -58,7 +58,7 @@ def test_homes_do_not_share_settings(tmp_path: Path) -> None:
     assert (load_config(first).rank, load_config(second).rank) == (8, 4)
 
 
-@pytest.mark.parametrize("arguments", [{"rnak": 8}, {"rank": 0}, {"rank": "many"}, {"dtype": "int4"}])
+@pytest.mark.parametrize("arguments", [{"rnak": 8}, {"rank": 0}, {"rank": "many"}, {"dtype": "int4"}, {"alpha": 4097}])
 def test_a_wrong_argument_names_the_setting(tmp_path: Path, arguments: dict[str, object]) -> None:
     """An unknown or impossible setting is refused with its name and the list of known settings."""
     with pytest.raises(ConfigError, match=next(iter(arguments))) as caught:

@@ -23,7 +23,7 @@ from bakemem.baking.settings import EFFORTS, Settings
 from bakemem.baking.train import Recipe, train
 from bakemem.baking.weights import CANDIDATE, grow_candidate, keep_candidate, restore_candidate
 from bakemem.template import ChatTemplate
-from bakemem.types import Leak, Memory, Probe, Report, Secret
+from bakemem.types import MAX_ALPHA, MAX_RANK, Leak, Memory, Probe, Report, Secret
 
 StageProgress = Callable[[str, int, int, float | None], None]
 """Called with the stage, how far it is, how far it goes, and in training the mean KL per answer token."""
@@ -78,7 +78,7 @@ class Attempts:
             return self._pursued(self._judge(Trained(kl_before, self.kl(CANDIDATE), steps, kept.seconds)))
 
         judged = judge_now()
-        for n, effort in enumerate(EFFORTS[: min(2, self.settings.efforts)], start=1):
+        for n, effort in enumerate(self._efforts(), start=1):
             if judged.report.accepted or leaking(judged.leaks):  # more of what tells a secret would tell it again
                 break
             if effort == "higher rank":
@@ -90,6 +90,12 @@ class Attempts:
             judged = judge_now()
             judged = replace(judged, report=replace(judged.report, efforts=EFFORTS[:n]))
         return judged
+
+    def _efforts(self) -> tuple[str, ...]:
+        """Those that may be tried: no higher rank where no version may have twice the rank or alpha."""
+        recipe = self.settings.recipe
+        grows = 2 * recipe.rank <= MAX_RANK and 2 * recipe.alpha <= MAX_ALPHA
+        return EFFORTS[: min(2 if grows else 1, self.settings.efforts)]
 
     def _pursued(self, judged: Judged) -> Judged:
         """Go on from what was judged, and judge again by the last teacher; what the gate refuses then is undone.

@@ -15,13 +15,12 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from bakemem.errors import AdapterError, HomeCorruptError
+from bakemem.types import MAX_ALPHA, MAX_RANK
 from bakemem.versions.finite import first_not_finite
 from bakemem.versions.manifest import Manifest, manifest_of
 from bakemem.versions.plain_json import plain_json
 from bakemem.versions.store import ADAPTER_FILES, MANIFEST_FILE, PROBES_FILE
 
-MAX_RANK = 256
-MAX_ALPHA = 4_096
 MAX_BYTES = {
     "adapter_model.safetensors": 4 << 30, "adapter_config.json": 1 << 16, PROBES_FILE: 1 << 28, MANIFEST_FILE: 1 << 26,
 }  # fmt: skip
