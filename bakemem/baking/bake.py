@@ -28,7 +28,7 @@ from bakemem.baking.rollout import Taught, prompted, rollout, teach
 from bakemem.baking.settings import Settings
 from bakemem.baking.stimulate import Stimuli, stimulate
 from bakemem.baking.untold import names_lost
-from bakemem.baking.weights import adapter, breather, candidate_state, output_head, remove_candidate
+from bakemem.baking.weights import adapter, breather, candidate_state, check_adaptable, output_head, remove_candidate
 from bakemem.errors import BakeError
 from bakemem.template import ChatTemplate
 from bakemem.types import Leak, Memory, Probe, Prompt, Report, Secret, Stimulus, Trajectory, Turn
@@ -69,7 +69,7 @@ def bake(
     baked without memories if `stimuli` say what is asked. A candidate that tells one of the `secrets` is refused. In
     the folder `checkpoint` the bake keeps how far it is, and goes on from there when the same bake was stopped before,
     on a model of the same `fingerprint`; whoever calls removes the folder.
-    Raises BakeError when there is nothing to bake.
+    Raises BakeError when there is nothing to bake, and when the model cannot be baked.
     """
     if not shards or not (memories or stimuli):
         raise BakeError("There is nothing to bake: no memory is pending or baked. Remember something first.")
@@ -80,10 +80,11 @@ def bake(
         None if fresh is None else sorted(fresh), stimuli, fingerprint, str(model.dtype),
         template.text([Turn("user", "x"), Turn("assistant", "x"), Turn("user", "x")]),
     ))  # fmt: skip
+    with lock:
+        head = output_head(model)
+        check_adaptable(model)
     stimuli = stimuli or _ask(model, template, memories, shards, settings, fresh, lock, tell, kept)
     try:
-        with lock:
-            head = output_head(model)
         lesson = _teach(model, template, memories, stimuli, shards, settings, lock, tell, kept)
         attempts = Attempts(model, template, head, lesson, [m for m in memories if m.kind == "fact"],
                             [shard.text for shard in shards], secrets, settings, lock, tell)  # fmt: skip

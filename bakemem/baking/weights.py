@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor, nn
@@ -24,15 +24,38 @@ from bakemem.errors import BakeError
 CANDIDATE = "candidate"
 
 
-def linear_names(model: PreTrainedModel) -> list[str]:
-    """The last name parts of all linear layers but the output head: where a bake puts LoRA."""
+def linear_layers(model: PreTrainedModel) -> dict[str, nn.Module]:
+    """One linear layer for each last part of their names, without the output head: where a bake puts LoRA."""
     head = model.get_output_embeddings()
-    names = {
-        name.removesuffix(".base_layer").rpartition(".")[2]
+    return {
+        name.removesuffix(".base_layer").rpartition(".")[2]: module
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear | Conv1D) and module is not head and ".lora_" not in name
     }
-    return sorted(names)
+
+
+def linear_names(model: PreTrainedModel) -> list[str]:
+    """The last name parts of all linear layers but the output head."""
+    return sorted(linear_layers(model))
+
+
+def check_adaptable(model: PreTrainedModel) -> None:
+    """Raises BakeError when PEFT puts no LoRA on some linear layer. It is tried beside the model, on one of a name."""
+    beside = nn.ModuleDict(linear_layers(model))
+    beside.config = model.config  # type: ignore[assignment]
+    try:
+        with torch.random.fork_rng():
+            inject_adapter_in_model(_lora(model, 1, 1, linear_names(model)), beside)
+    except ValueError as error:
+        raise BakeError(
+            f"{type(model).__name__} cannot be baked: {str(error).partition('. ')[0]}. Load another model, or leave "
+            "what is remembered in the prompt."
+        ) from error
+
+
+def _lora(model: PreTrainedModel, rank: int, alpha: int, layers: Sequence[str]) -> LoraConfig:
+    return LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(layers), lora_dropout=0.0, task_type="CAUSAL_LM",
+                      fan_in_fan_out=any(isinstance(m, Conv1D) for m in model.modules()))  # fmt: skip
 
 
 def add_candidate(
@@ -45,9 +68,7 @@ def add_candidate(
     higher rank or another scale alpha / rank.
     """
     remove_candidate(model)
-    layers = list(targets) if targets is not None else linear_names(model)
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers, lora_dropout=0.0, task_type="CAUSAL_LM",
-                        fan_in_fan_out=any(isinstance(m, Conv1D) for m in model.modules()))  # fmt: skip
+    config = _lora(model, rank, alpha, linear_names(model) if targets is None else targets)
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are meant
         torch.manual_seed(seed)

@@ -15,6 +15,7 @@ from transformers import (
     Gemma3TextConfig,
     GPT2Config,
     LlamaConfig,
+    MambaConfig,
     MistralConfig,
     Phi3Config,
     PretrainedConfig,
@@ -23,7 +24,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from bakemem.baking import Recipe
+from bakemem.baking import Recipe, Settings, Stimuli, bake
 from bakemem.baking.bake import Baked
 from bakemem.baking.measure import measure
 from bakemem.baking.pack import pack
@@ -35,13 +36,14 @@ from bakemem.baking.weights import (
     add_candidate,
     candidate_parameters,
     candidate_state,
+    check_adaptable,
     output_head,
     remove_candidate,
 )
 from bakemem.errors import AdapterError, BakeError
 from bakemem.serving import Base, LocalEngine, ServingModel, fingerprint, wrap_base
-from bakemem.types import Report
-from tests.tiny import TINY, MakeTaught, loud
+from bakemem.types import Prompt, Report, Stimulus, Turn
+from tests.tiny import PROMPT, TINY, MakeTaught, loud
 
 SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1}
 CONFIGS: dict[str, PretrainedConfig] = {
@@ -109,6 +111,28 @@ def test_a_talk_before_is_read_as_what_is_trained_is(
     assert torch.equal(teacher_N_K_H, behind.teacher_N_K_H)
     student_N_K_H.square().sum().backward()
     assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in parameters.values())
+
+
+def test_a_model_that_takes_no_lora_is_refused_before_anything_is_asked(tokenizer: PreTrainedTokenizerBase) -> None:
+    """The error names the model and the layer."""
+    shape = {"vocab_size": 2048, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}
+    base = wrap_base("mamba", loud(AutoModelForCausalLM.from_config(MambaConfig(**shape, **SPECIAL))), tokenizer)
+    asked, stages = (Stimulus((Turn("user", "Who are you?"),), "everyday"),), list[str]()
+    with pytest.raises(BakeError, match=r"MambaForCausalLM cannot be baked: .*out_proj.* Load another model"):
+        bake(base.model, base.template, [], [Prompt(PROMPT, ())], Settings(max_new_tokens=2),
+             stimuli=Stimuli(asked, asked), progress=lambda stage, *_: stages.append(stage))  # fmt: skip
+    assert stages == []
+
+
+def test_whether_a_model_takes_lora_is_tried_beside_it(tiny_base: Base) -> None:
+    """It stays as it was, with an adapter on it and without."""
+    before = dict(tiny_base.model.named_modules())
+    check_adaptable(tiny_base.model)
+    assert dict(tiny_base.model.named_modules()) == before
+    add_candidate(tiny_base.model, 4, 8, 0, None)
+    before = dict(tiny_base.model.named_modules())
+    check_adaptable(tiny_base.model)
+    assert dict(tiny_base.model.named_modules()) == before
 
 
 def test_peft_itself_reads_a_saved_adapter(
