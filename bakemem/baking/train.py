@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from bakemem.baking.checkpoint import Checkpoint, TrainingState
 from bakemem.baking.divergence import Head, prompt_mark, state_gap, tiled_loss
-from bakemem.baking.losses import LossName, loss_named
+from bakemem.baking.losses import LossName, forward_kl, loss_named
 from bakemem.baking.measure import measure
 from bakemem.baking.pack import Packer, pack
 from bakemem.baking.rollout import Taught
@@ -33,7 +33,7 @@ from bakemem.baking.weights import (
 from bakemem.template import ChatTemplate
 
 StepProgress = Callable[[int, int, float], None]
-"""Called after each step with the step, how many there are, and the mean loss per answer token in nats."""
+"""Called after each step with the step, how many there are, and the mean KL per answer token in nats."""
 
 BETAS = (0.9, 0.95)
 """AdamW's; its usual second one, 0.999, scales all of a short run by the large gradients of its beginning."""
@@ -136,22 +136,26 @@ class Study:
     lock: AbstractContextManager[object]
 
     def gradients(self, packer: Packer, learner: Learner, share: float) -> float:
-        """The gradients of a batch for a step at a share of the rates; the mean loss per answer token in nats."""
+        """The gradients of a batch for a step at a share of the rates; the mean KL per answer token in nats."""
         dialogues = packer.batch(self.recipe.trajectories_per_step)
         n_tokens = sum(len(d.positions) for d in dialogues)
-        loss, total = loss_named(self.recipe.loss, self.recipe.top_k, self.recipe.temperatures), 0.0
+        loss, kl = loss_named(self.recipe.loss, self.recipe.top_k, self.recipe.temperatures), list[Tensor]()
+
+        def told(teacher_n_V: Tensor, student_n_V: Tensor, tokens_n: Tensor) -> Tensor:
+            kl.append(forward_kl(teacher_n_V, student_n_V.detach()).sum())
+            return loss(teacher_n_V, student_n_V, tokens_n)
+
         breathe = breather(self.lock, self.model, CANDIDATE, learns=True)
         with self.lock, adapter(self.model, CANDIDATE):
             learner.begin(share)
             for batch in micro_batches(dialogues):
                 breathe()
                 student_N_K_H, teacher_N_K_H = states_of(self.model, self.template, batch)
-                loss_N = tiled_loss(student_N_K_H[:, -1], teacher_N_K_H[:, -1], tokens_of(batch), self.head, loss)
+                loss_N = tiled_loss(student_N_K_H[:, -1], teacher_N_K_H[:, -1], tokens_of(batch), self.head, told)
                 gap_N = state_gap(student_N_K_H, teacher_N_K_H, self.mark_K)
                 ((loss_N + self.recipe.state_weight * gap_N).sum() / n_tokens).backward()
-                total += loss_N.sum().item() / n_tokens
                 packer.note(batch, loss_N.detach())
-        return total
+        return torch.stack(kl).sum().item() / n_tokens
 
 
 class Learner:

@@ -24,6 +24,7 @@ from bakemem.baking import (
     train,
 )
 from bakemem.baking.checkpoint import Checkpoint
+from bakemem.baking.losses import LossName
 from bakemem.baking.schedule import EVERY, FALL, Schedule
 from bakemem.baking.weights import add_candidate, candidate_parameters, candidate_state, grow_candidate, lora_config
 from bakemem.serving import Base
@@ -80,6 +81,20 @@ def test_agreement_is_that_of_greedy_answers(tiny_base: Base, make_taught: MakeT
     right = [same(a, t.trajectory.answer) for a, t in zip(given, greedy, strict=True)]
     assert 0 < sum(right) < len(right)
     assert seen.agreement == pytest.approx(sum(right) / len(right))
+
+
+@pytest.mark.parametrize(("loss", "temperatures"), [("forward", (1.0, 2.0, 4.0)), ("tokens", (1.0,))])
+def test_the_progress_of_a_training_is_the_kl_whatever_is_trained_on(
+    tiny_base: Base, make_taught: MakeTaught, loss: LossName, temperatures: tuple[float, ...]
+) -> None:
+    """A step over all trajectories, each alone, that has learned nothing yet tells what `measure` finds."""
+    taught, head, told = make_taught(tiny_base, 12), output_head(tiny_base.model), list[float]()
+    recipe = replace(RECIPE, steps=1, trajectories_per_step=12, max_dialogue_turns=1, deep=0.0, loss=loss,
+                     temperatures=temperatures)  # fmt: skip
+    train(tiny_base.model, tiny_base.template, taught, head, recipe, lock=tiny_base.lock,
+          progress=lambda step, steps, kl: told.append(kl))  # fmt: skip
+    found = measure(tiny_base.model, tiny_base.template, taught, head, adapter_name=None, lock=tiny_base.lock)
+    assert told == pytest.approx([found.kl], rel=1e-6)
 
 
 def _greedily(base: Base, taught: list[Taught]) -> list[Taught]:
