@@ -1,31 +1,39 @@
-"""The meaning index in step with the journal: opened when it is first asked, brought up to date, used by one at a time.
+"""The meaning index in step with the journal: opened when it is asked, brought up to date, used by one at a time.
 
 Knows no Chroma: any `Index` will do. What is written to the journal stands even when the index cannot follow.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
 
-from bakemem.errors import CLOSED, HomeError
+from bakemem.errors import CLOSED, BakememError, HomeError
 from bakemem.memory.journal import Journal
+from bakemem.memory.last_used import last_used
 from bakemem.memory.recall import Index, recall
 from bakemem.types import Memory, Status
+
+_LOG = logging.getLogger(__name__)
 
 INDEXED: tuple[Status, ...] = ("pending", "baked", "held")
 """The memories that the index holds."""
 
 
 class Shadow:
-    """The index of one journal. Any method raises ModelError when the embedder cannot be loaded."""
+    """The index of one journal. Any method raises ModelError when the embedder cannot be loaded.
+
+    It is closed while many others are used (see `last_used.py`), and opens when it is asked again.
+    """
 
     def __init__(self, journal: Journal, open_index: Callable[[], Index]) -> None:
         self._journal, self._open = journal, open_index
         self._lock = threading.RLock()
-        self._whole = True  # whether the index has followed every change since it was opened
+        self._opened: Index | None = None
+        self._whole = True  # whether the index, while it is open, has followed every change
 
     @contextmanager
     def behind(self) -> Iterator[None]:
@@ -42,7 +50,7 @@ class Shadow:
         Does nothing while the index is not open: it finds them itself when it is.
         """
         with self._lock:
-            if "_index" not in self.__dict__:
+            if self._opened is None:
                 return
             now = self._journal.with_older(memory_ids)
             self._index.remove([m.id for m in now if m.status not in INDEXED])
@@ -67,26 +75,51 @@ class Shadow:
             index.purge(memories)
         return len(memories)
 
-    def close(self) -> None:
-        """Closes the index, if it was opened; it is not opened any more."""
-        with self._lock:
-            self._open, index = _closed, self.__dict__.pop("_index", None)
-            if index is not None:
-                try:
-                    if self._whole:
-                        index.seal(self._journal.last_change())
-                finally:
-                    index.close()
+    def rest(self) -> None:
+        """Closes the index until it is asked again; does nothing while it is in use."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._shut()
+            except BakememError as error:
+                _LOG.warning("An index is compared with its journal when it is opened again (%s).", error)
+            finally:
+                self._lock.release()
 
-    @cached_property
+    def close(self) -> None:
+        """Closes the index, if it is open; it is not opened any more."""
+        with self._lock:
+            self._open = _closed
+            self._shut()
+
+    def _shut(self) -> None:
+        index, self._opened = self._opened, None
+        last_used(os.getpid()).closed(self)
+        if index is not None:
+            try:
+                state = self._journal.last_change()  # before `_whole`: a change may begin in between
+                if self._whole:
+                    index.seal(state)
+            finally:
+                index.close()
+
+    @property
     def _index(self) -> Index:
-        index = self._open()
-        if index.sealed() != self._journal.last_change():
-            memories = self._journal.memories(INDEXED)
-            if index.ids() & {m.id for m in self._journal.memories("forgotten")}:
-                index.purge(memories)  # a forgetting was cut short
-            else:
-                index.sync(memories)
+        last_used(os.getpid()).use(self)
+        if self._opened is None:
+            self._opened = self._in_step(self._open())
+        return self._opened
+
+    def _in_step(self, index: Index) -> Index:
+        try:
+            if index.sealed() != self._journal.last_change():
+                memories = self._journal.memories(INDEXED)
+                if index.ids() & {m.id for m in self._journal.memories("forgotten")}:
+                    index.purge(memories)  # a forgetting was cut short
+                else:
+                    index.sync(memories)
+        except BaseException:
+            index.close()
+            raise
         return index
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +12,26 @@ import pytest
 import bakemem
 from bakemem.agents.namespaces import Namespaces
 from bakemem.errors import HomeError, HomeLockedError, InputError
+
+CROWD = """
+import resource, sys
+from concurrent.futures import ThreadPoolExecutor
+from bakemem.agents.namespaces import Namespaces
+
+def told(i):
+    memories(f"user-{i}").remember(f"The user lives in town {i}.", kind="fact", key="user.town")
+
+def known(i):
+    return [memory.text for memory in memories(f"user-{i}").recall("Where does the user live?")]
+
+n = 24
+with Namespaces(sys.argv[1], auto_extract=False) as memories, ThreadPoolExecutor(2) as pool:
+    told(0), known(0)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160))
+    list(pool.map(told, range(n)))
+    for i, found in enumerate(pool.map(known, range(n))):
+        assert found == [f"The user lives in town {i}."], found
+"""
 
 
 def test_each_namespace_is_opened_once(tmp_path: Path) -> None:
@@ -37,3 +59,11 @@ def test_closing_lets_go_of_the_home(tmp_path: Path) -> None:
     with pytest.raises(HomeError, match="were closed"):
         memories()
     bakemem.open(tmp_path).close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="this system has no such limit")
+def test_many_namespaces_share_the_files_that_a_process_may_open(tmp_path: Path) -> None:
+    """Two threads use more of them than could be open at once, and each is found again."""
+    ran = subprocess.run([sys.executable, "-c", CROWD, tmp_path / "home"], check=False, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr

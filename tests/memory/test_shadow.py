@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import logging
+import random
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from bakemem.errors import ModelError
+from bakemem.errors import HomeError, ModelError
 from bakemem.memory import Journal, Shadow, export, forget, load
+from bakemem.memory.last_used import LastUsed
 from bakemem.testing import MemoryIndex
 from bakemem.types import Draft, Memory, Provenance
 
@@ -17,12 +24,21 @@ from bakemem.types import Draft, Memory, Provenance
 class Kept(MemoryIndex):
     """An index that outlives its process, and counts how often it was compared with the journal."""
 
-    compared = 0
+    compared = opened = closed = 0
 
     def sync(self, memories: Iterable[Memory]) -> int:
         """Counts, and compares."""
         self.compared += 1
         return super().sync(memories)
+
+    def open(self) -> Kept:
+        """Counts."""
+        self.opened += 1
+        return self
+
+    def close(self) -> None:
+        """Counts."""
+        self.closed += 1
 
 
 def say(journal: Journal, key: str, text: str) -> str:
@@ -131,3 +147,155 @@ def test_closing_what_was_never_opened_opens_nothing(journal: Journal) -> None:
         raise AssertionError("opened")
 
     Shadow(journal, never).close()
+
+
+@pytest.fixture
+def two_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most two indexes are open in this process, and none is yet."""
+    fresh = LastUsed()
+    monkeypatch.setattr("bakemem.memory.shadow.last_used", lambda process: fresh)
+    monkeypatch.setattr("bakemem.memory.last_used.most_open", lambda: 2)
+
+
+@pytest.fixture
+def journals(tmp_path: Path) -> Iterator[list[Journal]]:
+    """The journals of five namespaces."""
+    opened = [Journal(tmp_path / "journal.db", f"user-{i}") for i in range(5)]
+    yield opened
+    for one in opened:
+        one.close()
+
+
+@pytest.mark.usefixtures("two_open")
+def test_the_index_that_was_not_used_for_longest_is_closed(journals: list[Journal]) -> None:
+    """It is opened when it is asked again, is not compared unless something changed, and finds what was written."""
+    indexes = [Kept() for _ in journals]
+    shadows = [Shadow(journal, index.open) for journal, index in zip(journals, indexes, strict=True)]
+    dogs = [say(journal, "dog", "A dog.") for journal in journals]
+
+    def open_now() -> list[int]:
+        return [i for i, index in enumerate(indexes) if index.opened > index.closed]
+
+    for i in (0, 1, 0, 2):
+        assert [memory.id for memory, _ in shadows[i].recall("dog", 1)] == [dogs[i]]
+    assert open_now() == [0, 2]
+    shadows[1].recall("dog", 1)
+    assert (open_now(), indexes[1].compared) == ([1, 2], 1)
+    with shadows[0].behind():
+        cat = say(journals[0], "cat", "A cat.")
+        shadows[0].follow([cat])
+    assert open_now() == [1, 2]
+    assert [memory.id for memory, _ in shadows[0].recall("A cat.", 1)] == [cat]
+    assert (open_now(), indexes[0].compared) == ([0, 1], 2)
+    for shadow in shadows:
+        shadow.close()
+    assert open_now() == []
+
+
+@pytest.mark.usefixtures("two_open")
+def test_an_index_in_use_is_not_closed_for_another(journals: list[Journal]) -> None:
+    """Nobody waits for it: the next one that is not in use is closed, and where there is none, one more is open."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(Kept):
+        def search(self, text: str, k: int) -> list[tuple[str, float]]:
+            begun.set()
+            assert go_on.wait(10)
+            return super().search(text, k)
+
+    indexes = [Slow(), Kept(), Kept()]
+    shadows = [Shadow(journal, index.open) for journal, index in zip(journals[:3], indexes, strict=True)]
+    dog = say(journals[0], "dog", "A dog.")
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(shadows[0].recall, "dog", 1)
+        assert begun.wait(10)
+        shadows[1].recall("dog", 1)
+        shadows[2].recall("dog", 1)
+        assert [index.closed for index in indexes] == [0, 1, 0]
+        go_on.set()
+        assert [memory.id for memory, _ in slow.result()] == [dog]
+    for shadow in shadows:
+        shadow.close()
+
+
+def test_an_index_that_is_closed_in_a_change_is_compared_again(journal: Journal) -> None:
+    """Whether the change had begun before, or begins while it is closed: it never passes for one that followed."""
+    index, real = Kept(), journal.last_change
+    shadow = Shadow(journal, index.open)
+    shadow.recall("dog", 1)
+    with shadow.behind():
+        dog = say(journal, "dog", "A dog.")
+        shadow.rest()
+        shadow.follow([dog])
+    assert ([memory.id for memory, _ in shadow.recall("dog", 1)], index.compared) == ([dog], 2)
+    with ExitStack() as changes, pytest.MonkeyPatch.context() as patch:
+
+        def changed_meanwhile() -> str:
+            changes.enter_context(shadow.behind())
+            say(journal, "cat", "A cat.")
+            return real()
+
+        patch.setattr(journal, "last_change", changed_meanwhile)
+        shadow.rest()
+    shadow.recall("dog", 1)
+    assert (len(index.ids()), index.compared) == (2, 3)
+    shadow.close()
+
+
+def test_an_index_that_cannot_be_sealed_is_no_error_of_another(
+    journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is closed all the same, and compared when it is opened again; the log says so."""
+
+    class Unwritable(Kept):
+        def seal(self, state: str) -> None:
+            raise HomeError("The disk is full.")
+
+    index = Unwritable()
+    shadow = Shadow(journal, index.open)
+    shadow.recall("dog", 1)
+    with caplog.at_level(logging.WARNING):
+        shadow.rest()
+    assert (index.closed, "The disk is full." in caplog.text) == (1, True)
+
+
+def test_an_index_that_cannot_be_brought_up_to_date_is_closed(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each try would leave files open."""
+    index = Kept()
+    shadow = Shadow(journal, index.open)
+
+    def broken(memories: Iterable[Memory]) -> int:
+        raise ModelError("no embedder")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index, "sync", broken)
+        with pytest.raises(ModelError):
+            shadow.recall("dog", 1)
+    assert (index.opened, index.closed) == (1, 1)
+
+
+@pytest.mark.usefixtures("two_open")
+def test_threads_that_use_more_indexes_than_may_be_open_stay_in_step(journals: list[Journal]) -> None:
+    """Each finds at once what it wrote, and in the end every index holds what its journal holds."""
+    indexes = [Kept() for _ in journals]
+    shadows = [Shadow(journal, index.open) for journal, index in zip(journals, indexes, strict=True)]
+    keeping = defaultdict[int, threading.Lock](threading.Lock)
+
+    def work(seed: int) -> None:
+        rng = random.Random(seed)
+        for n in range(20):
+            i = rng.randrange(len(journals))
+            with keeping[i], shadows[i].behind():
+                wrote = say(journals[i], f"number.{seed}.{n}", f"The number is {seed * 20 + n}.")
+                shadows[i].follow([wrote])
+            found = shadows[i].recall(f"The number is {seed * 20 + n}.", 1)
+            assert [memory.id for memory, _ in found] == [wrote]
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    for shadow, journal, index in zip(shadows, journals, indexes, strict=True):
+        shadow.close()
+        assert index.ids() == {memory.id for memory in journal.memories()}
+        assert index.opened == index.closed > 1
