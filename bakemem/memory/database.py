@@ -50,31 +50,37 @@ class Database:
         """The home, which paths in the journal are relative to."""
         return self._root
 
+    @property
+    def forked(self) -> bool:
+        """Whether this process was forked from the one that opened the database."""
+        return self._process != os.getpid()
+
     def close(self) -> None:
         """Closes the database: from now on another process may write to it, and this object may not."""
         if self._traces:
             self.compact()
         self._closed = True
-        self._engine.dispose(close=self._process == os.getpid())  # a forked process leaves its parent's files alone
+        self._engine.dispose(close=not self.forked)  # a forked process leaves its parent's files alone
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A transaction that sees one state of the database."""
-        self._check_open()
+        self.check_open()
         with schema.translated(self._place), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """A transaction that changes all or nothing."""
-        self._check_open()
+        self.check_open()
         with schema.translated(self._place), self._writer.begin() as connection:
             yield connection
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Raises HomeError where it was closed, and in a forked process."""
         if self._closed:  # the engine by itself would connect again
             raise HomeError(CLOSED)
-        if self._process != os.getpid():  # SQLite and the threads that read and reply do not survive a fork
+        if self.forked:  # SQLite and the threads that read and reply do not survive a fork
             raise HomeError(
                 "The memory was opened before this process was forked: open it in the process that uses it."
             )

@@ -94,7 +94,7 @@ class Shadow:
     def _shut(self) -> None:
         index, self._opened = self._opened, None
         last_used(os.getpid()).closed(self)
-        if index is not None:
+        if index is not None and not self._journal.forked:
             try:
                 state = self._journal.last_change()  # before `_whole`: a change may begin in between
                 if self._whole:
@@ -104,6 +104,7 @@ class Shadow:
 
     @property
     def _index(self) -> Index:
+        self._journal.check_open()  # in a forked process Chroma waits for threads that are not there
         last_used(os.getpid()).use(self)
         if self._opened is None:
             self._opened = self._in_step(self._open())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import threading
 from collections import defaultdict
@@ -138,6 +139,28 @@ def test_what_one_namespace_learns_leaves_the_others_in_step(tmp_path: Path) -> 
     assert (shown(ours, index), index.compared) == ({dog}, 1)
     ours.close()
     theirs.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_process_leaves_the_index_alone(journal: Journal) -> None:
+    """Chroma would wait there for threads that only its parent has, also when it is closed."""
+    index, dog = Kept(), say(journal, "dog", "A dog.")
+    shadow = Shadow(journal, lambda: index)
+    shadow.recall("dog", 1)
+    child = os.fork()
+    if child == 0:
+        try:
+            shadow.near("dog", 1, 0.0)
+            os._exit(1)
+        except HomeError as error:
+            shadow.close()
+            os._exit(0 if "forked" in str(error) and not index.closed else 2)
+        finally:
+            os._exit(3)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert shadow.near("dog", 1, 0.0) == [dog]
+    shadow.close()
 
 
 def test_closing_what_was_never_opened_opens_nothing(journal: Journal) -> None:
