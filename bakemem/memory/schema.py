@@ -189,13 +189,12 @@ def open_engine(place: str | Path, readonly: bool) -> sa.Engine:
 
 def _engine(place: str | Path, readonly: bool) -> sa.Engine:
     if isinstance(place, str) and "://" in place:
-        url = sa.make_url(place)
-    elif readonly:
-        path = quote(str(Path(place).absolute()))
-        url = sa.URL.create("sqlite", database=f"file:{path}", query={"mode": "ro", "uri": "true"})
+        engine = sa.create_engine(place)
     else:
-        url = sa.URL.create("sqlite", database=str(place))
-    engine = sa.create_engine(url)
+        path = f"file:{quote(str(Path(place).absolute()))}" if readonly else str(place)
+        url = sa.URL.create("sqlite", database=path, query={"mode": "ro", "uri": "true"} if readonly else {})
+        # A connection opens two files, and each namespace has an engine: it keeps one, others end with their use.
+        engine = sa.create_engine(url, pool_size=1, max_overflow=-1)
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _read_only if readonly else _read_write)
         sa.event.listen(engine, "begin", _begin)

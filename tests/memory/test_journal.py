@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -333,6 +335,19 @@ def test_a_closed_journal_is_used_no_more(journal: Journal, tmp_path: Path, use:
         use(journal)
     journal.close()
     assert Journal(tmp_path / "journal.db").memories() == []
+
+
+def test_one_connection_is_kept_however_many_were_used(journal: Journal) -> None:
+    """Twenty threads read at the same moment, and none waits for another; each connection holds two files open."""
+    together = threading.Barrier(20)
+
+    def read(_: int) -> None:
+        with journal.read():
+            together.wait(10)
+
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(read, range(20)))
+    assert journal._engine.pool.checkedin() == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
