@@ -47,14 +47,16 @@ def memory_of(memories: Memories, context: object) -> AgentMemory:
 class Namespaces:
     """The memories of one home, each opened when it is first asked for, and all closed by `close` or `with`.
 
-    `settings` are those of `bakemem.open`. Threads may share it.
+    `settings` are those of `bakemem.open`. Threads may share it. Each open memory holds two files open: where there are
+    hundreds, `release` those that nobody uses.
     """
 
     def __init__(self, home: str | PathLike[str], **settings: Any) -> None:
         self.home = Path(home).expanduser()
         self._settings = settings
         self._opened: dict[str, AgentMemory] = {}
-        self._opening = threading.Lock()
+        self._releasing = set[str]()
+        self._changed = threading.Condition()
         self._closed = False
 
     def __call__(self, namespace: str = DEFAULT) -> AgentMemory:
@@ -62,7 +64,8 @@ class Namespaces:
         this was closed.
         """
         clean_namespace(namespace)
-        with self._opening:
+        with self._changed:
+            self._changed.wait_for(lambda: namespace not in self._releasing)
             if self._closed:
                 raise HomeError(f"The memories of {self.home} were closed: make another Namespaces.")
             if namespace not in self._opened:
@@ -73,10 +76,28 @@ class Namespaces:
         """The namespaces of which anything was ever kept, open or not. Raises as a call does."""
         return self().namespaces()
 
+    def release(self, namespace: str) -> None:
+        """Close the memory of a namespace, if it is open; the next call opens it again.
+
+        Whoever still uses the old one gets a HomeError. Raises what the closing raises.
+        """
+        with self._changed:
+            memory = self._opened.pop(namespace, None)
+            if memory is None:
+                return
+            self._releasing.add(namespace)
+        try:  # a turn that is being read ends first: the others do not wait for it
+            memory.close()
+        finally:
+            with self._changed:
+                self._releasing.remove(namespace)
+                self._changed.notify_all()
+
     def close(self) -> None:
         """Close what was opened; a second call does nothing."""
-        with self._opening:
+        with self._changed:
             self._closed = True
+            self._changed.wait_for(lambda: not self._releasing)
             while self._opened:
                 self._opened.popitem()[1].close()
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import bakemem
+from bakemem.agent_memory import AgentMemory
 from bakemem.agents.namespaces import Namespaces
 from bakemem.errors import HomeError, HomeLockedError, InputError
 
@@ -59,6 +62,45 @@ def test_closing_lets_go_of_the_home(tmp_path: Path) -> None:
     with pytest.raises(HomeError, match="were closed"):
         memories()
     bakemem.open(tmp_path).close()
+
+
+def test_a_released_namespace_is_opened_again_when_it_is_asked_for(tmp_path: Path) -> None:
+    """With what was kept in it; the others stay open, and whoever held on to the old memory is told."""
+    with Namespaces(tmp_path, auto_extract=False) as memories:
+        alice, bob = memories("alice"), memories("bob")
+        alice.remember("The user's dog is called Bosuk.", key="user.dog")
+        memories.release("alice")
+        memories.release("alice")
+        memories.release("nobody")
+        with pytest.raises(HomeError, match="was closed"):
+            alice.memories()
+        assert [m.text for m in memories("alice").memories()] == ["The user's dog is called Bosuk."]
+        assert memories("bob") is bob
+
+
+def test_who_asks_for_a_namespace_that_is_being_released_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nobody else does: closing takes as long as a turn that is being read."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(self: AgentMemory, close: Callable[[AgentMemory], None] = AgentMemory.close) -> None:
+        begun.set()
+        assert go_on.wait(10)
+        close(self)
+
+    with Namespaces(tmp_path, auto_extract=False) as memories, ThreadPoolExecutor(2) as pool:
+        alice = memories("alice")
+        monkeypatch.setattr(AgentMemory, "close", slow)
+        released = pool.submit(memories.release, "alice")
+        assert begun.wait(10)
+        asked = pool.submit(memories, "alice")
+        assert memories("bob").memories() == []
+        assert not asked.done()
+        go_on.set()
+        released.result()
+        assert asked.result() is not alice
+        assert asked.result().memories() == []
 
 
 @pytest.mark.slow
