@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from bakemem.config import Config
@@ -75,18 +74,19 @@ def load_base(
     template_arguments: Mapping[str, Any] | None = None,
 ) -> Base:  # fmt: skip
     """Load a causal language model from a folder or the hub. Raises ModelError, which says what to do."""
-    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    kind: Any = dtype if dtype != "auto" or where.type != "cpu" else torch.float32
     try:
+        where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        kind: Any = dtype if dtype != "auto" or where.type != "cpu" else torch.float32
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
         model = AutoModelForCausalLM.from_pretrained(name, dtype=kind, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        move: Any = model.to  # typed for other arguments than it takes
+        model = move(where).eval().requires_grad_(False)
+    except Exception as error:  # what a damaged file or a model's own code raises is anything
         raise ModelError(
-            f"The base model {name!r} cannot be loaded: {error}. Give `starter`, a folder with a Hugging Face causal "
-            "language model, or a hub id that this machine can reach or has cached."
+            f"The base model {name!r} cannot be loaded on device {device!r} ({type(error).__name__}: {error}). Give "
+            "`starter`, a folder with a Hugging Face causal language model, or a hub id that this machine can reach or "
+            "has cached; and a device that this machine has, such as `cpu`."
         ) from error
-    move: Any = model.to  # typed for other arguments than it takes
-    model = move(where).eval().requires_grad_(False)
     return wrap_base(name, model, tokenizer, template_arguments)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
+import torch
 from transformers import (
     AutoModelForCausalLM,
     FalconMambaConfig,
@@ -20,7 +24,8 @@ from transformers import (
 from bakemem.baking import answers
 from bakemem.config import Config
 from bakemem.errors import ModelError
-from bakemem.serving import Base, LocalEngine, Request, Sampling, fingerprint, wrap_base
+from bakemem.serving import Base, LocalEngine, Request, Sampling, fingerprint, load_base, wrap_base
+from bakemem.starter import STARTER
 from bakemem.types import Turn
 
 
@@ -86,3 +91,28 @@ def test_a_model_without_a_key_value_cache_is_refused(
     """It would take the cache without a word, and forget the prompt after one token."""
     with pytest.raises(ModelError, match="forget their prompt"):
         wrap_base("state space", AutoModelForCausalLM.from_config(config), tokenizer)
+
+
+NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+
+
+@pytest.mark.parametrize("device", ["gpu", pytest.param("cuda", marks=NO_CUDA)])
+def test_a_device_that_is_not_here_is_a_model_error(device: str) -> None:
+    """One that torch does not know, or that this machine lacks, is named with what to do."""
+    with pytest.raises(ModelError, match=f"device {device!r}.*such as `cpu`"):
+        load_base(str(STARTER), device=device)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"intermediate_size": 8}, {"hidden_size": "large"}, None],
+    ids=["weights of other shapes", "no number", "no object"],
+)
+def test_a_damaged_model_folder_is_a_model_error(tmp_path: Path, values: dict[str, object] | None) -> None:
+    """Whatever the libraries raise over its files, the folder is named with what to do."""
+    folder = tmp_path / "model"
+    shutil.copytree(STARTER, folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps([] if values is None else {**config, **values}), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"(?s)model.* cannot be loaded.*Give `starter`"):
+        load_base(str(folder), device="cpu")
