@@ -16,6 +16,7 @@ from bakemem.cli.compare import diff
 from bakemem.cli.curate import approve, drop, edit, forget, past, quarantine, reject, why
 from bakemem.cli.erasing import erase, receipts
 from bakemem.cli.gather import memories, observe, recall, release, remember
+from bakemem.cli.group import InOrder
 from bakemem.cli.history import log, rollback, show
 from bakemem.cli.inquire import bisect, blame, verify
 from bakemem.cli.oven import bake
@@ -29,15 +30,8 @@ from bakemem.cli.upkeep import check, gc
 __all__ = ["main"]
 
 
-class _InOrder(click.Group):
-    """A group that lists its commands in the order of a first day with them."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-
 @click.group(
-    cls=_InOrder,
+    cls=InOrder,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

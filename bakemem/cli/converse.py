@@ -6,16 +6,15 @@ Reads and prints; what is said, logged and learned is the assistant's business.
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from bakemem.cli import oven
 from bakemem.cli.frame import MAX_INPUT
-from bakemem.cli.text import clean, one_line, plain, report_lines, shorten, when
+from bakemem.cli.text import clean, one_line, print_error, print_json, report_lines, shorten, when
 from bakemem.errors import BakememError, InputError
 from bakemem.types import Version
 
@@ -89,21 +88,21 @@ class _Objects:
         with self._assistant.say(text) as reply, contextlib.suppress(KeyboardInterrupt):
             reply.text()
         learned = self._assistant.learned(None)
-        _print({
+        print_json({
             "turn": reply.asked.seq, "reply": reply.said, "version": who,
             "finish": reply.ending.finish if reply.ending else "cancelled",
             "dropped_turns": reply.ending.dropped_turns if reply.ending else 0,
             "learned": [{"id": m.id, "kind": m.kind, "key": m.key, "text": m.text} for m in learned.kept],
             "forgotten": [m.id for m in learned.forgotten],
-        })  # fmt: skip
+        }, indent=None)  # fmt: skip
 
     def obey(self, line: str) -> bool:
         answer = self._assistant.command(line)
-        _print({"command": answer.command, "text": answer.text, "value": plain(answer.value)})
+        print_json({"command": answer.command, "text": answer.text, "value": answer.value}, indent=None)
         return answer.command == "quit"
 
     def complain(self, error: BakememError) -> None:
-        _print({"error": {"type": type(error).__name__, "message": str(error)}})
+        print_error(type(error).__name__, str(error))
 
 
 def _lines(prompt: Callable[[], str] | None) -> Iterator[str | None]:
@@ -146,12 +145,3 @@ def _who(assistant: Assistant) -> str:
 
 def _note(text: str) -> None:
     click.echo(click.style(f"· {clean(text)}", dim=True), err=True)
-
-
-def _print(value: dict[str, Any]) -> None:
-    text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
-    except UnicodeEncodeError:
-        text = json.dumps(value)
-    click.echo(text)

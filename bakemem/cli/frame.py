@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bakemem.cli.text import count, one_line, print_json
+from bakemem.cli.text import count, one_line, print_error
 from bakemem.errors import BakememError, InputError
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _terminable() -> Iterator[None]:
 
 def _fail(ctx: click.Context, kind: str, message: str, code: int) -> None:
     if ctx.params.get("as_json"):
-        print_json({"error": {"type": kind, "message": message}})
+        print_error(kind, message)
     else:
         click.echo(f"bakemem: {message}", err=True)
     ctx.exit(code)

@@ -61,15 +61,20 @@ def count(n: int, noun: str) -> str:
     return f"{n} {noun if n == 1 else plural}"
 
 
-def print_json(value: object) -> None:
-    """One JSON value on standard output; numbers that JSON lacks become null."""
+def print_json(value: object, *, indent: int | None = 2) -> None:
+    """One JSON value on standard output, without `indent` in one line; numbers that JSON lacks become null."""
     values = plain(value)
-    text = json.dumps(values, indent=2, ensure_ascii=False)
+    text = json.dumps(values, indent=indent, ensure_ascii=False)
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
-        text = json.dumps(values, indent=2)
+        text = json.dumps(values, indent=indent)
     click.echo(text)
+
+
+def print_error(kind: str, message: str) -> None:
+    """An error as a program reads it: in one line, as it may end JSON Lines."""
+    print_json({"error": {"type": kind, "message": message}}, indent=None)
 
 
 def plain(value: object) -> Any:

@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 import bakemem
 from bakemem.agent_memory import AgentMemory
 from bakemem.cli import converse, main
+from bakemem.cli.frame import Terminated
 from bakemem.errors import BakeError
 from bakemem.memory import Conversations, Exchange, Journal
 from tests.memory.test_erase import traces
@@ -138,6 +139,22 @@ def test_programs_get_one_object_a_line(say: Say) -> None:
     assert error["error"]["type"] == "InputError"
     assert forgot["forgotten"] == [kept["id"]]
     assert left["command"] == "quit"
+
+
+@pytest.mark.parametrize("stop", [RuntimeError("a bug"), Terminated()], ids=["a bug", "SIGTERM"])
+def test_what_ends_it_is_one_more_object_in_a_line(
+    say: Say, home: Path, monkeypatch: pytest.MonkeyPatch, stop: BaseException
+) -> None:
+    """A program that reads line by line can read the last one, too."""
+
+    def bake(self: AgentMemory, **given: object) -> Any:
+        raise stop
+
+    monkeypatch.setattr(AgentMemory, "bake", bake)
+    result = CliRunner().invoke(main, ["chat", "--json", "--home", str(home)], input="Hi.\n/bake\nHo.\n")
+    turn, error = (json.loads(line) for line in result.stdout.splitlines())
+    assert turn["reply"] == "You said Hi."
+    assert error["error"]["type"] == type(stop).__name__
 
 
 @pytest.mark.parametrize("arguments", [("--conversation", "default", "--yes"), ("--all", "--yes")])
