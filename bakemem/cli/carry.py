@@ -6,13 +6,14 @@ Knows files and standard input; the format, others know.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TextIO
 
 import click
 
-from bakemem.cli.frame import Command, Place, place, waiting
+from bakemem.cli.frame import MAX_INPUT, Command, Place, place, waiting
 from bakemem.cli.text import count, one_line, print_json, version_values, when
 from bakemem.errors import HomeError, InputError
 
@@ -71,24 +72,36 @@ def load(where: Place, file: str) -> None:
     Those that are here already are left alone. What was baked elsewhere waits in the prompt, as no version here
     holds it.
     """
-    with where.memory() as memory, _lines(file) as lines:
-        loaded = memory.load(lines)
+    with _opened(file) as stream, where.memory() as memory:
+        loaded = memory.load(_lines(stream, file))
     if where.as_json:
         print_json(loaded)
     else:
         click.echo(f"{count(len(loaded), 'memory')} taken in.")
 
 
-@contextmanager
-def _lines(file: str) -> Iterator[Iterable[str]]:
+def _opened(file: str) -> AbstractContextManager[TextIO]:
+    if file == "-":
+        return nullcontext(sys.stdin)
     try:
-        if file == "-":
-            yield sys.stdin
-        else:
-            with Path(file).open(encoding="utf-8") as lines:
-                yield lines
+        return Path(file).open(encoding="utf-8")
+    except OSError as error:
+        raise _unreadable(file, error) from error
+
+
+def _lines(stream: TextIO, file: str) -> Iterator[str]:
+    """The lines, none of which is without end."""
+    try:
+        while line := stream.readline(MAX_INPUT):
+            if len(line) == MAX_INPUT and not line.endswith("\n"):
+                raise InputError(f"{file} has a line larger than {MAX_INPUT >> 20} MiB: no memory is as large.")
+            yield line
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read: {error}. Name a file that `bakemem export` wrote.") from error
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: str, error: Exception) -> InputError:
+    return InputError(f"{file} cannot be read: {error}. Name a file that `bakemem export` wrote.")
 
 
 @click.command(cls=Command)

@@ -89,7 +89,7 @@ def read_bundle(path: Path, folder: Path) -> tuple[Manifest, list[str]]:
     What the manifest and the adapter say is checked, the memories are not. Raises InputError when it is no bundle or a
     damaged one, AdapterError when the adapter is not one that may be loaded.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file() also False for a name that is too long
         raise InputError(f"{path} is no file: name one that `bakemem pack` wrote.")
     try:
         with _Sparing(path) as file, zipfile.ZipFile(file) as archive:

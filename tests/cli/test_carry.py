@@ -86,6 +86,39 @@ def test_a_file_is_not_replaced_and_a_bad_one_not_taken_in(run: Run, filled: Hom
     assert run("pack", "v9", str(file), "--force").exit_code == 1
 
 
+@pytest.mark.parametrize("name", ["nothing", "folder", "file/inside", "n" * 5000, "nowhere/file"],
+                         ids=lambda name: name[:10])  # fmt: skip
+def test_a_path_that_cannot_be_used_is_one_line(run: Run, filled: Home, tmp_path: Path, name: str) -> None:
+    """A missing one, a folder, one inside a file, one that is too long: to read as to write."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine")
+    path = str(tmp_path / name)
+    commands = [("unpack", path), ("import", path), ("observe", path)]
+    if name != "nothing":
+        commands += [("export", path), ("pack", "v1", path, "--force"), ("diff", "base", "v1", "--plot", path)]
+    for command in commands:
+        told = run(*command, "--json")
+        assert told.exit_code in (1, 2), command
+        assert json.loads(told.stdout)["error"]["type"] in ("InputError", "UsageError")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_line_without_end_is_not_taken_in(
+    run: Run, filled: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is no export is not read whole into memory first."""
+    monkeypatch.setattr("bakemem.cli.carry.MAX_INPUT", 5000)
+    (tmp_path / "long").write_text("x" * 6000)
+    for told in (run("import", str(tmp_path / "long")), run("import", "-", stdin="x" * 6000)):
+        assert (told.exit_code, "has a line larger than" in told.stderr) == (1, True)
+
+
+def test_a_file_that_is_not_there_makes_no_home(elsewhere: Run, tmp_path: Path) -> None:
+    """A misspelt name leaves no folder behind."""
+    assert elsewhere("import", str(tmp_path / "nothing")).exit_code == 1
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_copies_lists_what_left_the_home(run: Run, filled: Home, tmp_path: Path) -> None:
     """Versions and memories, with the file, or standard output."""
     assert run("copies").stdout == ""
