@@ -6,6 +6,7 @@ Parses, calls, prints. Knows no storage and no model; what needs heavy libraries
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 
 import click
@@ -63,10 +64,15 @@ def main(ctx: click.Context) -> None:
 
 
 def _print_anything() -> None:
-    """No text in a memory may break a terminal that lacks its characters; odd bytes of input become errors of ours."""
-    for stream, errors in ((sys.stdout, "backslashreplace"), (sys.stderr, "backslashreplace"),
-                           (sys.stdin, "surrogateescape")):  # fmt: skip
-        reconfigure = getattr(stream, "reconfigure", None)
+    """No text in a memory may break a terminal that lacks its characters; odd bytes of input become errors of ours.
+
+    A stream that is closed, for which Python has None, becomes the null device.
+    """
+    for name, mode, errors in (("stdout", "w", "backslashreplace"), ("stderr", "w", "backslashreplace"),
+                               ("stdin", "r", "surrogateescape")):  # fmt: skip
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (until the end)
+        reconfigure = getattr(getattr(sys, name), "reconfigure", None)
         if reconfigure is not None:
             with contextlib.suppress(OSError, ValueError):  # in use already
                 reconfigure(errors=errors)

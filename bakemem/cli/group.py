@@ -5,13 +5,17 @@ Knows no command, and no error of ours: those, each command explains.
 
 from __future__ import annotations
 
+import errno
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
 
 from bakemem.cli.text import one_line, print_error
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class InOrder(click.Group):
@@ -49,7 +53,17 @@ def _told(as_json: bool) -> Iterator[None]:
             print_error("UsageError", one_line(error.format_message()))
         raise
     except Exception as error:
+        if getattr(error, "errno", None) == errno.EPIPE:  # nobody reads any more, and click ends quietly
+            raise
+        full = getattr(error, "errno", None) in FULL
+        advice = ("Free space, or write elsewhere." if full
+                  else "This should not happen: please report it, with the traceback on standard error.")  # fmt: skip
+        message = f"{one_line(str(error))}. {advice}"
         if as_json:
-            print_error(type(error).__name__, f"This should not happen: {one_line(str(error))}. Please report it, with "
-                        "the traceback on standard error.")  # fmt: skip
+            with suppress(OSError):  # standard output may be what is full
+                print_error(type(error).__name__, message)
+        if full:
+            click.echo(f"bakemem: {message}", err=True)
+            sys.stdout = None  # or Python tries once more, when it ends, to write what is left
+            raise click.exceptions.Exit(1) from error
         raise
