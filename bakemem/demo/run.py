@@ -6,6 +6,7 @@ Uses only what any user has. The figures that it prints are measured while it ru
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from dataclasses import asdict
@@ -17,7 +18,7 @@ from bakemem.agent_memory import AgentMemory
 from bakemem.baking import answers, same, share
 from bakemem.cli.oven import run as bake
 from bakemem.demo.curve import Point, forgetting_curve, probes_of
-from bakemem.demo.screen import Screen
+from bakemem.demo.screen import Screen, must_be_drawable
 from bakemem.demo.story import Question, Story
 from bakemem.errors import BakememError
 from bakemem.everyday import everyday_held_out, everyday_stimuli
@@ -33,7 +34,8 @@ def run(
     `home` keeps the memory afterwards (it must be new); without it everything but `out` is thrown away.
     """
     screen = Screen(quiet=as_json)
-    if home is not None and (home / "journal.db").exists():
+    must_be_drawable(out)
+    if home is not None and os.path.exists(home.expanduser() / "journal.db"):
         raise BakememError(f"{home} holds a memory already: the demo wants a new folder.")
     with tempfile.TemporaryDirectory() as scratch:
         started = time.monotonic()

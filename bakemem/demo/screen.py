@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.text import Text
 from bakemem.agent_memory import AgentMemory
 from bakemem.demo.curve import Point
 from bakemem.demo.story import Question
+from bakemem.errors import InputError
 from bakemem.types import Memory, Version
 
 _LOOKS = {"base": ("tab:gray", "^"), "prompted": ("tab:orange", "s"), "baked": ("tab:green", "o")}
@@ -138,7 +140,10 @@ class Screen:
             axes.grid(alpha=0.3)
         figure.axes[0].set_ylabel("% of probes")
         figure.axes[0].legend(frameon=False)
-        figure.savefig(out, dpi=150)
+        try:
+            figure.savefig(out, dpi=150)
+        except OSError as error:
+            raise InputError(f"The picture cannot be written to {out} ({error}): name another file.") from error
         self.say(f"  picture: {out}")
 
     def log(self, memory: AgentMemory) -> None:
@@ -152,3 +157,15 @@ class Screen:
         """One answer after a move of the live pointer."""
         where = f"after rollback to {target}" if target else "live"
         self.say(f"  {where:24} {question.text}  ->  {reply}   (facts recalled {recalled:.0%})")
+
+
+def must_be_drawable(out: Path) -> None:
+    """Raises InputError where the picture could not be written: no such folder, or a format that nobody knows."""
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError:
+        return
+    formats = FigureCanvasBase.get_supported_filetypes()
+    writable = os.path.isdir(out.parent) and os.access(out.parent, os.W_OK)
+    if not writable or out.suffix[1:].lower() not in ("", *formats):
+        raise InputError(f"The picture cannot be written to {out}: name another file, say x.png.")

@@ -8,6 +8,7 @@ import pytest
 
 from bakemem.demo.curve import TURNS, Point
 from bakemem.demo.screen import Screen
+from bakemem.errors import InputError
 
 
 def test_the_curve_is_a_table_a_plot_and_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,3 +26,11 @@ def test_the_curve_is_a_table_a_plot_and_a_picture(tmp_path: Path, capsys: pytes
     assert "\x1b" not in shown
     assert shown.count("p") > 20  # the prompted model's line of the plot
     assert (tmp_path / "forgetting.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_that_cannot_be_written_after_all_is_an_error_of_ours(tmp_path: Path) -> None:
+    """Its folder may be there, and its name too long."""
+    pytest.importorskip("matplotlib", reason="needs the extra demo")
+    with pytest.raises(InputError, match="cannot be written"):
+        Screen(quiet=True).curves({"base": [Point(turn, 0.0, 0.0, 1.0, 0.0) for turn in TURNS]},
+                                  tmp_path / f"{'n' * 300}.png")  # fmt: skip
