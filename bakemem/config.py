@@ -5,6 +5,8 @@ Knows the names and ranges of settings, not what they do.
 
 from __future__ import annotations
 
+import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -174,10 +176,12 @@ class Config(BaseSettings):
 
 def load_config(home: Path, **arguments: Any) -> Config:
     """The settings of a memory home; `arguments` win over everything. Raises ConfigError."""
+    _check_environment()
+    file = home / "config.toml"
     given = {name: value for name, value in arguments.items() if value is not None}
     # One subclass a home: pydantic-settings takes the path of the file from the class.
     located = type("Config", (Config,), {
-        "model_config": {**Config.model_config, "toml_file": home / "config.toml"}, "__module__": __name__,
+        "model_config": {**Config.model_config, "toml_file": file}, "__module__": __name__,
     })  # fmt: skip
     try:
         config: Config = located(**given)
@@ -186,5 +190,15 @@ def load_config(home: Path, **arguments: Any) -> Config:
         known = ", ".join(sorted(Config.model_fields))
         raise ConfigError(f"Settings of {home} are not valid: {lines}. Known settings: {known}.") from error
     except ValueError as error:  # a file that is not TOML
-        raise ConfigError(f"{home / 'config.toml'} cannot be read: {error}. Mend or remove it.") from error
+        raise ConfigError(f"{file} cannot be read: {error}. Mend or remove it.") from error
     return config
+
+
+def _check_environment() -> None:
+    """Pydantic reads the variables that it knows, and no others. Raises ConfigError for one that nobody reads."""
+    prefix = Config.model_config["env_prefix"]
+    known = ["BAKEMEM_HOME", *(f"{prefix}{name.upper()}" for name in Config.model_fields)]
+    for name in os.environ:
+        if name.upper().startswith(prefix) and name.upper() not in known:
+            [closest] = get_close_matches(name.upper(), known, 1, cutoff=0.0)
+            raise ConfigError(f"The variable {name} is no setting: {closest} is the closest one. Rename or unset it.")

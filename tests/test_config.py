@@ -80,6 +80,21 @@ def test_a_wrong_variable_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         load_config(tmp_path)
 
 
+@pytest.mark.parametrize(("name", "meant"), [("BAKEMEM_STEPZ", "BAKEMEM_STEPS"), ("bakemem_sed", "BAKEMEM_SEED")])
+def test_an_unknown_variable_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, meant: str) -> None:
+    """A misspelt one does not pass silently, and the setting that may be meant is named."""
+    monkeypatch.setenv(name, "5")
+    with pytest.raises(ConfigError, match=f"{name} is no setting: .*{meant}"):
+        load_config(tmp_path)
+
+
+def test_the_variable_of_the_home_is_no_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line reads it, and a variable in lower case is the same as in upper case."""
+    monkeypatch.setenv("BAKEMEM_HOME", "mine")
+    monkeypatch.setenv("bakemem_rank", "4")
+    assert load_config(tmp_path).rank == 4
+
+
 def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
     """A damaged config file is reported with its path, inside the library's own error tree."""
     _write(tmp_path, "rank = = 8\n")
