@@ -178,6 +178,8 @@ def load_config(home: Path, **arguments: Any) -> Config:
     """The settings of a memory home; `arguments` win over everything. Raises ConfigError."""
     _check_environment()
     file = home / "config.toml"
+    if os.path.lexists(file) and not os.path.isfile(file):
+        raise ConfigError(f"{file} cannot be read: it is a folder, or a link that leads nowhere. Mend or remove it.")
     given = {name: value for name, value in arguments.items() if value is not None}
     # One subclass a home: pydantic-settings takes the path of the file from the class.
     located = type("Config", (Config,), {
@@ -189,7 +191,7 @@ def load_config(home: Path, **arguments: Any) -> Config:
         lines = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
         known = ", ".join(sorted(Config.model_fields))
         raise ConfigError(f"Settings of {home} are not valid: {lines}. Known settings: {known}.") from error
-    except ValueError as error:  # a file that is not TOML
+    except (OSError, ValueError) as error:  # a file that may not be read, or is not TOML
         raise ConfigError(f"{file} cannot be read: {error}. Mend or remove it.") from error
     return config
 

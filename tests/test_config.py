@@ -102,6 +102,37 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
         load_config(tmp_path)
 
 
+@pytest.mark.parametrize("made", ["folder", "dangling link", "loop"])
+def test_a_file_that_is_no_file_is_named(tmp_path: Path, made: str) -> None:
+    """A folder of that name, or a link that leads nowhere, is not taken for a missing file."""
+    file = tmp_path / "config.toml"
+    if made == "folder":
+        file.mkdir()
+    else:
+        file.symlink_to("config.toml" if made == "loop" else "elsewhere.toml")
+    with pytest.raises(ConfigError, match=r"config\.toml cannot be read.*Mend or remove it"):
+        load_config(tmp_path)
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another user's, inside the library's own error tree."""
+
+    def refused(*arguments: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    _write(tmp_path, "rank = 8\n")
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(ConfigError, match=r"config\.toml cannot be read: .*Permission denied"):
+        load_config(tmp_path)
+
+
+def test_the_file_may_be_a_link(tmp_path: Path) -> None:
+    """To a file elsewhere, which several homes may share."""
+    (tmp_path / "shared.toml").write_text("rank = 8\n", encoding="utf-8")
+    (tmp_path / "config.toml").symlink_to("shared.toml")
+    assert load_config(tmp_path).rank == 8
+
+
 def test_every_setting_is_described() -> None:
     """Each setting says what it does: the table in the docs is made from this."""
     assert not [name for name, setting in Config.model_fields.items() if not setting.description]
