@@ -26,6 +26,7 @@ from bakemem.errors import BakememError, InputError
 
 if TYPE_CHECKING:
     from bakemem.agent_memory import AgentMemory
+    from bakemem.config import Config
     from bakemem.memory import Journal
 
 HOME = "./memory"
@@ -45,6 +46,12 @@ class Place:
     model: str | None = None
     device: str | None = None
     seed: int | None = None
+
+    def config(self) -> Config:
+        """The settings that the memory has with these options. Raises ConfigError."""
+        from bakemem.config import load_config
+
+        return load_config(self.home.expanduser(), model=self.model, device=self.device, seed=self.seed)
 
     @contextmanager
     def journal(self) -> Iterator[Journal]:

@@ -54,11 +54,10 @@ def _run(where: Place) -> None:
 
 
 def _read(where: Place) -> dict[str, Any]:
-    from bakemem.config import load_config
     from bakemem.memory import Jobs
     from bakemem.schedule import SCHEDULE, decide, in_words, is_running, load_per_cpu, rules_of, state_of
 
-    rules, now = rules_of(load_config(where.home.expanduser())), datetime.now(UTC)
+    rules, now = rules_of(where.config()), datetime.now(UTC)
     with where.journal() as journal:
         jobs = Jobs(journal).all()
         state = state_of(journal.waiting(), jobs, journal.versions(), journal.live(), load=load_per_cpu())

@@ -89,7 +89,7 @@ def evaluate(
     with waiting("Loading the tasks …"):
         harness = _harness(tasks, tasks_dir, limit=limit, batch_size=batch_size, unsafe_code=unsafe_code,
                            num_fewshot=0 if prompt and num_fewshot is None else num_fewshot,
-                           seed=where.seed or 0, bars=bars)  # fmt: skip
+                           seed=where.config().seed, bars=bars)  # fmt: skip
     if prompt:
         outcome = _bake_and_score(where, harness, prompt, questions if stimuli is None else stimuli)
     else:
@@ -148,12 +148,11 @@ def _versions(memory: AgentMemory, asked: Sequence[str]) -> Iterator[Column]:
 
 def _bake_and_score(where: Place, harness: Harness, prompt: str, asked: Any) -> _Outcome:
     """The four columns; `asked` are conversations to bake with, or how many training questions to take."""
-    from bakemem.config import load_config
     from bakemem.evaluation.on_the_spot import BAKED, bake_prompt, stimuli_of
     from bakemem.evaluation.scores import Column
     from bakemem.opening import load_model
 
-    config = load_config(where.home, model=where.model, device=where.device, seed=where.seed)
+    config = where.config()
     stimuli = stimuli_of(harness.questions(asked) if isinstance(asked, int) else asked)
     with waiting(f"Loading the model {config.model} …"):
         base = load_model(config)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bakemem.errors import InputError
 from tests.cli.conftest import Run
 
 TASKS = Path(__file__).parent.parent.parent / "benchmarks" / "science" / "tasks"
@@ -45,6 +46,28 @@ def test_an_empty_prompt_is_refused(run: Run, tmp_path: Path) -> None:
     result = run(*COMMAND, "--prompt-file", str(tmp_path / "p.txt"))
     assert result.exit_code == 1
     assert "is empty" in result.stderr
+
+
+@pytest.mark.parametrize(("configured", "options", "seed"), [("", (), 0), ("seed = 7\n", (), 7),
+                                                             ("seed = 7\n", ("--seed", "8"), 8)])  # fmt: skip
+def test_the_configured_seed_is_the_seed(
+    run: Run, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configured: str, options: tuple[str, ...],
+    seed: int,
+) -> None:  # fmt: skip
+    """Of the questions as of the bake; an option wins."""
+    seeds: list[object] = []
+
+    def harness(tasks: str, tasks_dir: Path | None, **limits: object) -> Any:
+        seeds.append(limits["seed"])
+        raise InputError("Enough.")
+
+    monkeypatch.setattr("bakemem.cli.scoring._harness", harness)
+    home.mkdir()
+    (home / "config.toml").write_text(configured, encoding="utf-8")
+    (tmp_path / "p.txt").write_text("Answer in upper case.", encoding="utf-8")
+    for more in ((), ("--prompt-file", str(tmp_path / "p.txt"))):
+        assert run(*COMMAND, *options, *more).exit_code == 1
+    assert seeds == [seed, seed]
 
 
 def test_versions_stand_side_by_side(run: Run, model: Any) -> None:
