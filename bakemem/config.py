@@ -20,7 +20,8 @@ from bakemem.types import MAX_ALPHA, MAX_RANK
 class Config(BaseSettings):
     """All settings of a memory home, with their defaults."""
 
-    model_config = SettingsConfigDict(env_prefix="BAKEMEM_", extra="forbid", validate_default=True)
+    model_config = SettingsConfigDict(env_prefix="BAKEMEM_", extra="forbid", validate_default=True,
+                                      allow_inf_nan=False)  # fmt: skip
 
     model: str = Field(default="starter", description="`starter`, a folder, or the hub id of a causal language model")
     device: str = Field(default="auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps` …")

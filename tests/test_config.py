@@ -66,6 +66,15 @@ def test_a_wrong_argument_names_the_setting(tmp_path: Path, arguments: dict[str,
     assert "Known settings: " in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["learning_rate", "state_weight", "max_disfluency", "most_load"])
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_numbers_are_finite(tmp_path: Path, name: str, value: str) -> None:
+    """TOML has others, with which nothing can be trained, and which no manifest holds."""
+    _write(tmp_path, f"{name} = {value}\n")
+    with pytest.raises(ConfigError, match=f"{name}: Input should be a finite number"):
+        load_config(tmp_path)
+
+
 def test_a_wrong_setting_in_the_file_is_refused(tmp_path: Path) -> None:
     """A misspelt name in the file does not pass silently."""
     _write(tmp_path, "lerning_rate = 1e-3\n")
