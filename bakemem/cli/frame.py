@@ -145,6 +145,8 @@ def _what_is_live(ctx: click.Context) -> str:
             live, n = journal.live(), len(journal.memories("pending"))
     except BakememError:
         return "no version was touched"
+    except Exception:  # Ctrl-C in the middle of an import leaves half of a library
+        return "`bakemem log` tells which version is live"
     waits = f"{count(n, 'memory')} {'waits' if n == 1 else 'wait'}"
     said = f"{live or 'base'} is live, and {waits} in the prompt"
     if ctx.command.name == "bake" and VersionStore(Path(home), namespace).unfinished():

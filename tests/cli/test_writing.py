@@ -219,6 +219,24 @@ def test_a_signal_says_that_nothing_is_lost(
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
 
 
+def test_a_signal_in_the_middle_of_an_import_is_no_traceback(
+    run: Run, baked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of a library is left, so that the journal cannot be asked."""
+
+    def interrupted(*arguments: object, **options: object) -> Any:
+        raise KeyboardInterrupt
+
+    def half(*arguments: object) -> Any:
+        raise AttributeError("module 'sqlalchemy' has no attribute 'event'")
+
+    monkeypatch.setattr("bakemem.open", interrupted)
+    monkeypatch.setattr("bakemem.opening.read_journal", half)
+    result = run("remember", "x", "--kind", "fact", "--key", "x")
+    assert result.exit_code == 130
+    assert result.stderr.strip().endswith("Nothing was lost: `bakemem log` tells which version is live.")
+
+
 def test_a_second_sigterm_does_not_hit_the_tidying_up(
     run: Run, baked: Any, model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
