@@ -27,6 +27,8 @@ MOST_KEPT = 10_000
 class Gatherer:
     """Takes turns at once and reads them later, in their order; a turn leaves the queue when it was read.
 
+    One that fails is tried again before those behind it, which may correct it or take it back.
+
     A crash or an error in between costs nothing: the turn is read again (so reading must bear a second time). With
     `most_waiting` turns in the queue `offer` waits: a chat that is faster than the extraction is slowed down to it.
     """
@@ -115,8 +117,10 @@ class Gatherer:
             for observed in self._queue.waiting(attempts_below=ATTEMPTS):
                 if self._closing.is_set():
                     return
-                self._take(observed)
+                read = self._take(observed)
                 self._arrived = True  # there may be more
+                if not read:
+                    break  # the same one again, if it may be
             with self._changed:
                 if not self._arrived:
                     self._waiting, self._idle = len(self._queue), True
@@ -124,16 +128,17 @@ class Gatherer:
                     self._changed.wait_for(lambda: self._arrived or self._closing.is_set())
                 self._arrived = False
 
-    def _take(self, observed: Observed) -> None:
+    def _take(self, observed: Observed) -> bool:
         try:
             kept = self._read(observed)
         except Exception as error:  # a model can raise anything; the turn stays, and the thread goes on
             _LOG.warning("A turn could not be read (%s); it stays in the queue.", error)
             self._queue.failed(observed, f"{type(error).__name__}: {error}")
             self._closing.wait(PAUSE * 2**observed.attempts)
-            return
+            return False
         self._queue.done(observed)
         with self._changed:
             self._kept += kept
             self._waiting -= 1
             self._changed.notify_all()
+        return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,29 @@ def test_a_turn_that_fails_is_tried_again_and_then_left_for_another_process(tmp_
     assert (memory.text, memory.valid_from) == ("one", left.at)
     later.close()
     again.close()
+
+
+def test_a_turn_that_fails_is_tried_again_before_those_behind_it(journal: Journal) -> None:
+    """A later turn may correct it, or take it back: their order is kept."""
+    reader = Reader(journal, failures=2)
+    gatherer = Gatherer(TurnQueue(journal), reader)
+    gatherer.offer([Turn("user", "one"), Turn("user", "two")])
+    gatherer.offer([Turn("user", "three")])
+    gatherer.flush()
+    assert reader.read == ["one", "two", "three"]
+    gatherer.close()
+
+
+def test_neither_a_flush_nor_a_close_waits_for_another_try(journal: Journal) -> None:
+    """The turn stays in the queue, and those behind it."""
+    reader = Reader(journal, failures=1_000)
+    gatherer = Gatherer(TurnQueue(journal), reader)
+    gatherer.offer([Turn("user", f"{n}") for n in range(10)])
+    began = time.monotonic()
+    assert gatherer.flush(0.05) == []
+    gatherer.close()
+    assert time.monotonic() - began < 1
+    assert len(TurnQueue(journal)) == 10
 
 
 def test_a_closed_gatherer_leaves_the_rest_in_the_queue(journal: Journal) -> None:
