@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -62,6 +63,43 @@ def test_a_newer_fact_or_instruction_takes_the_place_of_the_older(make: Make) ->
     assert [m.text for m in known.memories("pending")] == ["The user lives in Tarn.", "Always answer in lower case."]
     town = known.memories("pending")[0]
     assert [m.text for m in known.chain(town.id)] == ["The user lives in Tarn.", "The user lives in Plinth."]
+
+
+class Slow(ScriptedExtractor):
+    """Reads a turn when it is let, after as many failures as told."""
+
+    def __init__(self, failures: int = 0) -> None:
+        super().__init__(SCRIPT)
+        self.let, self.failures = threading.Event(), failures
+
+    def extract(self, turn: Turn) -> list[Draft]:
+        """The drafts of the turn's text."""
+        assert self.let.wait(10)
+        if self.failures:
+            self.failures -= 1
+            raise TimeoutError("too many requests")
+        return super().extract(turn)
+
+
+def test_what_is_told_while_older_turns_wait_to_be_read_stays(make: Make) -> None:
+    """An older turn that is read later goes behind it in the chain."""
+    slow = Slow()
+    known = make(slow)
+    known.observe([Turn("user", "I live in Plinth.")])
+    told = known.remember("The user lives in Tarn.", kind="fact", key="user.town")
+    slow.let.set()
+    assert [(m.status, m.superseded_by) for m in known.flush()] == [("superseded", told.id)]
+    assert known.memories("pending") == [told]
+
+
+def test_what_is_taken_back_is_gone_though_it_was_read_at_the_second_try(make: Make) -> None:
+    """“Forget that …” waits until the turn before it was read."""
+    slow = Slow(failures=1)
+    slow.let.set()
+    known = make(slow)
+    assert hear(known, Turn("user", "I live in Plinth."), Turn("user", "Forget that I live in Plinth.")) == []
+    assert known.memories("pending") == []
+    assert not known.rejected
 
 
 def test_what_is_not_the_users_waits_in_quarantine(make: Make) -> None:

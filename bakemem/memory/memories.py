@@ -34,34 +34,42 @@ class Memories(Database):
     ) -> Memory:  # fmt: skip
         """Takes a draft in and returns the memory that now holds it; it holds from `valid_from` (else from now) on.
 
-        A pending draft supersedes every older memory of its key; with the same kind and text as the live one, that one
-        is returned instead, and one that is held is released. A quarantined draft (`reason` says why) never touches
-        another memory. Raises InputError for a text, key or provenance that cannot be kept.
+        A pending draft supersedes every memory of its key that was not said later, and one that is neither superseded
+        nor in quarantine supersedes it where it was (a time yet to come, of a clock that went wrong, does not count).
+        With the same kind and text as the live one, that one is returned instead, as it was, and counts as said then;
+        one that is held is released. A quarantined draft (`reason` says why) never touches another memory. Raises
+        InputError for a text, key or provenance that cannot be kept.
         """
         key, text = clean_key(draft.key), clean_text(draft.text)
         for value in (provenance.source, provenance.conversation, provenance.turn, provenance.extractor):
             check_storable(value, "The provenance")
         with self.write() as connection:
-            older = self.of_key(connection, key)
-            for memory in older:
+            created = records.now()
+            said, others = valid_from or created, self.of_key(connection, key)
+            for memory in others:
                 if (memory.kind, memory.text) != (draft.kind, text):
                     continue
                 if memory.status in LIVE or memory.status == status:
+                    if status == "pending":
+                        self._renew(connection, memory, said)
                     return memory
                 if memory.status == "held" and status == "pending":
+                    self._renew(connection, memory, said)
                     self.move(connection, [memory], "pending", "said again", provenance.role)
                     return self.one(connection, memory.id)
-            created = records.now()
             memory = Memory(
                 id=secrets.token_hex(8), namespace=self.namespace, kind=draft.kind, key=key, text=text, status=status,
-                created=created, provenance=provenance, valid_from=valid_from or created, reason=reason,
+                created=created, provenance=provenance, valid_from=said, reason=reason,
             )  # fmt: skip
             connection.execute(schema.memories.insert().values(records.memory_row(memory)))
             verb = transition(memory.id, None, status)
             self._note(connection, memory.id, verb, None, status, reason, provenance.role)
             if status == "pending":
-                self.move(connection, older, "superseded", memory.id, provenance.role)
-            return memory
+                newer = [m for m in others if said < _said(m) <= created]
+                self.move(connection, [m for m in others if m not in newer], "superseded", memory.id, provenance.role)
+                if stays := [m for m in newer if m.status != "quarantined"]:
+                    self.move(connection, [memory], "superseded", stays[-1].id, provenance.role)
+            return self.one(connection, memory.id)
 
     def memories(
         self, status: Status | Collection[Status] | None = None, *, kind: Kind | None = None,
@@ -236,6 +244,13 @@ class Memories(Database):
             connection.execute(table.update().where(table.c.id == memory.id).values(values))
             self._note(connection, memory.id, action, memory.status, new, note, actor)
 
+    def _renew(self, connection: sa.Connection, memory: Memory, said: datetime) -> None:
+        """Dates a memory that was said again by the last time that it was."""
+        if said > _said(memory):
+            table = schema.memories
+            renewed = table.update().where(table.c.id == memory.id).values(valid_from=said.isoformat())
+            connection.execute(renewed)
+
     def _note(
         self, connection: sa.Connection, memory_id: str, action: str, old: Status | None, new: Status, note: str,
         actor: str,
@@ -244,6 +259,10 @@ class Memories(Database):
             namespace=self.namespace, memory_id=memory_id, at=records.now().isoformat(), action=action, old=old,
             new=new, note=note, actor=actor,
         ))  # fmt: skip
+
+
+def _said(memory: Memory) -> datetime:
+    return memory.valid_from or memory.created
 
 
 def not_found(what: str, asked: str, several: list[str], known: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,9 @@ MakeVersion = Callable[..., Version]
 USER = Provenance(conversation="c1", turn="My dog is called Bosuk.", extractor="model")
 
 
-def tell(journal: Journal, text: str, key: str = "user.dog") -> Memory:
-    """Adds a fact that the user said."""
-    return journal.add(Draft("fact", key, text), USER)
+def tell(journal: Journal, text: str, key: str = "user.dog", said: datetime | None = None) -> Memory:
+    """Adds a fact that the user said, now or then."""
+    return journal.add(Draft("fact", key, text), USER, valid_from=said)
 
 
 def statuses(journal: Journal) -> dict[str, str]:
@@ -59,6 +60,59 @@ def test_a_newer_text_supersedes_the_older_one_of_its_key(journal: Journal) -> N
         ("remember", None, "pending", ""),
         ("supersede", "pending", "superseded", moved.id),
     ]
+
+
+def test_an_older_word_that_comes_later_does_not_supersede_a_newer_one(journal: Journal) -> None:
+    """It goes behind it at once, into the chain, and what was older still stays behind both."""
+    now = datetime.now(UTC)
+    tell(journal, "The user lives in Plinth.", said=now - timedelta(hours=3))
+    newest = tell(journal, "The user lives in Tarn.", said=now - timedelta(hours=1))
+    late = tell(journal, "The user lives in Gopo.", said=now - timedelta(hours=2))
+    assert (late.status, late.superseded_by) == ("superseded", newest.id)
+    assert [(e.action, e.new) for e in journal.history(late.id)] == [
+        ("remember", "pending"), ("supersede", "superseded"),
+    ]  # fmt: skip
+    assert journal.memories("pending") == [newest]
+
+
+def test_a_held_memory_is_not_superseded_by_an_older_word(journal: Journal, make_version: MakeVersion) -> None:
+    """What a rollback left can still come back."""
+    newer = tell(journal, "The user's dog is called Rex.")
+    journal.commit_version(make_version("v1", [newer]), accepted=True)
+    journal.set_live("base")
+    tell(journal, "The user's dog is called Bosuk.", said=datetime.now(UTC) - timedelta(hours=1))
+    assert statuses(journal) == {
+        "The user's dog is called Rex.": "held", "The user's dog is called Bosuk.": "superseded",
+    }  # fmt: skip
+
+
+def test_a_word_said_again_counts_from_then(journal: Journal) -> None:
+    """By the last time that a person said it; a tool that repeats it renews nothing, nor does an older word."""
+    now = datetime.now(UTC)
+    first, second, third, last = (now - timedelta(hours=h) for h in (4, 3, 2, 1))
+    dog = tell(journal, "The user's dog is called Bosuk.", said=second)
+    tell(journal, "The user's dog is called Bosuk.", said=first)
+    assert journal.get(dog.id).valid_from == second
+    tell(journal, "The user's dog is called Bosuk.", said=last)
+    journal.add(Draft("fact", "user.dog", "The user's dog is called Bosuk."), Provenance("tool"), "quarantined")
+    assert journal.get(dog.id).valid_from == last
+    tell(journal, "The user's dog is called Rex.", said=third)
+    assert [m.text for m in journal.memories("pending")] == ["The user's dog is called Bosuk."]
+
+
+def test_an_older_word_leaves_a_newer_one_in_quarantine(journal: Journal) -> None:
+    """The operator may still approve it, and its word, given then, wins."""
+    tool = journal.add(Draft("fact", "user.dog", "The user's dog is called Rex."), Provenance("tool"), "quarantined")
+    late = tell(journal, "The user's dog is called Bosuk.", said=datetime.now(UTC) - timedelta(hours=1))
+    assert (late.status, journal.get(tool.id).status) == ("pending", "quarantined")
+    journal.approve([tool.id])
+    assert journal.get(late.id).superseded_by == tool.id
+
+
+def test_a_word_from_the_future_gives_way_to_what_is_said_now(journal: Journal) -> None:
+    """The clock was set back since, or another home's is fast."""
+    tell(journal, "The user's dog is called Rex.", said=datetime.now(UTC) + timedelta(days=1))
+    assert tell(journal, "The user's dog is called Bosuk.").status == "pending"
 
 
 def test_the_same_text_with_another_kind_is_another_memory(journal: Journal) -> None:
