@@ -21,6 +21,7 @@ from bakemem.memory.records import Event
 from bakemem.types import Kind, Memory, Role, Status
 
 FORMAT = "bakemem-memory-1"
+IMPORT = "import"
 ALIVE: frozenset[Status] = frozenset({"pending", "baked", "held"})
 _ID = re.compile(r"[0-9a-f]{8,64}")
 
@@ -29,20 +30,23 @@ Exported = tuple[Memory, list[Event]]
 
 
 def export(journal: Journal, memory_ids: Collection[str] | None = None) -> Iterator[str]:
-    """One line a memory (all, or these), oldest first: the memory, its provenance and its history; no tombstones."""
+    """One line a memory (all, or these), oldest first: the memory, its provenance and its history; no tombstones.
+
+    That it was imported stays out of the history: another home has only to know where it came from at first.
+    """
     for memory in journal.memories():
         if memory.status != "forgotten" and (memory_ids is None or memory.id in memory_ids):
             row = records.memory_row(memory)
             del row["namespace"]
-            history = [records.event_row(event) for event in journal.history(memory.id)]
+            history = [records.event_row(event) for event in journal.history(memory.id) if event.action != IMPORT]
             yield json.dumps({"format": FORMAT, **row, "history": history}, sort_keys=True)
 
 
 def load(journal: Journal, lines: Iterable[str]) -> list[Memory]:
     """Takes exported memories in, all or none, under their own ids; those that are here already are left alone.
 
-    What was baked or held elsewhere becomes pending, as no version here holds it. Raises InputError, which names the
-    line, for anything that `export` would not have written.
+    What was baked or held elsewhere becomes pending, as no version here holds it. The history then says when it came.
+    Raises InputError, which names the line, for anything that `export` would not have written.
     """
     parsed = parse(lines, journal.namespace)
     with journal.write() as connection:
@@ -50,7 +54,8 @@ def load(journal: Journal, lines: Iterable[str]) -> list[Memory]:
         for memory, history in new:
             _check_rivals(connection, journal, memory)
             status: Status = "pending" if memory.status in ALIVE else memory.status
-            insert(connection, dataclasses.replace(memory, status=status), history)
+            came = Event(memory.id, records.now(), IMPORT, memory.status, status, actor="operator")
+            insert(connection, dataclasses.replace(memory, status=status), [*history, came])
         link(connection, journal, [memory for memory, _ in new])
         return [journal.one(connection, memory.id) for memory, _ in new]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -45,6 +46,19 @@ def test_a_round_trip_is_exact(said: list[tuple[str, str, str, str, str]]) -> No
         assert load(two, lines) == []
         one.close()
         two.close()
+
+
+def test_the_history_says_when_a_memory_came(journal: Journal, tmp_path: Path) -> None:
+    """It waits here since then, however long it waited there, whatever it was there."""
+    dog = journal.add(Draft("fact", "user.dog", "The user's dog is called Bosuk."), Provenance())
+    other = Journal(tmp_path / "other.db")
+    before = datetime.now(UTC)
+    load(other, export(journal))
+    [(_, since)] = other.waiting()
+    assert since >= before > dog.created
+    came = other.history(dog.id)[-1]
+    assert (came.action, came.old, came.new, came.actor) == ("import", "pending", "pending", "operator")
+    other.close()
 
 
 def test_tombstones_stay_behind(journal: Journal, tmp_path: Path) -> None:
