@@ -15,7 +15,7 @@ from typing import Literal
 from bakemem.errors import BakememError, HomeCorruptError, InputError
 from bakemem.memory import Journal, State, faults
 from bakemem.types import Version
-from bakemem.versions import VersionStore, check_adapter, kept
+from bakemem.versions import ORIGIN, VersionStore, check_adapter, kept
 
 BACKUP = "restore a backup of the journal"
 
@@ -51,8 +51,8 @@ def check(journal: Journal, store: VersionStore, *, repair: bool = False) -> lis
 
 
 def sweep(journal: Journal, store: VersionStore) -> list[Path]:
-    """Remove what a crash left, and return it: temporary folders, a version whose commit was cut short, and what is
-    left of destroyed ones. Raises HomeError.
+    """Remove what a crash left, and return it: temporary folders, versions whose commit or unpacking was cut short, and
+    what is left of destroyed ones. Raises HomeError.
 
     Other folders that the journal knows nothing of mean that it is an older one, or lost: they stay for its restorer.
     """
@@ -60,19 +60,20 @@ def sweep(journal: Journal, store: VersionStore) -> list[Path]:
 
 
 def strangers(journal: Journal, store: VersionStore) -> set[str]:
-    """The version folders that neither the journal knows nor a crash can have left: a crash leaves one, with the next
-    name, of memories that the journal has.
+    """The version folders that neither the journal knows nor a crash can have left: a bake that was cut short leaves
+    one, with the next name, of memories that the journal has, and an unpack one that says what it was unpacked from.
     """
-    unknown = store.names() - {v.name for v in journal.versions()}
-    cut_short = journal.next_version_name()
-    if cut_short in unknown:
+    next_name = journal.next_version_name()
+
+    def cut_short(name: str) -> bool:
         try:
-            inside = store.manifest(cut_short).prompt.memory_ids
+            manifest = store.manifest(name)
         except HomeCorruptError:
-            return unknown
-        if len(journal.some(inside)) == len(inside):
-            return unknown - {cut_short}
-    return unknown
+            return False
+        inside = manifest.prompt.memory_ids
+        return ORIGIN in manifest.settings or (name == next_name and len(journal.some(inside)) == len(inside))
+
+    return {name for name in store.names() - {v.name for v in journal.versions()} if not cut_short(name)}
 
 
 def spared(state: State, keep: int) -> dict[str, str]:

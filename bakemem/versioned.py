@@ -19,9 +19,7 @@ from bakemem.errors import BakeError, HomeCorruptError, InputError
 from bakemem.memory import Extractor, Index, Jobs, Journal, Ledger, ReflogEntry, adopt, export, namespaces
 from bakemem.types import Memory, Version
 from bakemem.upkeep import Problem, check, spared
-from bakemem.versions import Manifest, VersionDiff, VersionStore, diff, placed, read_bundle, write_bundle
-
-_ORIGIN = "unpacked_from"
+from bakemem.versions import ORIGIN, Manifest, VersionDiff, VersionStore, diff, placed, read_bundle, write_bundle
 
 
 class Versioned(Conversing):
@@ -142,8 +140,8 @@ class Versioned(Conversing):
         """
         with self._one_change(), self._keeping, self._store.room() as scratch:
             packed, memories = read_bundle(Path(path), scratch)
-            origin = str(packed.settings.get(_ORIGIN) or packed.id)
-            same = [v for v in self._journal.versions() if origin in (v.id, v.settings.get(_ORIGIN))]
+            origin = str(packed.settings.get(ORIGIN) or packed.id)
+            same = [v for v in self._journal.versions() if origin in (v.id, v.settings.get(ORIGIN))]
             tainted = {v.name for v in self._journal.tainted()}
             if lost := [v.name for v in same if v.gone == "erased" or v.name in tainted]:
                 raise InputError(
@@ -154,7 +152,7 @@ class Versioned(Conversing):
                 return here[0]
             manifest = self._store.stage(scratch, dataclasses.replace(
                 packed, name=self._journal.next_version_name(self._store.names()), namespace=self._journal.namespace,
-                parent=same[-1].parent if same else None, settings={**packed.settings, _ORIGIN: origin},
+                parent=same[-1].parent if same else None, settings={**packed.settings, ORIGIN: origin},
             ))  # fmt: skip
             return self._adopt(manifest, memories)
 

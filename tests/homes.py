@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from bakemem import upkeep
 from bakemem.memory import LIVE, Journal, consolidate
 from bakemem.types import Draft, Memory, Provenance, Report, Version
 from bakemem.versions import Manifest, VersionStore, check_adapter
@@ -75,7 +76,7 @@ def opened(home: Path, namespace: str = "default", *, sweep: bool = True) -> Ite
     try:
         store = VersionStore(home, namespace)
         if sweep:
-            store.sweep([v.name for v in journal.versions() if not v.gone])
+            upkeep.sweep(journal, store)
         yield journal, store
     finally:
         journal.close()

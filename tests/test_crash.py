@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bakemem.memory import forget
+from tests.carrying import Home
 from tests.crash import FAILURES, Explorer, Scenario
 from tests.homes import fake_bake, let_go, opened, remember, write_adapter
 from tests.lost_writes import lose_writes
@@ -74,6 +75,28 @@ def _forget(home: Path) -> None:
         forget(journal, [m.id for m in journal.memories(key="user.town")])
 
 
+def _packed(home: Path) -> Path:
+    return home.parent / "version.zip"
+
+
+def _a_packed_version(home: Path) -> None:
+    """One of another home lies beside this one."""
+    _two_versions(home)
+    there = Home(home.parent / "there", "theirs")
+    there.remember("Rex is the cat.", kind="fact", key="user.cat")
+    there.bake()
+    there.pack("v1", _packed(home))
+    there._close()
+
+
+def _unpack(home: Path) -> None:
+    here = Home(home)
+    try:
+        here.unpack(_packed(home))
+    finally:
+        here._close()
+
+
 def _open(home: Path) -> None:
     with opened(home):
         pass
@@ -87,6 +110,7 @@ SCENARIOS = {
     "rollback": Scenario(_two_versions, _roll_back),
     "collect": Scenario(_two_versions, lambda home: _let_go(home, "collected")),
     "erase": Scenario(_two_versions, lambda home: _let_go(home, "erased")),
+    "unpack": Scenario(_a_packed_version, _unpack),
     "sweep": Scenario(_left_by_a_crash, _open),
     "forget": Scenario(_two_versions, _forget, erased="Plinth"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import sqlite3
@@ -15,9 +16,10 @@ from bakemem.config import load_config
 from bakemem.errors import BakeError, HomeError, InputError
 from bakemem.memory import Journal, forget
 from bakemem.testing import MemoryIndex, ScriptedExtractor
+from bakemem.types import Prompt
 from bakemem.upkeep import check, spared, strangers, sweep
 from bakemem.versioned import Versioned
-from bakemem.versions import VersionStore
+from bakemem.versions import ORIGIN, VersionStore
 from tests.cli.conftest import CASE, DOG, TOWN, Keeper
 
 
@@ -201,6 +203,17 @@ def test_folders_of_a_newer_or_lost_journal_stay(keeper: Keeper, versioned: Vers
     assert sweep(lost, keeper.store) == []
     assert strangers(lost, keeper.store) == {"v1", "v2", "v3", "v7", "v8"}
     lost.close()
+
+
+def test_an_unpack_that_was_cut_short_is_removed_whatever_its_number(keeper: Keeper, versioned: Versioned) -> None:
+    """Its text would outlive an erasure; what it was unpacked from is still there to be unpacked again."""
+    root = keeper.store.folder("v1").parent
+    packed = dataclasses.replace(keeper.store.manifest("v1"), name="v7", prompt=Prompt("- Rex.", ("ffff",)))
+    keeper.store.stage(root / "v1", dataclasses.replace(packed, settings={ORIGIN: packed.id}))
+    keeper.store.stage(root / "v1", dataclasses.replace(packed, name="v8"))
+    assert strangers(keeper.journal, keeper.store) == {"v8"}
+    assert [(Path(p.where).name, p.repaired) for p in versioned.check(repair=True)] == [("v7", True), ("v8", False)]
+    assert sorted(p.name for p in root.iterdir()) == ["v1", "v2", "v3", "v8"]
 
 
 def test_a_home_that_others_may_read_is_noted(keeper: Keeper) -> None:
