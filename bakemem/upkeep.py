@@ -14,7 +14,7 @@ from typing import Literal
 
 from bakemem.errors import BakememError, HomeCorruptError, InputError
 from bakemem.memory import Journal, State, faults
-from bakemem.types import Version
+from bakemem.types import Memory, Version
 from bakemem.versions import ORIGIN, VersionStore, check_adapter, kept
 
 BACKUP = "restore a backup of the journal"
@@ -94,9 +94,9 @@ def _examine(journal: Journal, store: VersionStore) -> list[Problem]:
     try:
         found = [Problem("error", "journal", text, BACKUP) for text in faults(journal)]
         state = journal.state()
+        found += [*_pointers(state), *_memories(journal, state)]
     except HomeCorruptError as error:
         return [Problem("error", "journal", str(error), BACKUP)]
-    found += [*_pointers(state), *_memories(state)]
     for version in state.versions:
         if not version.gone:
             found += _version(version, state, store)
@@ -128,7 +128,7 @@ def _pointers(state: State) -> Iterator[Problem]:
                       f"`bakemem rollback {last or 'base'}`")  # fmt: skip
 
 
-def _memories(state: State) -> Iterator[Problem]:
+def _memories(journal: Journal, state: State) -> Iterator[Problem]:
     live = state.pointers.get("live")
     baked = {i for v in state.versions if v.name == live for i in v.memory_ids}
     known = {memory.id for memory in state.memories}
@@ -140,10 +140,16 @@ def _memories(state: State) -> Iterator[Problem]:
                           "`bakemem bake --from-base` takes it in")  # fmt: skip
         elif memory.status in ("quarantined", "pending", "held") and memory.id in baked:
             yield Problem("error", where, f"it is {memory.status}, though the live version {live} holds it", mend)
-        elif memory.status == "superseded" and memory.superseded_by not in known:
+        elif memory.status == "superseded" and memory.superseded_by not in known and not _came_so(journal, memory):
             yield Problem("error", where, "it is superseded by nothing that is there", BACKUP)
         elif memory.status == "forgotten" and (memory.text or memory.provenance.turn):
             yield Problem("error", where, "it is forgotten, but its text is still there", BACKUP)
+
+
+def _came_so(journal: Journal, memory: Memory) -> bool:
+    """Whether it was superseded already when it came from another home: what took its place may have stayed there."""
+    history = journal.history(memory.id)
+    return memory.superseded_by is None and any(e.old == e.new == "superseded" for e in history)
 
 
 def _version(version: Version, state: State, store: VersionStore) -> Iterator[Problem]:

@@ -14,7 +14,7 @@ import pytest
 
 from bakemem.config import load_config
 from bakemem.errors import BakeError, HomeError, InputError
-from bakemem.memory import Journal, forget
+from bakemem.memory import Journal, adopt, export, forget, load
 from bakemem.testing import MemoryIndex, ScriptedExtractor
 from bakemem.types import Prompt
 from bakemem.upkeep import check, spared, strangers, sweep
@@ -214,6 +214,26 @@ def test_an_unpack_that_was_cut_short_is_removed_whatever_its_number(keeper: Kee
     assert strangers(keeper.journal, keeper.store) == {"v8"}
     assert [(Path(p.where).name, p.repaired) for p in versioned.check(repair=True)] == [("v7", True), ("v8", False)]
     assert sorted(p.name for p in root.iterdir()) == ["v1", "v2", "v3", "v8"]
+
+
+def test_what_was_superseded_in_another_home_is_no_error(keeper: Keeper, tmp_path: Path) -> None:
+    """What took its place stays there when an older version is packed, or a part of the memories exported."""
+    keeper.remember("The user's dog is called Rex.", key="user.dog")
+    old = keeper.journal.memories("superseded")
+    lines = list(export(keeper.journal, [m.id for m in old]))
+    for name in ("unpacked", "imported"):
+        home = tmp_path / name
+        home.mkdir(mode=0o700)
+        journal = Journal(home / "journal.db")
+        if name == "unpacked":
+            packed = dataclasses.replace(keeper.store.manifest("v1"), parent=None)
+            store = VersionStore(home)
+            adopt(journal, store.stage(keeper.store.folder("v1"), packed).version(store.folder("v1")), lines)
+        else:
+            load(journal, lines)
+        assert [m.superseded_by for m in journal.memories()] == [None]
+        assert check(journal, VersionStore(home)) == []
+        journal.close()
 
 
 def test_a_home_that_others_may_read_is_noted(keeper: Keeper) -> None:
