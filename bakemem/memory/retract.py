@@ -12,8 +12,11 @@ from bakemem.memory.grounding import stems
 from bakemem.types import Memory
 
 _FORGET = re.compile(
-    r"(?:please[:,]? )?(?:you (?:can|may|should) )?(?:forget|(?:do not|don't|no longer) remember)"
-    r"(?: (?:that|about|what|who|where|when|which|how))?:? (?P<what>.+)",
+    r"(?:please[:,]? )?(?:you (?:can|may|should) )?"
+    r"(?:forget(?: (?:that|about|what|who|where|when|which|how))?"
+    # “Don't remember what …” says that the user does not.
+    r"|(?:do not|don't|no longer) remember(?! (?:about|what|who|where|when|which|how|why|whether|if)\b)(?: that)?)"
+    r":? (?P<what>.+)",
     re.IGNORECASE | re.DOTALL,
 )
 _STOP = re.compile(

@@ -16,6 +16,7 @@ from bakemem.types import Memory
         ("Forget that my dog is called Bosuk.", ("my dog is called Bosuk", False)),
         ("Please forget where I live.", ("I live", False)),
         ("Don’t remember my sister's name", ("my sister's name", False)),
+        ("Do not remember that I live in Plinth.", ("I live in Plinth", False)),
         ("You can forget about project Gopo.", ("project Gopo", False)),
         ("Stop answering in upper case.", ("answering in upper case", True)),
         ("Please stop being sad now!", ("being sad", True)),
@@ -30,7 +31,8 @@ def test_what_is_taken_back_is_read_out_of_the_message(said: str, taken_back: tu
 @pytest.mark.parametrize(
     "said",
     ["My dog is called Bosuk.", "Forget it.", "Forget everything.", "I forgot my keys.", "Do not forget my birthday.",
-     "What did I forget?", "Stop!", "", "Never forget that I live in Plinth.", "Forget " + "a word " * 40],
+     "What did I forget?", "Stop!", "", "Never forget that I live in Plinth.", "Forget " + "a word " * 40,
+     "Don't remember what my dog is called.", "No longer remember who my sister is.", "Do not remember if I told you."],
 )  # fmt: skip
 def test_other_messages_take_nothing_back(said: str) -> None:
     """Nor does what is too sweeping to be taken at its word."""
