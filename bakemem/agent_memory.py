@@ -220,13 +220,14 @@ class AgentMemory(Talking):
         self.conversation = ()  # it may tell what is to be forgotten
         self._store.destroy_scratch()  # before the journal forgets: an unfinished bake holds its text
         try:
-            gone = super()._forget(memory_ids, conversation=conversation, source=source, everything=everything,
+            return super()._forget(memory_ids, conversation=conversation, source=source, everything=everything,
                                    heard=heard)  # fmt: skip
-            self._store.destroy_scratch()  # one that began meanwhile
-            return gone
         finally:
-            if self._started:
-                self._attach_live()  # what learned it serves no more
+            try:
+                self._store.destroy_scratch()  # one that began meanwhile
+            finally:
+                if self._started:
+                    self._attach_live()  # what learned it serves no more
 
     def at_close(self, method: Callable[[], object]) -> None:
         """Have a method called before this is closed, if its object is still there: the `stop` of who works on this."""

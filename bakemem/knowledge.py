@@ -9,13 +9,13 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from bakemem.config import Config
-from bakemem.errors import InputError
+from bakemem.errors import HomeError, InputError
 from bakemem.memory import (
     INDEXED,
     READ,
@@ -272,7 +272,8 @@ class Knowledge:
 
         Their text leaves journal, history, queue, index and logged conversations, with what they superseded. If the
         live version learned one, the base serves with the rest in its prompt until the next bake; versions that
-        learned it never serve again. Raises NotFoundError, and InputError when nothing is named.
+        learned it never serve again. Raises NotFoundError, InputError when nothing is named, and HomeError, which says
+        whether it is forgotten and traces of it stay in the files: then do it once more when there is space.
         """
         if not memory_ids and conversation is None and source is None and not everything:
             raise InputError("Say what to forget: ids, a conversation, a source, or everything.")
@@ -283,8 +284,13 @@ class Knowledge:
         everything: bool = False, heard: Observed | None = None,
     ) -> list[Memory]:  # fmt: skip
         with self._keeping, self._shadow.behind():
-            gone = forget(self._journal, memory_ids, conversation=conversation, source=source, everything=everything,
-                          actor="user" if heard else "operator", heard=heard)  # fmt: skip
+            try:
+                gone = forget(self._journal, memory_ids, conversation=conversation, source=source,
+                              everything=everything, actor="user" if heard else "operator", heard=heard)  # fmt: skip
+            except HomeError:  # it may be forgotten all the same
+                with suppress(HomeError):  # the next opening tries again
+                    self._shadow.rebuild()
+                raise
             self._shadow.rebuild()  # also when an earlier try came only half of the way
         return gone
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bakemem.config import load_config
-from bakemem.errors import InputError
+from bakemem.errors import HomeError, InputError
 from bakemem.knowledge import Knowledge
 from bakemem.memory import Extractor, Journal, ModelExtractor
 from bakemem.memory.redact import redacted
@@ -147,6 +147,23 @@ def test_what_the_extractor_drops_is_counted_too(make: Make) -> None:
     known = make(ModelExtractor(lambda asked: [proposed]))
     assert hear(known, Turn("user", "I live in Mosep.")) == []
     assert known.rejected == {"not grounded": 1}
+
+
+def test_what_is_forgotten_leaves_the_index_though_the_journal_cannot_be_compacted(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk must not leave its vector behind."""
+    known = make()
+    dog = known.remember("My dog is called Bosuk.")
+    assert known.recall("dog") == [dog]
+    monkeypatch.setattr(Journal, "compact", _no_space)
+    with pytest.raises(HomeError):
+        known.forget([dog.id])
+    assert known._shadow._index.ids() == set()
+
+
+def _no_space(journal: Journal) -> None:
+    raise HomeError("traces stay in the files")
 
 
 def test_forget_said_by_the_user_is_obeyed(make: Make) -> None:

@@ -6,11 +6,13 @@ Knows no memories and no versions: `memories.py`, `journal.py` and `turns.py` ar
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
 from bakemem.errors import CLOSED, HomeError
 from bakemem.memory import schema
@@ -21,7 +23,8 @@ class Database:
     """A journal's file (or any SQLAlchemy URL), opened for one namespace; methods may be called from several threads.
 
     Every method of it and of what is built on it raises HomeCorruptError when the database is damaged and HomeError
-    when it cannot be used (full disk, no permission, closed, in a forked process); then nothing has changed.
+    when it cannot be used (full disk, no permission, closed, in a forked process); then nothing has changed, but for
+    what `compact` says.
     """
 
     def __init__(
@@ -57,10 +60,12 @@ class Database:
 
     def close(self) -> None:
         """Closes the database: from now on another process may write to it, and this object may not."""
-        if self._traces:
-            self.compact()
-        self._closed = True
-        self._engine.dispose(close=not self.forked)  # a forked process leaves its parent's files alone
+        try:
+            if self._traces and not self.forked:
+                self.compact()
+        finally:
+            self._closed = True
+            self._engine.dispose(close=not self.forked)  # a forked process leaves its parent's files alone
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -93,13 +98,21 @@ class Database:
     def compact(self) -> None:
         """Leave no trace of deleted rows in the file or its write-ahead log.
 
-        A reader in the middle of something can hold that up; then `close` tries again.
+        A reader in the middle of something can hold that up; then `close` tries again. Raises HomeError when it
+        cannot be done, as on a full disk: what was deleted before is deleted all the same, and `close` tries again.
         """
-        self._traces = False
-        if self._engine.dialect.name == "sqlite":
-            with schema.translated(self._place), self._engine.connect() as connection:
+        if self._engine.dialect.name != "sqlite":
+            return
+        self._traces = True
+        try:
+            with self._engine.connect() as connection:
                 raw = connection.connection.driver_connection
                 assert raw is not None
                 raw.execute("VACUUM")
                 [busy, *_] = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 self._traces = bool(busy)
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise HomeError(
+                f"It is forgotten, but traces of it stay in the files of {self._place} ({error}): free disk space, "
+                "then forget it once more, or close the memory."
+            ) from error

@@ -27,7 +27,7 @@ def forget(
     queue from there, and each exchange of a logged conversation that holds it (see `unsaid.py`). If the live version
     knows one of them the base takes its place, and the rest of what it knew returns to the prompt. `heard` is the
     observed turn that asked for it, which is read with that. All in one transaction; then the file is compacted. Raises
-    NotFoundError, and InputError for an empty name.
+    NotFoundError, and InputError for an empty name; HomeError also when all that is done, but not compacted.
     """
     if "" in (conversation, source):
         raise InputError("The name of a conversation or source is empty: that would be everything that has none.")

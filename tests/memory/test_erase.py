@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from bakemem.errors import InputError, NotFoundError, TransitionError
+from bakemem.errors import HomeError, InputError, NotFoundError, TransitionError
 from bakemem.memory import Journal, TurnQueue, forget
 from bakemem.types import Draft, Provenance, Turn, Version
 
@@ -109,6 +111,57 @@ def test_an_empty_name_is_refused(journal: Journal) -> None:
         with pytest.raises(InputError, match="empty"):
             forget(journal, **what)
     assert len(journal.memories("pending")) == 1
+
+
+def make_full(journal: Journal, full: bool) -> None:
+    """Leaves no room to compact the file, or gives it back."""
+    with journal._engine.connect() as connection:
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        raw.set_authorizer((lambda action, *_: action == sqlite3.SQLITE_ATTACH) if full else None)
+
+
+def spare_pages(home: Path) -> int:
+    """The pages of the file that were deleted and are still in it."""
+    with closing(sqlite3.connect(home / "journal.db")) as connection:
+        return int(connection.execute("PRAGMA freelist_count").fetchone()[0])
+
+
+def tell_at_length(journal: Journal) -> str:
+    """Keeps a memory that takes many pages; its id."""
+    said = Provenance(turn="My dog is called Bosuk. " * 5_000)
+    return journal.add(Draft("fact", "user.dog", "The user's dog is called Bosuk."), said).id
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_where_the_file_cannot_be_compacted_it_is_forgotten_and_that_is_said(
+    journal: Journal, tmp_path: Path, again: bool
+) -> None:
+    """When there is space, the same once more, or a close, removes the traces."""
+    dog = tell_at_length(journal)
+    make_full(journal, True)
+    with pytest.raises(HomeError, match="It is forgotten, but traces of it stay") as said:
+        forget(journal, [dog])
+    assert "nothing was changed" not in str(said.value)
+    assert journal.get(dog).status == "forgotten"
+    assert spare_pages(tmp_path)
+    make_full(journal, False)
+    if again:
+        assert forget(journal, [dog]) == []
+    else:
+        journal.close()
+    assert not spare_pages(tmp_path)
+
+
+def test_a_journal_that_cannot_be_compacted_is_closed_all_the_same(journal: Journal) -> None:
+    """And says what stays in it."""
+    dog = tell_at_length(journal)
+    make_full(journal, True)
+    for act in (lambda: forget(journal, [dog]), journal.close):
+        with pytest.raises(HomeError, match="traces"):
+            act()
+    with pytest.raises(HomeError, match="closed"):
+        journal.get(dog)
 
 
 def test_dropping_a_source_spares_what_it_superseded(journal: Journal) -> None:
