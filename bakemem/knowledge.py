@@ -211,7 +211,11 @@ class Knowledge:
         self, text: str, k: int = 5, *, kind: Kind | None = None, since: datetime | None = None,
         source: str | None = None,
     ) -> list[Memory]:  # fmt: skip
-        """The pending and baked memories nearest in meaning to `text`, of a kind, a source, or kept since."""
+        """The pending and baked memories nearest in meaning to `text`, of a kind, a source, or kept since.
+
+        A time without a zone is local time.
+        """
+        since = since and since.astimezone()
 
         def wanted(memory: Memory) -> bool:
             fits = kind in (None, memory.kind) and source in (None, memory.provenance.source)

@@ -302,4 +302,6 @@ def test_recall_can_be_narrowed_down(make: Make) -> None:
     asked = "What is the user's dog called?"
     assert known.recall(asked, 1, kind="instruction") == known.recall(asked, 1, source="operator") == [rule]
     assert known.recall(asked, 3, since=rule.created) == [rule]
+    here = rule.created.astimezone().replace(tzinfo=None)
+    assert known.recall(asked, 3, since=here) == [rule]  # a time without a zone is local
     assert len(known.recall(asked, 3)) == 3

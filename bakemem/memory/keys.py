@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from bakemem.errors import InputError
 from bakemem.types import Kind
@@ -48,6 +49,12 @@ def check_storable(text: str, what: str) -> None:
     """Raises InputError for a NUL or a lone surrogate, which no database can hold."""
     if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
         raise InputError(f"{what} holds a NUL or half a surrogate pair: remove it and try again.")
+
+
+def check_one_of(value: str, allowed: Sequence[str], what: str) -> None:
+    """Raises InputError for a value that is none of those."""
+    if value not in allowed:
+        raise InputError(f"{value!r} is no {what}: choose one of {', '.join(allowed)}.")
 
 
 def clean_key(key: str) -> str:

@@ -9,17 +9,17 @@ import difflib
 import secrets
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 
 from bakemem.errors import NotFoundError
 from bakemem.memory import records, schema
 from bakemem.memory.database import Database
-from bakemem.memory.keys import check_storable, clean_key, clean_text
+from bakemem.memory.keys import check_one_of, check_storable, clean_key, clean_text
 from bakemem.memory.records import Event
 from bakemem.memory.transitions import LIVE, transition
-from bakemem.types import Draft, Kind, Memory, Provenance, Status
+from bakemem.types import Draft, Kind, Memory, Provenance, Role, Status
 
 GONE: tuple[Status, ...] = ("superseded", "forgotten")
 _SLICE = 500  # ids in one query: some databases allow a thousand parameters
@@ -38,8 +38,10 @@ class Memories(Database):
         nor in quarantine supersedes it where it was (a time yet to come, of a clock that went wrong, does not count).
         With the same kind and text as the live one, that one is returned instead, as it was, and counts as said then;
         one that is held is released. A quarantined draft (`reason` says why) never touches another memory. Raises
-        InputError for a text, key or provenance that cannot be kept.
+        InputError for a kind, text, key or provenance that cannot be kept.
         """
+        check_one_of(draft.kind, get_args(Kind), "kind of memory")
+        check_one_of(provenance.role, get_args(Role), "role")
         key, text = clean_key(draft.key), clean_text(draft.text)
         for value in (provenance.source, provenance.conversation, provenance.turn, provenance.extractor):
             check_storable(value, "The provenance")
@@ -77,8 +79,8 @@ class Memories(Database):
     ) -> list[Memory]:  # fmt: skip
         """The memories with that status (or one of those; None for all), oldest first.
 
-        `since` leaves out what was kept before, `text` what does not hold it (in any case), `source` and `key` all
-        others than just that one's.
+        `since` (local time, if it has no zone) leaves out what was kept before, `text` what does not hold it (in any
+        case), `source` and `key` all others than just that one's.
         """
         table = schema.memories
         where: list[sa.ColumnElement[bool]] = []
@@ -89,6 +91,7 @@ class Memories(Database):
                 where.append(column == wanted)
         with self.read() as connection:
             found = self.select(connection, *where)
+        since = since and since.astimezone()
         # Here, not in SQL: databases differ in what upper and lower case are, and in how they compare times.
         return [
             m for m in found

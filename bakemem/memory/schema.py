@@ -15,7 +15,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from bakemem.errors import HomeCorruptError, HomeError
+from bakemem.errors import HomeCorruptError, HomeError, InputError
 from bakemem.memory.migrations import MIGRATIONS
 
 SCHEMA_VERSION = 1 + len(MIGRATIONS)
@@ -265,9 +265,15 @@ _ADVICE = (
 
 @contextmanager
 def translated(place: str | Path) -> Iterator[None]:
-    """Turns the database's errors into HomeCorruptError and HomeError, with what to do next."""
+    """Turns the database's errors into HomeCorruptError and HomeError, with what to do next; InputError for text that
+    no database can hold.
+    """
     try:
         yield
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{error.object[:60]!r} holds half a surrogate pair, as of a byte that is not UTF-8: remove it."
+        ) from error
     except (SQLAlchemyError, sqlite3.Error) as error:
         what = str(getattr(error, "orig", None) or error)
         if any(sign in what for sign in _DAMAGED):

@@ -38,6 +38,13 @@ def test_a_rejected_memory_is_erased(run: Run, keeper: Keeper, waiting: str) -> 
     assert (gone["status"], gone["text"]) == ("forgotten", "")
 
 
+@pytest.mark.parametrize("line", [["forget"], ["forget", "--conversation"], ["history"], ["approve"]])
+def test_a_byte_that_is_no_text_is_refused_in_words(run: Run, keeper: Keeper, line: list[str]) -> None:
+    """Python gives such a byte of the command line as half a surrogate pair."""
+    result = run(*line, "talk\udcff", *(["--yes"] if line[0] == "forget" else []))
+    assert (result.exit_code, "surrogate pair" in result.stderr) == (1, True)
+
+
 def test_a_source_can_be_dropped_whole(run: Run, keeper: Keeper, waiting: str) -> None:
     """After a question, or with --yes; with --json never without."""
     keeper.remember(DOG, key="user.dog")

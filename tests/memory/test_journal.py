@@ -13,7 +13,7 @@ import pytest
 
 import bakemem
 from bakemem.errors import HomeError, InputError, NotFoundError, TransitionError
-from bakemem.memory import Journal
+from bakemem.memory import Journal, forget
 from bakemem.opening import read_journal
 from bakemem.types import Draft, Memory, Provenance, Version
 
@@ -152,6 +152,38 @@ def test_provenance_that_cannot_be_stored_is_refused(journal: Journal) -> None:
     """Half a surrogate pair in the turn is an InputError, not a database error."""
     with pytest.raises(InputError):
         journal.add(Draft("fact", "user.dog", "Bosuk."), Provenance(turn="\udcff"))
+
+
+def test_a_kind_or_role_that_there_is_not_is_refused(journal: Journal) -> None:
+    """A memory of such a kind would be in no prompt; the error says which there are."""
+    with pytest.raises(InputError, match="'facts' is no kind of memory: choose one of instruction, fact"):
+        journal.add(Draft("facts", "user.dog", "Bosuk."), USER)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="'banana' is no role: choose one of system, user"):
+        journal.add(Draft("fact", "user.dog", "Bosuk."), Provenance("banana"))  # type: ignore[arg-type]
+    assert journal.memories() == []
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda journal, name: journal.get(name), lambda journal, name: journal.history(name),
+        lambda journal, name: journal.version(name), lambda journal, name: journal.servable(name),
+        lambda journal, name: journal.memories(key=name), lambda journal, name: journal.tag("good", name),
+        lambda journal, name: forget(journal, [name]), lambda journal, name: forget(journal, conversation=name),
+    ],
+)  # fmt: skip
+def test_a_name_that_no_database_can_hold_is_refused(journal: Journal, ask: Callable[[Journal, str], object]) -> None:
+    """Half a surrogate pair, as Python reads a byte that is not UTF-8."""
+    with pytest.raises(InputError, match="half a surrogate pair"):
+        ask(journal, "talk\udcff")
+
+
+def test_a_time_without_a_zone_is_local(journal: Journal) -> None:
+    """As the command line has it."""
+    dog = tell(journal, "The user's dog is called Bosuk.")
+    here = dog.created.astimezone().replace(tzinfo=None)
+    assert journal.memories(since=here) == [dog]
+    assert journal.memories(since=here + timedelta(seconds=1)) == []
 
 
 def test_any_script_can_be_key_and_text(journal: Journal) -> None:
