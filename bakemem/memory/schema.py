@@ -5,6 +5,7 @@ Knows SQL and SQLite's habits; knows nothing of what a status or a version means
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -169,11 +170,16 @@ jobs = sa.Table(
 """The last run of each job of the schedule."""
 
 
+def shown(place: str | Path) -> str:
+    """A journal's path or URL, or a driver's word on it, as messages have it: without the password."""
+    return re.sub(r"(://[^:/@]*:).*@", r"\1***@", str(place))
+
+
 def open_engine(place: str | Path, readonly: bool) -> sa.Engine:
     """An engine over the journal at a path or SQLAlchemy URL, whose tables are made when it is new and not `readonly`.
 
     A journal of an older bakemem is brought up to date first, for a reader too. Raises HomeError when a newer bakemem
-    wrote it, HomeCorruptError when it is not a journal.
+    wrote it or the database's driver is missing, HomeCorruptError when it is not a journal.
     """
     engine = _engine(place, readonly)
     try:
@@ -189,7 +195,7 @@ def open_engine(place: str | Path, readonly: bool) -> sa.Engine:
 
 def _engine(place: str | Path, readonly: bool) -> sa.Engine:
     if isinstance(place, str) and "://" in place:
-        engine = sa.create_engine(place)
+        engine = _server(place)
     else:
         path = f"file:{quote(str(Path(place).absolute()))}" if readonly else str(place)
         url = sa.URL.create("sqlite", database=path, query={"mode": "ro", "uri": "true"} if readonly else {})
@@ -199,6 +205,16 @@ def _engine(place: str | Path, readonly: bool) -> sa.Engine:
         sa.event.listen(engine, "connect", _read_only if readonly else _read_write)
         sa.event.listen(engine, "begin", _begin)
     return engine
+
+
+def _server(url: str) -> sa.Engine:
+    try:
+        return sa.create_engine(url)
+    except ImportError as error:
+        raise HomeError(
+            f"The journal {shown(url)} needs a database driver that cannot be imported ({error}): install it, such as "
+            "`pip install 'psycopg[binary]'` for PostgreSQL."
+        ) from error
 
 
 def _read_only(connection: Any, _: Any) -> None:
@@ -248,9 +264,9 @@ def _check(engine: sa.Engine, place: str | Path) -> bool:
     with engine.begin() as connection:
         found = _version(connection)
     if found is None:
-        raise HomeCorruptError(f"{place} is not a journal of bakemem: put a copy of the journal in its place.")
+        raise HomeCorruptError(f"{shown(place)} is not a journal of bakemem: put a copy of the journal in its place.")
     if found > SCHEMA_VERSION:
-        raise HomeError(f"{place} was written by a newer bakemem (schema {found}): upgrade bakemem to open it.")
+        raise HomeError(f"{shown(place)} was written by a newer bakemem (schema {found}): upgrade bakemem to open it.")
     return found == SCHEMA_VERSION
 
 
@@ -275,10 +291,10 @@ def translated(place: str | Path) -> Iterator[None]:
             f"{error.object[:60]!r} holds half a surrogate pair, as of a byte that is not UTF-8: remove it."
         ) from error
     except (SQLAlchemyError, sqlite3.Error) as error:
-        what = str(getattr(error, "orig", None) or error)
+        what = shown(str(getattr(error, "orig", None) or error))
         if any(sign in what for sign in _DAMAGED):
             raise HomeCorruptError(
-                f"The journal {place} is damaged ({what}): restore it from a backup; nothing was changed."
+                f"The journal {shown(place)} is damaged ({what}): restore it from a backup; nothing was changed."
             ) from error
         advice = next((text for signs, text in _ADVICE if any(s in what for s in signs)), "nothing was changed")
-        raise HomeError(f"The journal {place} cannot be used ({what}): {advice}.") from error
+        raise HomeError(f"The journal {shown(place)} cannot be used ({what}): {advice}.") from error

@@ -159,3 +159,20 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path) -> N
     assert len(ids) - len(acknowledged) <= 1
     assert sorted(m.key for m in journal.memories("pending")) == [f"key{i}" for i in range(7)]
     journal.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite://alice:hunter2@host/x.db", "sqlite://alice:hun@ter2@host/x.db", "none://alice:hunter2@host/x"]
+)
+def test_no_message_tells_the_password_of_the_database(url: str) -> None:
+    """It ends up in logs and bug reports."""
+    with pytest.raises(HomeError, match=r"://alice:\*\*\*@host/x") as said:
+        Journal(url)
+    assert "ter2" not in str(said.value)
+
+
+def test_a_missing_driver_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No raw ImportError."""
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
+    with pytest.raises(HomeError, match=r"psycopg2.*pip install"):
+        Journal("postgresql+psycopg2://alice:hunter2@host/x")
