@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from bakemem.errors import ConfigError
 from bakemem.types import MAX_ALPHA, MAX_RANK
@@ -192,6 +198,12 @@ def load_config(home: Path, **arguments: Any) -> Config:
         lines = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
         known = ", ".join(sorted(Config.model_fields))
         raise ConfigError(f"Settings of {home} are not valid: {lines}. Known settings: {known}.") from error
+    except SettingsError as error:  # a variable for a table
+        name = next(name for name in Config.model_fields if f'"{name}"' in str(error))
+        raise ConfigError(
+            f"The environment variable BAKEMEM_{name.upper()} cannot be read ({error.__cause__}): write it as JSON, "
+            """such as '{"name": "value"}'."""
+        ) from error
     except (OSError, ValueError) as error:  # a file that may not be read, or is not TOML
         raise ConfigError(f"{file} cannot be read: {error}. Mend or remove it.") from error
     return config

@@ -82,6 +82,20 @@ def test_a_wrong_setting_in_the_file_is_refused(tmp_path: Path) -> None:
         load_config(tmp_path)
 
 
+def test_a_variable_that_is_no_table_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the file, which is sound or not even there."""
+    monkeypatch.setenv("BAKEMEM_TRUST", "calendar")
+    with pytest.raises(ConfigError, match=r"variable BAKEMEM_TRUST .*JSON") as said:
+        load_config(tmp_path)
+    assert "config.toml" not in str(said.value)
+
+
+def test_a_file_that_the_system_does_not_read_is_told(tmp_path: Path) -> None:
+    """As below a folder whose name is too long for it."""
+    with pytest.raises(ConfigError, match=r"config\.toml cannot be read"):
+        load_config(tmp_path / ("x" * 300))
+
+
 def test_a_wrong_variable_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A value that does not fit is refused when it comes from the environment, too."""
     monkeypatch.setenv("BAKEMEM_STEPS", "soon")
