@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from os import PathLike
 from pathlib import Path
@@ -40,7 +40,7 @@ def open_memory(
     from bakemem.memory import HomeLock, Journal
     from bakemem.versions import VersionStore
 
-    folder = Path(home).expanduser()
+    folder = _folder(home)
     settings = load_config(folder, model=model, device=device, seed=seed, **config)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def open_memory(
 
 def read_journal(home: str | PathLike[str], namespace: str = "default") -> Journal:
     """The journal of a home, to read beside whoever writes. Raises HomeError when there is none."""
-    return _journal(Path(home).expanduser(), namespace, readonly=True)
+    return _journal(_folder(home), namespace, readonly=True)
 
 
 @contextmanager
@@ -71,13 +71,24 @@ def own_journal(home: str | PathLike[str], namespace: str = "default") -> Iterat
     """The journal of a home, owned for writing, without model and index. Raises HomeLockedError, HomeError."""
     from bakemem.memory import HomeLock
 
-    folder = Path(home).expanduser()
+    folder = _folder(home)
     with HomeLock(folder):
         journal = _journal(folder, namespace, readonly=False)
         try:
             yield journal
         finally:
             journal.close()
+
+
+def _folder(home: str | PathLike[str]) -> Path:
+    """Where a home is or would be. Raises HomeError for a path that can never be one, such as a name too long."""
+    try:
+        folder = Path(home).expanduser()
+        with suppress(FileNotFoundError):
+            folder.stat()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise HomeError(f"The memory home {str(home)!r} cannot be used ({error}): choose another folder.") from error
+    return folder
 
 
 def _journal(folder: Path, namespace: str, *, readonly: bool) -> Journal:
