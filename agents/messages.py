@@ -58,8 +58,8 @@ def _block(block: str | dict[str, Any], of_an_answer: bool) -> str:
     if isinstance(block, str):
         return block
     kind, text = block.get("type"), block.get("text")
-    if kind in ("text", "text-plain") and isinstance(text, str):
-        return text if kind == "text" else f"\n{text}\n"
-    if of_an_answer and kind not in _MEDIA:
+    if kind in (None, "text", "text-plain") and isinstance(text, str):
+        return f"\n{text}\n" if kind == "text-plain" else text
+    if kind is None or (of_an_answer and kind not in _MEDIA):  # such as a provider's mark for its cache
         return ""
     raise InputError(f"A message holds {kind} content: the model reads text only.")

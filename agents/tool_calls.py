@@ -15,7 +15,8 @@ _TAG, _END = "<tool_call>", "</tool_call>"  # Hermes, Qwen
 _MARKS = (_TAG, "[TOOL_CALLS]", "<|python_tag|>")  # Mistral, Llama 3
 _MARK, _STOP = (re.compile("|".join(map(re.escape, marks))) for marks in (_MARKS, (_END, *_MARKS)))
 _NAMED = re.compile(r"([\w.-]+)\s*(?:\[CALL_ID]\w*)?(?:\[ARGS])?\s*(?=\{)")  # Mistral since its eleventh tokenizer
-_GAP = " \n\r\t;,"  # Llama 3 puts a `;` between calls
+_SPACE = " \n\r\t"
+_GAP = f"{_SPACE};,"  # Llama 3 puts a `;` between calls
 _JSON = json.JSONDecoder(strict=False)  # small models write line breaks into strings
 
 Call = tuple[str, dict[str, Any]]
@@ -34,8 +35,8 @@ class Found:
 def find_calls(written: str, names: Collection[str]) -> Found:
     """The calls in a whole answer. Where they bear no mark, only those of tools with these names count."""
     found, at = _read(written, 0, names)
-    if any(name not in names for name, _ in found):
-        found, at = [], 0
+    if any(name not in names for name, _ in found) or written[at:].lstrip(_GAP)[:1] in ("{", "["):
+        found, at = [], 0  # an answer in JSON that is no call, or not all of it
     text, broken = "", list[str]()
     while mark := _MARK.search(written, at):
         text += written[at : mark.start()]
@@ -51,12 +52,12 @@ def find_calls(written: str, names: Collection[str]) -> Found:
 
 def _read(text: str, at: int, names: Collection[str]) -> tuple[list[Call], int]:
     """The calls that stand here, one after the other, and where they end."""
-    calls = list[Call]()
+    calls, gap = list[Call](), _SPACE
     while True:
-        made, end = _one(text, len(text) - len(text[at:].lstrip(_GAP)), names)
+        made, end = _one(text, len(text) - len(text[at:].lstrip(gap)), names)
         if not made:
             return calls, at
-        calls, at = [*calls, *made], end
+        calls, at, gap = [*calls, *made], end, _GAP
 
 
 def _one(text: str, at: int, names: Collection[str]) -> tuple[list[Call], int]:

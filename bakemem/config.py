@@ -210,10 +210,15 @@ def load_config(home: Path, **arguments: Any) -> Config:
 
 
 def _check_environment() -> None:
-    """Pydantic reads the variables that it knows, and no others. Raises ConfigError for one that nobody reads."""
+    """Pydantic reads the variables that it knows, and no others. Raises ConfigError for what looks like one misspelt.
+
+    Others of this beginning need not be ours: Kubernetes sets some for a service of that name.
+    """
     prefix = Config.model_config["env_prefix"]
-    known = ["BAKEMEM_HOME", *(f"{prefix}{name.upper()}" for name in Config.model_fields)]
+    known = ["HOME", *(name.upper() for name in Config.model_fields)]
     for name in os.environ:
-        if name.upper().startswith(prefix) and name.upper() not in known:
-            [closest] = get_close_matches(name.upper(), known, 1, cutoff=0.0)
-            raise ConfigError(f"The variable {name} is no setting: {closest} is the closest one. Rename or unset it.")
+        own = name.upper().removeprefix(prefix)
+        if own == name.upper() or own in known:
+            continue
+        for closest in get_close_matches(own, known, 1, cutoff=0.75):
+            raise ConfigError(f"The variable {name} is no setting: is it {prefix}{closest}? Rename or unset it.")

@@ -111,6 +111,15 @@ def test_an_unknown_variable_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
         load_config(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "name", ["BAKEMEM_SERVICE_HOST", "BAKEMEM_PORT", "BAKEMEM_PORT_8080_TCP_ADDR", "BAKEMEM_IMAGE"]
+)
+def test_a_variable_of_others_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Kubernetes sets some in every pod beside a service of this name."""
+    monkeypatch.setenv(name, "10.0.0.1")
+    assert load_config(tmp_path).rank == 16
+
+
 def test_the_variable_of_the_home_is_no_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command line reads it, and a variable in lower case is the same as in upper case."""
     monkeypatch.setenv("BAKEMEM_HOME", "mine")

@@ -71,7 +71,7 @@ def _fitting(template: ChatTemplate, items: Sequence[Taught], max_tokens: int) -
 @lru_cache(maxsize=1)
 def _frame(template: ChatTemplate) -> int:
     """How many tokens the template puts around a question and before its answer, counted as 6 at least."""
-    return max(6, len(template.next_ids("")))
+    return max(6, len(template.next_ids("x")) - template.count("x"))
 
 
 def _joined(template: ChatTemplate, fitting: Sequence[Taught], context: Set[int]) -> Dialogue:

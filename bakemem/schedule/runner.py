@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -54,11 +55,13 @@ class Schedule:
         self._working = threading.Lock()
         self._worker: int | None = None
         self._thread: threading.Thread | None = None
+        self._process = os.getpid()
         memory.at_close(self.stop)
 
     def start(self) -> Schedule:
         """Begin to wake, at once and then each minute. A second call does nothing."""
         if self._thread is None:
+            self._process = os.getpid()
             self._stopping = threading.Event()  # one of its own: a thread that still ends keeps that of before
             self._since = self._clock()
             self._thread = threading.Thread(target=self._wake, args=(self._stopping,), name=SCHEDULE, daemon=True)
@@ -68,8 +71,10 @@ class Schedule:
 
     def stop(self) -> None:
         """Wake no more; returns when nothing runs. A bake ends at its next step, and goes on there another time."""
-        self._stopping.set()
         atexit.unregister(self.stop)
+        if self._process != os.getpid():
+            return  # forked since: its thread, and what it may hold, stayed in the other process
+        self._stopping.set()
         thread, self._thread = self._thread, None
         if self._worker != threading.get_ident():  # else a job of ours has called this
             while not self._working.acquire(timeout=0.2):  # in slices, so that Ctrl-C gets through everywhere

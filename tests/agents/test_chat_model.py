@@ -113,12 +113,20 @@ def test_what_a_text_model_cannot_read_is_refused(model: BakedChatModel, message
 
 
 def test_text_is_read_in_blocks_too(model: BakedChatModel, scripted: Scripted) -> None:
-    """Documents of plain text too; what another model noted beside its words is passed over, calls are not."""
+    """Documents of plain text too; what another model noted beside its words, and a provider's marks, are passed over,
+    calls are not.
+    """
     call = {"type": "tool_use", "id": "c1", "name": "add", "input": {"a": 1}}
     said = AIMessage([{"type": "reasoning", "reasoning": "Hm."}, {"type": "text", "text": "So."}, call],
                      tool_calls=[{"name": "add", "args": {"a": 1}, "id": "c1"}])  # fmt: skip
     document = {"type": "text-plain", "mime_type": "text/plain", "text": "A tale."}
-    model.invoke([HumanMessage(["Sum up:", document]), said, ToolMessage(["2"], tool_call_id="c1")])
+    model.invoke(
+        [
+            HumanMessage(["Sum up:", document]),
+            said,
+            ToolMessage([{"cachePoint": {"type": "default"}}, "2"], tool_call_id="c1"),
+        ]
+    )
     turns = scripted.asked[0]["turns"]
     assert [turn.content.split() for turn in turns] == [["Sum", "up:", "A", "tale."], ["So."], ["2"]]
     assert [call.name for call in turns[1].tool_calls] == ["add"]

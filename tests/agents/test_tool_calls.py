@@ -59,6 +59,8 @@ WRITTEN = {
     "no arguments": ('<tool_call>{"name": "add"}</tool_call>', "", [("add", {})]),
     "plain": ("The answer is 2.", "The answer is 2.", []),
     "JSON that is no call": ('{"name": "Bosuk", "age": 2}', '{"name": "Bosuk", "age": 2}', []),
+    "JSON of which a part is a call": (f'{ONE}\n{{"title": "x"}}', f'{ONE}\n{{"title": "x"}}', []),
+    "a call behind a semicolon": (f";{ONE}", f";{ONE}", []),
     "a list": ("[1, 2]", "[1, 2]", []),
     "empty": ("", "", []),
 }

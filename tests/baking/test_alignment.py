@@ -162,6 +162,16 @@ def test_dialogues_fit_the_limit_whatever_the_template_adds(
     assert pack(template, taught, 10).items == tuple(taught[:1])
 
 
+def test_a_template_may_refuse_empty_turns(tiny_base: Base, make_taught: MakeTaught) -> None:
+    """What it adds to a turn is measured on one that says something."""
+    tokenizer = copy.deepcopy(tiny_base.template.tokenizer)
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if not m['content'] %}{{ raise_exception('empty') }}{% endif %}"
+        "{{ m['content'] + eos_token }}{% endfor %}"
+    )
+    assert len(pack(ChatTemplate(tokenizer), make_taught(tiny_base, 3), 1024).items) == 3
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_packing_follows_its_seed(tiny_base: Base, make_taught: MakeTaught, seed: int) -> None:
     """The same seed gives the same dialogues."""

@@ -12,10 +12,10 @@ from peft import PeftModel
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
+    FalconH1Config,
     Gemma3TextConfig,
     GPT2Config,
     LlamaConfig,
-    MambaConfig,
     MistralConfig,
     Phi3Config,
     PretrainedConfig,
@@ -114,11 +114,13 @@ def test_a_talk_before_is_read_as_what_is_trained_is(
 
 
 def test_a_model_that_takes_no_lora_is_refused_before_anything_is_asked(tokenizer: PreTrainedTokenizerBase) -> None:
-    """The error names the model and the layer."""
-    shape = {"vocab_size": 2048, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}
-    base = wrap_base("mamba", loud(AutoModelForCausalLM.from_config(MambaConfig(**shape, **SPECIAL))), tokenizer)
+    """A hybrid with Mamba layers, which can be talked to: the error names the model and the layer."""
+    shape = {"vocab_size": 2048, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "head_dim": 16,
+             "num_attention_heads": 2, "num_key_value_heads": 1, "mamba_d_ssm": 32, "mamba_n_heads": 4,
+             "mamba_d_head": 8, "mamba_d_state": 4, "mamba_n_groups": 1}  # fmt: skip
+    base = wrap_base("hybrid", loud(AutoModelForCausalLM.from_config(FalconH1Config(**shape, **SPECIAL))), tokenizer)
     asked, stages = (Stimulus((Turn("user", "Who are you?"),), "everyday"),), list[str]()
-    with pytest.raises(BakeError, match=r"MambaForCausalLM cannot be baked: .*out_proj.* Load another model"):
+    with pytest.raises(BakeError, match=r"FalconH1ForCausalLM cannot be baked: .*out_proj.* Load another model"):
         bake(base.model, base.template, [], [Prompt(PROMPT, ())], Settings(max_new_tokens=2),
              stimuli=Stimuli(asked, asked), progress=lambda stage, *_: stages.append(stage))  # fmt: skip
     assert stages == []

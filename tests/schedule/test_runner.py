@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -281,6 +282,32 @@ def test_it_wakes_on_when_the_clock_is_set_back(memory: FakeMemory, monkeypatch:
         assert not ended.wait(0.1)
         clock.now += 14 * HOUR
         assert ended.wait(5)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_process_that_was_forked_beside_a_job_ends(tmp_path: Path) -> None:
+    """The schedule and its thread are its parent's: it neither waits for it nor says that it was stopped."""
+    program = f"""
+import os, sys, threading
+from pathlib import Path
+from tests.schedule.fake import Clock, FakeMemory
+from tests.schedule.test_runner import schedule
+memory, begun, go = FakeMemory(Path({str(tmp_path / "journal.db")!r})), threading.Event(), threading.Event()
+def load():
+    begun.set()
+    go.wait(60)
+    return 0.0
+made = schedule(memory, Clock(), load=load).start()
+begun.wait(10)
+if (child := os.fork()) == 0:
+    sys.exit(7)
+_, status = os.waitpid(child, 0)
+go.set()
+made.stop()
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], timeout=60, check=False)
+    assert done.returncode == 7
 
 
 def test_a_program_that_ends_in_a_bake_stops_it_first(tmp_path: Path) -> None:
