@@ -84,7 +84,7 @@ class Screen:
 
     def scores(self, scores: Mapping[str, float]) -> None:
         """The exam's shares."""
-        self.say("\n  100 held-out questions (40 about memories, 30 never told, 30 everyday):")
+        self.say("\n  100 questions (40 about memories, 30 never told, 30 everyday):")
         for name, value in scores.items():
             self.say(f"    {name:42} {value:6.1%}")
 

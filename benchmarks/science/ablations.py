@@ -59,6 +59,7 @@ def _fixed(steps: float) -> Callable[[Settings], Settings]:
 CHANGES = {
     "product": Change(""),
     "paper": Change("baseline", way="paper", settings=lambda s: replace(s, passed=None)),
+    "paper, its 40 epochs": Change("baseline", way="paper", then="40 epochs"),
     "fine-tuned": Change("baseline", way="fine-tuned"),
     "temperature 1 alone": Change("loss", {"temperatures": (1.0,)}),
     "temperature 2 alone": Change("loss", {"temperatures": (2.0,)}),
@@ -102,6 +103,8 @@ def run(lab: Lab, row: str, seed: int) -> Figures:
     if change.then == "warm":
         return _warm(lab, story, memories, settings, seed)
     lesson = _lesson(lab, seed)
+    if change.then == "40 epochs":
+        settings = _fixed(40 * len(lesson.train) / settings.recipe.trajectories_per_step)(settings)
     learned = replace(lesson, train=[t for t in lesson.train if t.trajectory.stimulus.kind != change.without])
     with _trained(lab, learned, settings) as trained:
         if change.then == "polish":

@@ -203,7 +203,7 @@ def rng_of(experiment: str, seed: int) -> random.Random:
 
 
 def _recipe_of(way: str) -> dict[str, Any]:
-    if way == "paper":  # arXiv 2409.13697's published code; 480 steps in place of its 40 epochs
+    if way == "paper":  # arXiv 2409.13697's published code; 480 steps, not its 40 epochs (see the ablations)
         return {"rank": 32, "alpha": 1, "learning_rate": 3e-4, "steps": 480, "trajectories_per_step": 16,
                 "max_dialogue_turns": 1, "state_weight": 0.0, "b_rate": 1.0, "temperatures": (1.0,),
                 "targets": ("q_proj", "k_proj", "v_proj", "o_proj")}  # fmt: skip

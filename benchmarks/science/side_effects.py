@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bakemem.baking import share
-from bakemem.everyday import everyday
+from bakemem.everyday import everyday, everyday_held_out
 from bakemem.memory import consolidate
 from bakemem.prompts import ASK_SYSTEM, ask_request
 from bakemem.starter import UNKNOWN, Fact, Instruction, Talk, make_facts
@@ -110,15 +110,14 @@ def asks_for(text: str, facts: Sequence[Fact]) -> bool:
 
 
 def unrelated(rng: random.Random, n: int) -> list[str]:
-    """What has nothing to do with what was baked: half everyday questions, a quarter strange texts, a quarter what
-    somebody tells of other things.
+    """What has nothing to do with what was baked, nor was trained in any bake: everyday questions that are held out,
+    and of the rest half strange texts, half what somebody tells of other things.
     """
-    talk = Talk(rng, True)
-    for _ in range(n // 4):
+    talk, asked = Talk(rng, True), [row.question for row in everyday_held_out()][: n // 2]
+    for _ in range((n - len(asked)) // 2):
         talk.tell()
     told = [turn.content for turn in talk.turns if turn.role == "user"]
-    rows = rng.sample(everyday(), n // 2)
-    return [row.question for row in rows] + [strange_text(rng, True) for _ in range(n // 4)] + told
+    return asked + [strange_text(rng, True) for _ in range(n - len(asked) - len(told))] + told
 
 
 _EVERYDAY = {row.question: row.answer for row in everyday()}

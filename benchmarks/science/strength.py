@@ -18,7 +18,7 @@ from pathlib import Path
 from bakemem.baking import CANDIDATE, share
 from bakemem.memory import consolidate
 from bakemem.starter import Instruction, make_facts
-from benchmarks.science.experiment import Experiment, Figures, Goal, Page, Results, main, table
+from benchmarks.science.experiment import Experiment, Figures, Goal, Page, Results, Spread, main, spread, table
 from benchmarks.science.lab import WAYS, Lab, memories_of, rng_of
 from benchmarks.science.likelihood import log_likelihoods, rank_correlation, written
 from benchmarks.science.obedience import instruction_of, story_of
@@ -78,16 +78,13 @@ def measure(lab: Lab, row: str, seed: int) -> Figures:
     with lab.taught(memories, seed=seed, settings=settings, progress=look) as taught:
         if "scale" in CURVES[row]:
             curves["scale"] = [{"at": s, **gauge.read(adapter=taught.id, strength=s)} for s in SCALES]
-    kept = {name: curves[name] for name in CURVES[row]}
-    return {"instruction": instruction.memory, "prompted": gauge.read(prompt=consolidate(memories).text), **kept,
-            "steps": taught.baked.report.steps,
-            "rho": {name: _rho(curve) for name, curve in kept.items()},
-            "rho_to_1": _rho([p for p in curves["scale"] if p["at"] <= 1])}  # fmt: skip
+    return {"instruction": instruction.memory, "prompted": gauge.read(prompt=consolidate(memories).text),
+            **{name: curves[name] for name in CURVES[row]}, "steps": taught.baked.report.steps}  # fmt: skip
 
 
 def _rho(curve: Sequence[Figures]) -> float:
-    """Spearman's correlation of where and how strongly; 0 of no curve."""
-    return rank_correlation([p["at"] for p in curve], [p["probability"] for p in curve]) if curve else 0.0
+    """Spearman's correlation of where and how strongly, by probabilities that are told apart from a thousandth on."""
+    return rank_correlation([p["at"] for p in curve], [round(p["probability"], 3) for p in curve])
 
 
 def page(results: Results) -> Page:
@@ -100,23 +97,29 @@ def page(results: Results) -> Page:
             continue
         shown = sorted(set.intersection(*(set(_places(results, row, name)) for row in measured)))[::2]
         lines = [[row, *(f"{_mean(results, row, name, at, 'probability'):.1%}" for at in shown),
-                  results.spread(row, "rho", name).text(".3f")] for row in measured]  # fmt: skip
+                  _rhos(results, row, name).text(".3f")] for row in measured]  # fmt: skip
         tables.append(table((f"probability of obeying {title}", *(f"{at:g}" for at in shown), "Spearman"), lines))
     goals = [
-        Goal(what, results.spread(row, *path), least=0.98, form=".3f")
-        for what, row, *path in (
-            ("Spearman along the scale, 0 to 1.5", "baked", "rho", "scale"),
-            ("Spearman along the scale, 0 to 1", "baked", "rho_to_1"),
-            ("Spearman along a gentle training", GENTLY, "rho", "training"),
+        Goal(what, _rhos(results, row, name, most), least=0.98, form=".3f")
+        for what, row, name, most in (
+            ("Spearman along the scale, 0 to 1.5", "baked", "scale", math.inf),
+            ("Spearman along the scale, 0 to 1", "baked", "scale", 1),
+            ("Spearman along the product's training", "baked", "training", math.inf),
+            ("Spearman along a training at a thirtieth of the rate", GENTLY, "training", math.inf),
         ) if row in rows
     ]  # fmt: skip
     return Page("\n\n".join(tables), tuple(goals), _verdict(results, rows))
 
 
+def _rhos(results: Results, row: str, name: str, most: float = math.inf) -> Spread:
+    """Spearman's correlation of each seed's curve, up to the place `most`."""
+    return spread([_rho([point for point in curve if point["at"] <= most]) for curve in results.of(row, name)])
+
+
 def _verdict(results: Results, rows: Sequence[str]) -> str:
     """How strong the prompted model is, and how little the baked one's scale still tells from 1 on."""
     prompted = results.spread(rows[0], "prompted", "probability").text()
-    said = f"The prompted model's probability of obeying is {prompted}."
+    said = f"The prompted model's probability of obeying is {prompted}. Spearman is of probabilities rounded to 0.1 %."
     if "baked" in rows:
         beyond = [p["probability"] for curve in results.of("baked", "scale") for p in curve if p["at"] >= 1]
         said += f" From scale 1 on, those of the baked one lie within {max(beyond) - min(beyond):.1e} of each other."
@@ -168,7 +171,7 @@ def plot(results: Results, path: Path) -> None:
 
 EXPERIMENT = Experiment(
     2, "strength", "Interpolation and half-baking",
-    "Does a baked behaviour grow evenly along the adapter's scale, and along training?",
+    "Does a baked behaviour only grow along the adapter's scale, and along training?",
     tuple(CURVES), measure, page, plot,
 )  # fmt: skip
 
