@@ -273,6 +273,21 @@ def test_a_turn_that_is_forgotten_while_it_is_read_leaves_nothing(make: Make) ->
     assert [m for m in known.memories() if m.text] == []
 
 
+def test_a_turn_that_tells_what_is_forgotten_in_other_words_teaches_nothing_any_more(make: Make) -> None:
+    """Not even when it is being read meanwhile."""
+    known = make()
+    hear(known, Turn("user", "My dog is called Bosuk."))
+    [dog] = known.memories("pending")
+
+    def forget_meanwhile(turn: Turn) -> list[Draft]:
+        known.forget([dog.id])
+        return SCRIPT[turn.content]
+
+    known._extractor.extract = forget_meanwhile  # type: ignore[method-assign]
+    assert hear(known, Turn("user", "Bosuk is my dog.")) == []
+    assert [m for m in known.memories() if m.text] == []
+
+
 def test_a_trusted_source_does_not_take_a_persons_place_under_another_key(make: Make) -> None:
     """A merge is ruled on as the memory's own key would be."""
     known = make(trust={"tool:calendar": "fact"})

@@ -5,7 +5,7 @@ Text is redacted before it is stored; what is forgotten leaves no row. Knows no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,7 +17,6 @@ from bakemem.memory.journal import Journal
 from bakemem.memory.keys import check_storable, clean_conversation
 from bakemem.memory.turns import Claim
 from bakemem.memory.unsaid import Unsaid
-from bakemem.types import Memory
 
 MAX_SAID = 1_000_000
 _SLICE = 500  # numbers in one statement: some databases allow a thousand parameters
@@ -106,11 +105,10 @@ class Conversations:
 
 
 def erase_exchanges(
-    connection: sa.Connection, journal: Journal, doomed: Collection[Memory], turns: Collection[str],
-    conversation: str | None, everything: bool,
-) -> None:  # fmt: skip
+    connection: sa.Connection, journal: Journal, unsaid: Unsaid, conversation: str | None, everything: bool
+) -> None:
     """Deletes, within a transaction, the exchanges that hold what is forgotten, or a whole conversation, or all."""
-    table, unsaid = schema.exchanges, Unsaid(doomed, turns)
+    table = schema.exchanges
     if not (unsaid or everything or conversation is not None):
         return
     rows = connection.execute(sa.select(table).where(journal.here(table))).mappings()

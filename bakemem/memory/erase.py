@@ -14,6 +14,7 @@ from bakemem.memory import schema
 from bakemem.memory.conversations import erase_exchanges
 from bakemem.memory.journal import Journal
 from bakemem.memory.turns import Observed
+from bakemem.memory.unsaid import Unsaid
 from bakemem.types import Memory
 
 
@@ -23,11 +24,12 @@ def forget(
 ) -> list[Memory]:  # fmt: skip
     """Erase these memories, or all of a conversation, of a source, or of the namespace; the tombstones are returned.
 
-    With a memory go those that it superseded, the turn in which it was said wherever that is kept, what waits in the
-    queue from there, and each exchange of a logged conversation that holds it (see `unsaid.py`). If the live version
-    knows one of them the base takes its place, and the rest of what it knew returns to the prompt. `heard` is the
-    observed turn that asked for it, which is read with that. All in one transaction; then the file is compacted. Raises
-    NotFoundError, and InputError for an empty name; HomeError also when all that is done, but not compacted.
+    With a memory go those that it superseded, the turn in which it was said wherever that is kept, and what waits in
+    the queue from there; also each turn that waits and each exchange of a logged conversation that holds it (see
+    `unsaid.py`). If the live version knows one of them the base takes its place, and the rest of what it knew returns
+    to the prompt. `heard` is the observed turn that asked for it, which is read with that; what waits behind it was
+    said later and stays. All in one transaction; then the file is compacted. Raises NotFoundError, and InputError for
+    an empty name; HomeError also when all that is done, but not compacted.
     """
     if "" in (conversation, source):
         raise InputError("The name of a conversation or source is empty: that would be everything that has none.")
@@ -46,12 +48,11 @@ def forget(
         journal.move(connection, doomed, "forgotten", "", actor)
         _blank(connection, journal, doomed)
         said = {m.provenance.turn for m in doomed}
-        _empty_queue(connection, journal, said, conversation, source, everything)
         asked = {heard.turn.content} if heard is not None else set()
-        known = [m for m in doomed if m.status != "quarantined"]  # no reply rests on what was never believed
-        erase_exchanges(connection, journal, known, said | asked, conversation, everything or source == "user")
-        if heard is not None:
-            connection.execute(schema.turns.delete().where(schema.turns.c.seq == heard.seq))
+        known = [m for m in doomed if m.status != "quarantined"]  # nothing rests on what was never believed
+        unsaid = Unsaid(known, said | asked)
+        _empty_queue(connection, journal, unsaid, heard, conversation, source, everything)
+        erase_exchanges(connection, journal, unsaid, conversation, everything or source == "user")
         connection.execute(schema.jobs.update().where(journal.here(schema.jobs)).values(detail=""))  # may quote one
         tombstones = [journal.one(connection, m.id) for m in doomed]
     journal.compact()
@@ -70,12 +71,12 @@ def _blank(connection: sa.Connection, journal: Journal, doomed: Collection[Memor
 
 
 def _empty_queue(
-    connection: sa.Connection, journal: Journal, said: Collection[str], conversation: str | None, source: str | None,
-    everything: bool,
+    connection: sa.Connection, journal: Journal, unsaid: Unsaid, heard: Observed | None, conversation: str | None,
+    source: str | None, everything: bool,
 ) -> None:  # fmt: skip
-    turns = schema.turns
-    where = [turns.c.content == text for text in said if text]
-    where += [turns.c.conversation == conversation] if conversation is not None else []
-    where += [turns.c.source == source] if source is not None else []
-    for condition in [sa.true()] if everything else where:
-        connection.execute(turns.delete().where(journal.here(turns), condition))
+    table = schema.turns
+    for row in connection.execute(sa.select(table).where(journal.here(table))).mappings().all():
+        from_there = everything or row["conversation"] == conversation or row["source"] == source
+        later = heard is not None and row["seq"] > heard.seq  # a new word, which may tell what holds now
+        if from_there or (not later and unsaid.holds(row["content"])):
+            connection.execute(table.delete().where(table.c.seq == row["seq"]))

@@ -46,6 +46,38 @@ def test_the_bytes_are_gone_and_a_tombstone_stays(journal: Journal, tmp_path: Pa
         journal.approve([dog.id])
 
 
+def test_what_waits_in_other_words_leaves_the_queue_too(journal: Journal, tmp_path: Path) -> None:
+    """Else it would be read and learned after all; what tells something else waits on, and so does another's queue."""
+    dog = journal.add(Draft("fact", "user.dog", "The user's dog is called Bosuk."), Provenance(turn="He is Bosuk."))
+    queue, other = TurnQueue(journal), Journal(tmp_path / "journal.db", "other")
+    queue.put([Turn("user", "Bosuk, that is my dog, is ill today."), Turn("user", "I live in Plinth.")], "main")
+    TurnQueue(other).put([Turn("user", "My Bosuk barks.")])
+    forget(journal, [dog.id])
+    assert [o.turn.content for o in queue.waiting()] == ["I live in Plinth."]
+    assert len(TurnQueue(other)) == 1
+    other.close()
+
+
+def test_what_is_said_after_the_request_to_forget_is_heard(journal: Journal) -> None:
+    """It may be what holds from now on; the request itself leaves the queue, and what was said before it."""
+    dog = journal.add(Draft("fact", "user.dog", "The user's dog is called Bosuk."), Provenance(turn="He is Bosuk."))
+    queue = TurnQueue(journal)
+    said = ["Bosuk is ill.", "Forget that my dog is called Bosuk.", "My dog is called Rex."]
+    queue.put([Turn("user", text) for text in said])
+    forget(journal, [dog.id], heard=queue.waiting()[1])
+    assert [o.turn.content for o in queue.waiting()] == ["My dog is called Rex."]
+
+
+def test_what_was_never_believed_takes_no_turn_that_waits(journal: Journal) -> None:
+    """A page that names the user's dog must not be able to silence the user, by being rejected."""
+    page = journal.add(
+        Draft("fact", "user.dog", "The user's dog is called Bosuk."), Provenance("web", "web:x"), "quarantined"
+    )
+    TurnQueue(journal).put([Turn("user", "Bosuk is ill.")])
+    forget(journal, [page.id])
+    assert len(TurnQueue(journal)) == 1
+
+
 @pytest.mark.parametrize(
     ("what", "left"),
     [({"conversation": "first"}, {"b", "c"}), ({"source": "tool:x"}, {"a", "b"}), ({"everything": True}, set())],
