@@ -24,12 +24,12 @@ def forget(
 ) -> list[Memory]:  # fmt: skip
     """Erase these memories, or all of a conversation, of a source, or of the namespace; the tombstones are returned.
 
-    With a memory go those that it superseded, the turn in which it was said wherever that is kept, and what waits in
-    the queue from there; also each turn that waits and each exchange of a logged conversation that holds it (see
-    `unsaid.py`). If the live version knows one of them the base takes its place, and the rest of what it knew returns
-    to the prompt. `heard` is the observed turn that asked for it, which is read with that; what waits behind it was
-    said later and stays. All in one transaction; then the file is compacted. Raises NotFoundError, and InputError for
-    an empty name; HomeError also when all that is done, but not compacted.
+    With a memory go those that it superseded, and what waits in the queue from there; also each turn that waits or
+    that another memory was said in, and each exchange of a logged conversation, that holds it (see `unsaid.py`). If the
+    live version knows one of them the base takes its place, and the rest of what it knew returns to the prompt. `heard`
+    is the observed turn that asked for it, which is read with that; what waits behind it was said later and stays. All
+    in one transaction; then the file is compacted. Raises NotFoundError, and InputError for an empty name; HomeError
+    also when all that is done, but not compacted.
     """
     if "" in (conversation, source):
         raise InputError("The name of a conversation or source is empty: that would be everything that has none.")
@@ -46,11 +46,12 @@ def forget(
         doomed = [m for m in theirs if m.status != "forgotten"]
         journal.unlearn(connection, [m.id for m in doomed])
         journal.move(connection, doomed, "forgotten", "", actor)
-        _blank(connection, journal, doomed)
+        _blank(connection, doomed)
         said = {m.provenance.turn for m in doomed}
         asked = {heard.turn.content} if heard is not None else set()
         known = [m for m in doomed if m.status != "quarantined"]  # nothing rests on what was never believed
         unsaid = Unsaid(known, said | asked)
+        _blank_turns(connection, journal, unsaid)
         _empty_queue(connection, journal, unsaid, heard, conversation, source, everything)
         erase_exchanges(connection, journal, unsaid, conversation, everything or source == "user")
         connection.execute(schema.jobs.update().where(journal.here(schema.jobs)).values(detail=""))  # may quote one
@@ -59,15 +60,21 @@ def forget(
     return tombstones
 
 
-def _blank(connection: sa.Connection, journal: Journal, doomed: Collection[Memory]) -> None:
+def _blank(connection: sa.Connection, doomed: Collection[Memory]) -> None:
     table, events = schema.memories, schema.events
     nothing = {"key": "", "text": "", "source": "", "conversation": "", "turn": "", "reason": ""}
     for memory in doomed:
         connection.execute(table.update().where(table.c.id == memory.id).values(nothing))
         connection.execute(events.update().where(events.c.memory_id == memory.id).values(note=""))
-        if memory.provenance.turn:  # others may have been said in the same breath
-            said_there = table.c.turn == memory.provenance.turn
-            connection.execute(table.update().where(journal.here(table), said_there).values(turn=""))
+
+
+def _blank_turns(connection: sa.Connection, journal: Journal, unsaid: Unsaid) -> None:
+    """Others may have been said in the same breath, or in words that tell it too."""
+    table = schema.memories
+    kept = sa.select(table.c.seq, table.c.turn).where(journal.here(table), table.c.turn != "")
+    for seq, turn in connection.execute(kept).all():
+        if unsaid.holds(turn):
+            connection.execute(table.update().where(table.c.seq == seq).values(turn=""))
 
 
 def _empty_queue(

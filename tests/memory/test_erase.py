@@ -46,6 +46,24 @@ def test_the_bytes_are_gone_and_a_tombstone_stays(journal: Journal, tmp_path: Pa
         journal.approve([dog.id])
 
 
+def test_no_other_memory_keeps_it_in_the_words_that_it_was_said_in(journal: Journal, tmp_path: Path) -> None:
+    """Not one that took its place either; the memory stays, and so does a turn that tells nothing of it."""
+    dog = journal.add(Draft("fact", "user.dog", "The user's dog is called Bosuk."), Provenance(turn="He is Bosuk."))
+    for key, text, turn in (
+        ("user.dog", "The user's dog is called Mirko.", "My dog is not Bosuk any more, he is Mirko now."),
+        ("user.cat", "The user's cat is called Tarn.", "As I said, my dog is called Bosuk, and my cat Tarn."),
+        ("user.town", "The user lives in Plinth.", "I live in Plinth."),
+    ):
+        journal.add(Draft("fact", key, text), Provenance(turn=turn))
+    forget(journal, [dog.id])
+    assert {m.text: m.provenance.turn for m in journal.memories("pending")} == {
+        "The user's dog is called Mirko.": "",
+        "The user's cat is called Tarn.": "",
+        "The user lives in Plinth.": "I live in Plinth.",
+    }
+    assert traces(tmp_path, "bosuk") == []
+
+
 def test_what_waits_in_other_words_leaves_the_queue_too(journal: Journal, tmp_path: Path) -> None:
     """Else it would be read and learned after all; what tells something else waits on, and so does another's queue."""
     dog = journal.add(Draft("fact", "user.dog", "The user's dog is called Bosuk."), Provenance(turn="He is Bosuk."))
@@ -68,14 +86,16 @@ def test_what_is_said_after_the_request_to_forget_is_heard(journal: Journal) -> 
     assert [o.turn.content for o in queue.waiting()] == ["My dog is called Rex."]
 
 
-def test_what_was_never_believed_takes_no_turn_that_waits(journal: Journal) -> None:
+def test_what_was_never_believed_takes_no_turn_of_another(journal: Journal) -> None:
     """A page that names the user's dog must not be able to silence the user, by being rejected."""
+    ill = journal.add(Draft("fact", "dog.health", "The user's dog is ill."), Provenance(turn="Bosuk is ill."))
     page = journal.add(
         Draft("fact", "user.dog", "The user's dog is called Bosuk."), Provenance("web", "web:x"), "quarantined"
     )
     TurnQueue(journal).put([Turn("user", "Bosuk is ill.")])
     forget(journal, [page.id])
     assert len(TurnQueue(journal)) == 1
+    assert journal.get(ill.id).provenance.turn == "Bosuk is ill."
 
 
 @pytest.mark.parametrize(
