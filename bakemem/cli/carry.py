@@ -24,10 +24,12 @@ from bakemem.errors import HomeError, InputError
 def export(where: Place, file: str) -> None:
     """Write all memories with their history as JSON Lines to FILE, or to standard output.
 
-    Tombstones and versions are left out. It is noted down that a copy was made (see `bakemem copies`). Works while
-    another process writes; then a warning says that it could not be noted.
+    A FILE that is there is replaced when the new one is whole; only you may read it. Tombstones and versions are left
+    out. It is noted down that a copy was made (see `bakemem copies`). Works while another process writes; then a
+    warning says that it could not be noted.
     """
     from bakemem.memory import export as exported
+    from bakemem.versions import placed
 
     with where.journal() as journal:
         lines = list(exported(journal))
@@ -36,10 +38,8 @@ def export(where: Place, file: str) -> None:
             click.echo(line)
         _note_copy(where, "standard output")
         return
-    try:
-        Path(file).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{file} cannot be written: {error.strerror or error}.") from error
+    with placed(Path(file), force=True) as out:
+        out.writelines(f"{line}\n".encode() for line in lines)
     noted = _note_copy(where, str(Path(file).absolute()))
     if where.as_json:
         print_json({"file": file, "memories": len(lines), "noted": noted})

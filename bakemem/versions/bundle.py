@@ -43,11 +43,13 @@ _UNREADABLE = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, 
 def placed(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
     """A file to write, which is at `path` when the block ends, whole and on the disk, or not at all.
 
-    Only its owner may read it. Raises InputError when something is there already (unless `force`) or when it cannot be
-    written.
+    Only its owner may read it. Raises InputError when something is there already (unless `force`, which replaces a
+    file and nothing else) or when it cannot be written.
     """
     if not force and os.path.lexists(path):
         raise InputError(f"{path} is there already: name another file, or say force to replace it.")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError(f"{path} is no file that could be replaced: name another.")
     temporary: str | None = None
     try:
         handle, temporary = tempfile.mkstemp(prefix=".bakemem-", dir=path.parent)

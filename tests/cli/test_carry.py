@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -128,6 +131,39 @@ def test_copies_lists_what_left_the_home(run: Run, filled: Home, tmp_path: Path)
     assert [line.split(maxsplit=3)[2:] for line in run("copies").stdout.splitlines()] == [
         ["v1", str(tmp_path / "dog.zip")], ["memories", str(tmp_path / "all.jsonl")], ["memories", "standard output"],
     ]  # fmt: skip
+
+
+def test_an_export_is_whole_and_its_owners_alone(
+    run: Run, filled: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that fails half way leaves the file of before, and nothing beside it."""
+    (tmp_path / "out").mkdir()
+    file = tmp_path / "out" / "all.jsonl"
+    file.write_text("old")
+    file.chmod(0o644)
+
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        told = run("export", str(file))
+    assert (told.exit_code, "No space left" in told.stderr) == (1, True)
+    assert [(p.name, p.read_text()) for p in file.parent.iterdir()] == [("all.jsonl", "old")]
+    assert run("export", str(file)).exit_code == 0
+    assert json.loads(file.read_text(encoding="utf-8"))["text"] == DOG
+    assert os.name == "nt" or stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")
+def test_what_is_no_file_is_not_replaced_by_one(run: Run, filled: Home, tmp_path: Path) -> None:
+    """A device or a named pipe: root could replace /dev/null."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for command in (("export", str(pipe)), ("pack", "v1", str(pipe), "--force")):
+        told = run(*command)
+        assert (told.exit_code, "is no file" in told.stderr) == (1, True)
+    assert pipe.is_fifo()
 
 
 def test_an_export_beside_a_writer_warns_that_it_is_not_noted(run: Run, filled: Home, tmp_path: Path) -> None:
