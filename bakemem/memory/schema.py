@@ -200,7 +200,7 @@ def _engine(place: str | Path, readonly: bool) -> sa.Engine:
         path = f"file:{quote(str(Path(place).absolute()))}" if readonly else str(place)
         url = sa.URL.create("sqlite", database=path, query={"mode": "ro", "uri": "true"} if readonly else {})
         # A connection opens two files, and each namespace has an engine: it keeps one, others end with their use.
-        engine = sa.create_engine(url, pool_size=1, max_overflow=-1)
+        engine = sa.create_engine(url, pool_size=1, max_overflow=-1, hide_parameters=True)
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _read_only if readonly else _read_write)
         sa.event.listen(engine, "begin", _begin)
@@ -209,7 +209,7 @@ def _engine(place: str | Path, readonly: bool) -> sa.Engine:
 
 def _server(url: str) -> sa.Engine:
     try:
-        return sa.create_engine(url)
+        return sa.create_engine(url, hide_parameters=True)
     except ImportError as error:
         raise HomeError(
             f"The journal {shown(url)} needs a database driver that cannot be imported ({error}): install it, such as "

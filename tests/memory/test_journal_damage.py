@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,20 @@ def test_no_message_tells_the_password_of_the_database(url: str) -> None:
     with pytest.raises(HomeError, match=r"://alice:\*\*\*@host/x") as said:
         Journal(url)
     assert "ter2" not in str(said.value)
+
+
+@pytest.mark.parametrize("scheme", ["", "sqlite:///"])
+def test_no_traceback_tells_what_was_to_be_written(tmp_path: Path, scheme: str) -> None:
+    """It ends up in logs and bug reports, where no forgetting reaches it."""
+    journal, dog = Journal(f"{scheme}{tmp_path / 'journal.db'}"), Draft("fact", "user.dog", "The dog is called Bosuk.")
+    with journal.write() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER refuse BEFORE INSERT ON memories BEGIN SELECT RAISE(ABORT, 'database is full'); END"
+        )
+    with pytest.raises(HomeError, match="is full") as said:
+        journal.add(dog, Provenance())
+    assert "Bosuk" not in "".join(traceback.format_exception(said.value))
+    journal.close()
 
 
 def test_a_missing_driver_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
