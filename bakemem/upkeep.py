@@ -61,17 +61,20 @@ def sweep(journal: Journal, store: VersionStore) -> list[Path]:
 
 def strangers(journal: Journal, store: VersionStore) -> set[str]:
     """The version folders that neither the journal knows nor a crash can have left: a bake that was cut short leaves
-    one, with the next name, of memories that the journal has, and an unpack one that says what it was unpacked from.
+    one, with the next name, of memories that the journal has, and an unpack one that is marked.
     """
     next_name = journal.next_version_name()
 
     def cut_short(name: str) -> bool:
+        if not store.settled(name):
+            return True
         try:
             manifest = store.manifest(name)
         except HomeCorruptError:
             return False
         inside = manifest.prompt.memory_ids
-        return ORIGIN in manifest.settings or (name == next_name and len(journal.some(inside)) == len(inside))
+        baked_here = ORIGIN not in manifest.settings
+        return baked_here and name == next_name and len(journal.some(inside)) == len(inside)
 
     return {name for name in store.names() - {v.name for v in journal.versions()} if not cut_short(name)}
 

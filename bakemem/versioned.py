@@ -150,24 +150,24 @@ class Versioned(Conversing):
                 )
             if here := [v for v in same if not v.gone]:
                 return here[0]
-            manifest = self._store.stage(scratch, dataclasses.replace(
+            return self._take_in(scratch, dataclasses.replace(
                 packed, name=self._journal.next_version_name(self._store.names()), namespace=self._journal.namespace,
                 parent=same[-1].parent if same else None, settings={**packed.settings, ORIGIN: origin},
-            ))  # fmt: skip
-            return self._adopt(manifest, memories)
+            ), memories)  # fmt: skip
 
-    def _adopt(self, manifest: Manifest, memories: list[str]) -> Version:
-        version = manifest.version(self._store.folder(manifest.name))
+    def _take_in(self, source: Path, manifest: Manifest, memories: list[str]) -> Version:
+        name = manifest.name
         try:
+            version = self._store.stage(source, manifest).version(self._store.folder(name))
             with self._shadow.behind():
                 adopt(self._journal, version, memories)
                 self._shadow.follow(version.memory_ids)
-        except BaseException:
+        finally:
             # Ctrl-C can land between the commit and here: what the journal names is never discarded.
-            if version.name not in {v.name for v in self._journal.versions()}:
-                self._store.destroy(version.name)
-            raise
-        return self._journal.version(version.name)
+            if name not in {v.name for v in self._journal.versions()}:
+                self._store.destroy(name)
+            self._store.settle(name)
+        return self._journal.version(name)
 
     def gc(self, keep: int = 5, *, dry_run: bool = True) -> list[Version]:
         """Destroy the adapters of old versions; their rows stay. What is, or with `dry_run` would be, destroyed.

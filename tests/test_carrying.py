@@ -7,16 +7,19 @@ import json
 import random
 import zipfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from bakemem.errors import AdapterError, BakememError, HomeCorruptError, InputError, NotFoundError
-from bakemem.memory import Journal, Ledger, adopt
+from bakemem.errors import AdapterError, BakememError, HomeCorruptError, HomeError, InputError, NotFoundError
+from bakemem.memory import Journal, Ledger, adopt, load
 from bakemem.types import Version
+from bakemem.upkeep import strangers, sweep
 from bakemem.versions import VersionStore, check_adapter
 from tests.carrying import DOG, TOWN, Home
 
@@ -215,6 +218,49 @@ def test_a_ctrl_c_after_the_commit_keeps_the_version(
         here.unpack(file)
     assert [v.name for v in here.versions()] == ["v1"]
     check_adapter(here.store.folder("v1"))
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_what_was_unpacked_stays_when_an_older_journal_is_put_back(
+    there: Home, here: Home, file: Path, monkeypatch: pytest.MonkeyPatch, crash: bool
+) -> None:
+    """Also when that one has its memories, or the process died after the commit and the home was opened since."""
+
+    def killed(*arguments: object) -> None:
+        raise Killed
+
+    there.pack("v2", file)
+    with monkeypatch.context() as patch, pytest.raises(Killed) if crash else nullcontext():
+        if crash:
+            patch.setattr(VersionStore, "settle", killed)
+        here.unpack(file)
+    assert sweep(here.journal, here.store) == []
+    older = Journal(here.home / "older.db", "ours")
+    load(older, there.export())
+    assert sweep(older, here.store) == []
+    assert strangers(older, here.store) == {"v1"}
+    older.close()
+    check_adapter(here.store.folder("v1"))
+
+
+@pytest.mark.parametrize("fails", ["adopt", "VersionStore.stage"])
+def test_of_an_unpack_that_fails_nothing_stays(
+    there: Home, here: Home, file: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """Neither folder nor mark, also where the disk failed when the folder was in its place."""
+    stage = VersionStore.stage
+
+    def full(*arguments: Any) -> None:
+        if fails != "adopt":
+            stage(*arguments)
+        raise HomeError("disk full")
+
+    there.pack("v2", file)
+    before = here.state()
+    monkeypatch.setattr(f"bakemem.versioned.{fails}", full)
+    with pytest.raises(HomeError, match="disk full"):
+        here.unpack(file)
+    assert here.state() == before
 
 
 @pytest.fixture(scope="module")

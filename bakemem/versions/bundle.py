@@ -31,8 +31,6 @@ from bakemem.versions.store import ADAPTER_FILES, MANIFEST_FILE, PROBES_FILE
 MEMORIES_FILE = "memories.jsonl"
 LIMITS: Mapping[str, int] = {**MAX_BYTES, MEMORIES_FILE: 64 << 20}
 """The files of a bundle, each with the most bytes that it may have; all but the probes must be there."""
-ORIGIN = "unpacked_from"
-"""The setting by which a version that came in a bundle names the one that was packed at first."""
 
 _PIECE = 1 << 20
 _UNREADABLE = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, LookupError, OverflowError,

@@ -19,6 +19,8 @@ from bakemem.types import Adapter, Prompt, Report, Version, report_of
 from bakemem.versions.plain_json import plain_json
 
 FORMAT = 1
+ORIGIN = "unpacked_from"
+"""The setting by which a version that came in a bundle names the one that was packed at first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from bakemem.disk import destroy, folder_name, fsync_folder
 from bakemem.errors import AdapterError, HomeCorruptError, HomeError, InputError
 from bakemem.types import Probe
-from bakemem.versions.manifest import Manifest, manifest_of
+from bakemem.versions.manifest import ORIGIN, Manifest, manifest_of
 from bakemem.versions.probes import probes_of
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -27,6 +27,7 @@ MANIFEST_FILE = "manifest.json"
 _NAME = re.compile(r"v[1-9][0-9]*")
 _TEMPORARY = ".tmp-"
 _SCRATCH = ".bake"
+_MARK = ".unpacking-"
 _GRAVE = f"{_TEMPORARY}removed-"
 
 
@@ -48,8 +49,9 @@ class VersionStore:
 
         The name must come from the journal's `next_version_name`: a folder of that name can only be left from a crash,
         and is replaced. Everything is on the disk when it returns the manifest with its files' hashes (and so its id).
+        One that was unpacked is marked before its folder is there, until `settle`.
         Raises AdapterError when `source` lacks a file, HomeError when the disk is full or cannot be written; then the
-        store is as it was.
+        store is as it was, but for a mark.
         """
         target = self.folder(manifest.name)
         for name in ADAPTER_FILES:
@@ -66,6 +68,9 @@ class VersionStore:
             complete = dataclasses.replace(manifest, files=hashes)
             _write(temporary / MANIFEST_FILE, complete.to_json().encode())
             fsync_folder(temporary)
+            if ORIGIN in manifest.settings:
+                self._mark(manifest.name).write_bytes(b"")
+                fsync_folder(self._root)
             self._remove(target)
             os.rename(temporary, target)
             for folder in (self._root, *self._root.parents):  # those above may be new as well
@@ -77,6 +82,15 @@ class VersionStore:
                 destroy(temporary)
             raise self._failed(manifest.name, error) from error
         return complete
+
+    def settle(self, name: str) -> None:
+        """Takes the mark off an unpacked version that the journal names, or that is gone; what stays, a sweep takes."""
+        with contextlib.suppress(OSError):
+            self._mark(name).unlink(missing_ok=True)
+
+    def settled(self, name: str) -> bool:
+        """Whether no unpacking of that version was cut short."""
+        return not self._mark(name).exists()
 
     def folder(self, name: str) -> Path:
         """Where a version is or would be. Raises InputError when `name` is no version name."""
@@ -126,11 +140,16 @@ class VersionStore:
         )
 
     def sweep(self, known_names: Collection[str]) -> list[Path]:
-        """Removes the orphans and returns what they were. Only the owner of the home may call it. Raises HomeError."""
+        """Removes the orphans, then the marks of `stage`, and returns what the orphans were.
+
+        Only the owner of the home may call it. Raises HomeError.
+        """
         orphans = self.orphans(known_names)
         try:
             for path in orphans:
                 self._remove(path)
+            for mark in self._root.glob(f"{_MARK}*"):
+                mark.unlink()
         except OSError as error:
             raise HomeError(f"An unfinished version in {self._root} cannot be removed ({error}).") from error
         return orphans
@@ -190,6 +209,9 @@ class VersionStore:
             self._remove(self._root / _SCRATCH)
         except OSError as error:
             raise HomeError(f"What a bake left in {self._root / _SCRATCH} cannot be removed ({error}).") from error
+
+    def _mark(self, name: str) -> Path:
+        return self._root / f"{_MARK}{name}"
 
     def _remove(self, folder: Path) -> None:
         # Out of the way first: a half-removed folder must never bear a version's name.
