@@ -292,7 +292,7 @@ class Knowledge:
                 gone = forget(self._journal, memory_ids, conversation=conversation, source=source,
                               everything=everything, actor="user" if heard else "operator", heard=heard)  # fmt: skip
             except HomeError:  # it may be forgotten all the same
-                with suppress(HomeError):  # the next opening tries again
+                with suppress(Exception):  # the next opening tries again
                     self._shadow.rebuild()
                 raise
             self._shadow.rebuild()  # also when an earlier try came only half of the way

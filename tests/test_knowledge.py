@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from bakemem.config import load_config
-from bakemem.errors import HomeError, InputError
+from bakemem.errors import HomeError, InputError, ModelError
 from bakemem.knowledge import Knowledge
 from bakemem.memory import Extractor, Journal, ModelExtractor
 from bakemem.memory.redact import redacted
 from bakemem.testing import MemoryIndex, ScriptedExtractor
-from bakemem.types import Draft, Turn
+from bakemem.types import Draft, Memory, Turn
 
 SCRIPT = {
     "I live in Plinth.": [Draft("fact", "user.town", "The user lives in Plinth.")],
@@ -160,6 +160,27 @@ def test_what_is_forgotten_leaves_the_index_though_the_journal_cannot_be_compact
     with pytest.raises(HomeError):
         known.forget([dog.id])
     assert known._shadow._index.ids() == set()
+
+
+@pytest.mark.parametrize("error", [ModelError("no embedder"), RuntimeError("database or disk is full")])
+def test_that_traces_stay_is_said_though_the_index_cannot_be_rebuilt_either(
+    make: Make, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """The message that it is forgotten counts; the next question finds the index in step."""
+    known = make()
+    dog = known.remember("My dog is called Bosuk.")
+    town = known.remember("I live in Plinth.")
+    assert known.recall("dog", 1) == [dog]
+
+    def broken(index: MemoryIndex, memories: Iterable[Memory]) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "compact", _no_space)
+        patch.setattr(MemoryIndex, "purge", broken)
+        with pytest.raises(HomeError, match="traces stay"):
+            known.forget([dog.id])
+    assert known.recall("dog") == [town]
 
 
 def _no_space(journal: Journal) -> None:

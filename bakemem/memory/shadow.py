@@ -72,7 +72,13 @@ class Shadow:
         """Begins anew from the journal, so that no trace of anything else stays; how many memories it holds."""
         with self._lock:
             index, memories = self._index, self._journal.memories(INDEXED)
-            index.purge(memories)
+            try:
+                index.purge(memories)
+            except BaseException:
+                self._opened = None  # it may be closed already: the next use opens it, and compares
+                last_used(os.getpid()).closed(self)
+                index.close()
+                raise
         return len(memories)
 
     def rest(self) -> None:

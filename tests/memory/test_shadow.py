@@ -282,6 +282,28 @@ def test_an_index_that_cannot_be_sealed_is_no_error_of_another(
     assert (index.closed, "The disk is full." in caplog.text) == (1, True)
 
 
+@pytest.mark.usefixtures("two_open")
+def test_an_index_that_cannot_be_rebuilt_is_opened_anew(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have been closed on the way: the next use opens it, and finds that something was forgotten."""
+    index = Kept()
+    shadow = Shadow(journal, index.open)
+    dog, cat = (say(journal, key, f"A {key}.") for key in ("dog", "cat"))
+    shadow.recall("dog", 1)
+
+    def full(memories: Iterable[Memory]) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index, "purge", full)
+        with pytest.raises(OSError, match="disk full"), shadow.behind():
+            forget(journal, [dog])
+            shadow.rebuild()
+    assert (index.opened, index.closed) == (1, 1)
+    assert [memory.id for memory, _ in shadow.recall("cat", 1)] == [cat]
+    assert (index.ids(), index.opened) == ({cat}, 2)
+    shadow.close()
+
+
 def test_an_index_that_cannot_be_brought_up_to_date_is_closed(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
