@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -15,6 +15,8 @@ from bakemem.memory import records, schema
 from bakemem.memory.database import Database
 from bakemem.memory.keys import check_storable
 from bakemem.types import Turn
+
+_TICK = timedelta(microseconds=1)
 
 Claim = Callable[[sa.Connection], bool]
 """Asked within a transaction whether turns are to be written in it; may write in it what they are to be kept with."""
@@ -46,18 +48,25 @@ class TurnQueue:
         for turn in turns:
             check_storable(turn.content, "A turn")
             check_storable(turn.source, "A turn's source")
-        at = records.now().isoformat()
-        rows = [
-            {"namespace": self._database.namespace, "conversation": conversation, "role": turn.role,
-             "source": turn.source, "content": turn.content, "at": at} for turn in turns
-        ]  # fmt: skip
-        if not rows:
+        if not turns:
             return 0
         with self._database.write() as connection:
             if claim is not None and not claim(connection):
                 return 0
-            connection.execute(schema.turns.insert(), rows)
-        return len(rows)
+            first = self._after_all(connection)
+            connection.execute(schema.turns.insert(), [
+                {"namespace": self._database.namespace, "conversation": conversation, "role": turn.role,
+                 "source": turn.source, "content": turn.content, "at": (first + i * _TICK).isoformat()}
+                for i, turn in enumerate(turns)
+            ])  # fmt: skip
+        return len(turns)
+
+    def _after_all(self, connection: sa.Connection) -> datetime:
+        """Now, or just after the newest turn: what is read late goes behind whatever was said after it."""
+        table = schema.turns
+        query = sa.select(table.c.at).where(self._database.here(table)).order_by(table.c.seq.desc()).limit(1)
+        newest = connection.scalar(query)
+        return max(records.now(), records.time_of(newest) + _TICK) if newest else records.now()
 
     def waiting(self, most: int = 100, attempts_below: int | None = None) -> list[Observed]:
         """The oldest turns, at most so many; those that failed often enough are left out with `attempts_below`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,21 @@ def test_a_turn_that_fails_is_tried_again_before_those_behind_it(journal: Journa
     gatherer.flush()
     assert reader.read == ["one", "two", "three"]
     gatherer.close()
+
+
+def test_a_word_that_is_read_late_goes_behind_what_was_said_after_it_in_one_breath(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Turns that were observed at once keep their order, also behind those of a moment ago."""
+    queue = TurnQueue(journal)
+    with monkeypatch.context() as patch:
+        patch.setattr("bakemem.memory.records.now", lambda: datetime(2026, 1, 1, tzinfo=UTC))
+        queue.put([Turn("user", "I live in Plinth."), Turn("user", "No, in Tarn.")])
+        queue.put([Turn("user", "No, in Brae.")])
+    late, *soon = queue.waiting()
+    for observed in (*soon, late):
+        journal.add(Draft("fact", "user.town", observed.turn.content), Provenance(), valid_from=observed.at)
+    assert [m.text for m in journal.memories("pending")] == ["No, in Brae."]
 
 
 def test_neither_a_flush_nor_a_close_waits_for_another_try(journal: Journal) -> None:
