@@ -187,18 +187,19 @@ class Memories(Database):
             return [self.one(connection, i) for i in held]
 
     def approve(self, memory_ids: Iterable[str]) -> list[Memory]:
-        """Lets memories out of quarantine: pending now, as the operator's word, each in place of older ones of its key.
+        """Lets memories out of quarantine: pending, as the operator's word of now, each in place of those of its key.
 
         All of them or none. Raises NotFoundError, and TransitionError for one that is not in quarantine.
         """
         with self.write() as connection:
             approved = {m.id: m for m in (self.one(connection, i) for i in memory_ids)}
+            now = records.now().isoformat()
             for memory in approved.values():
                 older = [m for m in self.of_key(connection, memory.key) if m.status != "quarantined"]
                 self.move(connection, [memory], "pending", "", "operator")
                 self.move(connection, older, "superseded", memory.id, "operator")
                 named = schema.memories.c.id == memory.id
-                connection.execute(schema.memories.update().where(named).values(role="operator"))
+                connection.execute(schema.memories.update().where(named).values(role="operator", valid_from=now))
             return [self.one(connection, i) for i in approved]
 
     # Inside a transaction

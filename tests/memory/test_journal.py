@@ -109,6 +109,20 @@ def test_an_older_word_leaves_a_newer_one_in_quarantine(journal: Journal) -> Non
     assert journal.get(late.id).superseded_by == tool.id
 
 
+def test_an_approval_counts_from_when_it_was_given(journal: Journal) -> None:
+    """What was said between the tool's word and the approval, and is read only now, goes behind it."""
+    now = datetime.now(UTC)
+    tool = journal.add(
+        Draft("fact", "user.dog", "The user's dog is called Rex."), Provenance("tool"), "quarantined",
+        valid_from=now - timedelta(hours=3),
+    )  # fmt: skip
+    [approved] = journal.approve([tool.id])
+    assert approved.valid_from is not None
+    assert approved.valid_from >= now
+    late = tell(journal, "The user's dog is called Bosuk.", said=now - timedelta(hours=2))
+    assert (late.status, late.superseded_by) == ("superseded", tool.id)
+
+
 def test_a_word_from_the_future_gives_way_to_what_is_said_now(journal: Journal) -> None:
     """The clock was set back since, or another home's is fast."""
     tell(journal, "The user's dog is called Rex.", said=datetime.now(UTC) + timedelta(days=1))
