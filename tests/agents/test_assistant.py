@@ -18,7 +18,7 @@ from bakemem.agents.assistant import Assistant
 from bakemem.errors import BusyError, HomeLockedError, InputError, NotFoundError, ServingError
 from bakemem.memory import HomeLock
 from bakemem.serving import Request
-from bakemem.types import Draft, Turn
+from bakemem.types import Draft, Provenance, Turn
 from tests.memory.test_erase import traces
 from tests.talks import DOG, FakeServing, open_talk
 from tests.tiny import OpenMemory
@@ -213,6 +213,15 @@ def test_options_and_strength_reach_the_model(reopen: Open, monkeypatch: pytest.
             assistant.command(f"/strength {wrong}")
     assistant.say("Hi.").text()
     assert asked == [{"system": "Be kind.", "strength": 0.5, "history": [], "window": True}]
+
+
+def test_why_quotes_no_turn_that_is_forgotten(reopen: Open) -> None:
+    """As of a memory that was said in one breath with another one."""
+    memory, _ = reopen()
+    memory._journal.add(Draft("fact", "user.town", "The user lives in Plinth."), Provenance())
+    why = Assistant(memory).command("/why Where do I live in?").text
+    assert "The user lives in Plinth." in why
+    assert "“" not in why
 
 
 def test_commands_about_memories(reopen: Open, tmp_path: Path) -> None:
