@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bakemem.memory.keys import infer_kind
+from bakemem.memory.keys import infer_kind, plain
 from bakemem.types import Draft, Memory, Provenance, Role
 
 TEACHERS: frozenset[Role] = frozenset({"user", "operator"})
@@ -46,7 +46,7 @@ def admit(draft: Draft, provenance: Provenance, *, trust: Mapping[str, str], riv
         return Ruling("pending")
     if draft.kind == "instruction" or infer_kind(draft.text) == "instruction":
         return Ruling("quarantined", f"an instruction from {_who(provenance)}: only the user and the operator instruct")
-    if _PRIVILEGE.search(draft.text):
+    if _PRIVILEGE.search(plain(draft.text)):
         return Ruling("quarantined", f"{_who(provenance)} asks for trust or obedience")
     if provenance.role not in READ or trust.get(provenance.source) != "fact":
         return Ruling("quarantined", f"a fact from {_who(provenance)}, which is not trusted")

@@ -31,6 +31,8 @@ _ORDERS = re.compile(
     r"your (mood|tone|style|name)|in (every|each|all) (answer|reply|response))\b"
     r"|.*\b(every|each|all|your) (answer|reply|replie|response|sentence)s? (must|should|shall|has to|have to)\b"
 )
+# List and quote marks before a sentence: "- ", "> ", "1. ", "a) ", "[x] ".
+_MARKS = re.compile(r"(?:[\W_]|(?:\d+(?:\.\d+)*|[a-z])[.):\]]+ )*", re.IGNORECASE)
 _FILLERS = frozenset("a an the is are am was of to in on at user user's users".split())
 
 
@@ -87,12 +89,19 @@ def clean_conversation(name: str) -> str:
     return name
 
 
+def plain(text: str) -> str:
+    """The text as rules over words read it: one line, in NFKC, no signs that show nothing, no marks before it."""
+    shown = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
+    return _MARKS.sub("", " ".join(shown.split()), count=1)
+
+
 def infer_kind(text: str) -> Kind:
     """Whether a sentence tells the agent what to do (instruction) or what is so (fact), by its first words."""
+    text = plain(text)
     words = [w.lower().replace("’", "'") for w in _WORD.findall(text)[:2]]
     if not words:
         return "fact"
-    ordered = _ORDERS.match(text.strip().lower()) is not None
+    ordered = _ORDERS.match(text.lower()) is not None
     noun = len(words) > 1 and words[1] in _NOUN_SIGNS
     return "instruction" if ordered or (words[0] in _IMPERATIVES and not noun) else "fact"
 
