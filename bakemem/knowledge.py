@@ -306,9 +306,12 @@ class Knowledge:
         return export(self._journal)
 
     def load(self, lines: Iterable[str]) -> list[Memory]:
-        """Take exported memories in, all or none; those that are here already are left alone. Raises InputError."""
+        """Take exported memories in, redacted, all or none; those that are here already are left alone.
+
+        Raises InputError.
+        """
         with self._keeping, self._shadow.behind():
-            loaded = load(self._journal, lines)
+            loaded = load(self._journal, lines, self._redact)
             self._shadow.follow([m.id for m in loaded])
         return loaded
 

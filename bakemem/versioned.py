@@ -135,8 +135,8 @@ class Versioned(Conversing):
 
         Its memories arrive held, with their history, or superseded where another memory has their key here. One that
         is here already is returned. Whether it fits the base is seen when it is loaded. Raises InputError for a file
-        that is damaged, or that would bring back what was forgotten, AdapterError, and BakeError while a bake runs;
-        then nothing has changed.
+        that is damaged, holds what redaction refuses (what it would mask comes as it is: the version learned it), or
+        would bring back what was forgotten, AdapterError, and BakeError while a bake runs; then nothing has changed.
         """
         with self._one_change(), self._keeping, self._store.room() as scratch:
             packed, memories = read_bundle(Path(path), scratch)
@@ -156,11 +156,11 @@ class Versioned(Conversing):
             ), memories)  # fmt: skip
 
     def _take_in(self, source: Path, manifest: Manifest, memories: list[str]) -> Version:
-        name = manifest.name
+        name, redact = manifest.name, self._redact if self.config.redaction == "refuse" else str
         try:
             version = self._store.stage(source, manifest).version(self._store.folder(name))
             with self._shadow.behind():
-                adopt(self._journal, version, memories)
+                adopt(self._journal, version, memories, redact)
                 self._shadow.follow(version.memory_ids)
         finally:
             # Ctrl-C can land between the commit and here: what the journal names is never discarded.

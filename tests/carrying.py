@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 from bakemem.config import load_config
 from bakemem.memory import Journal, consolidate
+from bakemem.memory.redact import Mode, redacted
 from bakemem.testing import MemoryIndex, ScriptedExtractor
 from bakemem.types import Report, Version
 from bakemem.versioned import Versioned
@@ -26,11 +27,12 @@ _PROBES = [{"turns": [{"role": "user", "content": "What is my dog called?"}], "k
 class Home(Versioned):
     """A home without a model, in which versions are made up."""
 
-    def __init__(self, home: Path, namespace: str = "default") -> None:
+    def __init__(self, home: Path, namespace: str = "default", redaction: Mode = "off") -> None:
         home.mkdir(exist_ok=True)
         self.journal, self.store = Journal(home / "journal.db", namespace), VersionStore(home, namespace)
-        super().__init__(load_config(home), self.journal, self.store, open_index=MemoryIndex,
-                         make_extractor=lambda: ScriptedExtractor({}), redact=str)  # fmt: skip
+        super().__init__(load_config(home, redaction=redaction), self.journal, self.store, open_index=MemoryIndex,
+                         make_extractor=lambda: ScriptedExtractor({}),
+                         redact=lambda text: redacted(text, redaction))  # fmt: skip
 
     def bake(self, accepted: bool = True) -> Version:
         """Commits a version of all that is pending or baked."""

@@ -6,7 +6,7 @@ import io
 import json
 import random
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -179,6 +179,23 @@ def test_an_error_in_the_journal_leaves_no_folder(there: Home, here: Home, file:
     other._close()
 
 
+def test_a_version_with_a_secret_is_refused_or_comes_as_it_is(there: Home, tmp_path: Path, file: Path) -> None:
+    """Masked, its texts would no longer be those that it learned."""
+    mail = "The user's mail is ann@example.com."
+    there.remember(mail, key="user.mail")
+    there.bake()
+    there.pack("live", file)
+    refusing = Home(tmp_path / "refusing", redaction="refuse")
+    with pytest.raises(InputError, match=r"email.*Nothing was taken in"):
+        refusing.unpack(file)
+    assert (refusing.memories(), refusing.versions(), refusing.store.names()) == ([], [], set())
+    refusing._close()
+    masking = Home(tmp_path / "masking", redaction="mask")
+    masking.unpack(file)
+    assert masking.statuses()[mail] == "held"
+    masking._close()
+
+
 class Killed(BaseException):
     """What a kill looks like from inside: nothing is tidied up."""
 
@@ -209,8 +226,10 @@ def test_a_ctrl_c_after_the_commit_keeps_the_version(
     """What the journal names keeps its folder."""
     there.pack("v2", file)
 
-    def interrupted(journal: Journal, version: Version, memories: list[str]) -> None:
-        adopt(journal, version, memories)
+    def interrupted(
+        journal: Journal, version: Version, memories: list[str], redact: Callable[[str], str]
+    ) -> None:  # fmt: skip
+        adopt(journal, version, memories, redact)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("bakemem.versioned.adopt", interrupted)

@@ -11,10 +11,10 @@ import pytest
 from bakemem.config import load_config
 from bakemem.errors import HomeError, InputError, ModelError
 from bakemem.knowledge import Knowledge
-from bakemem.memory import Extractor, Journal, ModelExtractor
+from bakemem.memory import Extractor, Journal, ModelExtractor, export
 from bakemem.memory.redact import redacted
 from bakemem.testing import MemoryIndex, ScriptedExtractor
-from bakemem.types import Draft, Memory, Turn
+from bakemem.types import Draft, Memory, Provenance, Turn
 
 SCRIPT = {
     "I live in Plinth.": [Draft("fact", "user.town", "The user lives in Plinth.")],
@@ -216,6 +216,40 @@ def test_secrets_are_masked_or_refused_before_they_are_stored(make: Make, tmp_pa
     with pytest.raises(InputError, match="email"):
         refusing.remember("The user's mail is ann@example.com.", key="user.mail")
     assert b"ann@example" not in b"".join(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+
+
+def elsewhere(home: Path) -> list[str]:
+    """What a home that redacts nothing exported: a plain memory, and one with a secret in its text and its turn."""
+    home.mkdir()
+    journal = Journal(home / "journal.db")
+    journal.add(Draft("fact", "user.dog", "The user's dog is called Bosuk."), Provenance())
+    mail = Provenance(turn="Mail me: ann@example.com.")
+    journal.add(Draft("fact", "user.mail", "The user's mail is ann@example.com."), mail)
+    lines = list(export(journal))
+    journal.close()
+    return lines
+
+
+def test_what_is_imported_is_masked_and_what_was_masked_comes_as_it_went(make: Make, tmp_path: Path) -> None:
+    """Text and turn; what a home that masks exported is byte for byte what another takes in."""
+    known = make(redaction="mask")
+    _, mail = known.load(elsewhere(tmp_path / "there"))
+    assert (mail.text, mail.provenance.turn) == ("The user's mail is [email].", "Mail me: [email].")
+    exported = list(known.export())
+    known._close()
+    (tmp_path / "journal.db").unlink()
+    other = make(redaction="mask")
+    other.load(exported)
+    assert list(other.export()) == exported
+
+
+def test_an_import_with_a_secret_is_refused_before_anything_is_stored(make: Make, tmp_path: Path) -> None:
+    """The error names the line and not the secret."""
+    known = make(redaction="refuse")
+    with pytest.raises(InputError, match="Line 2: .*email.*Nothing was taken in") as error:
+        known.load(elsewhere(tmp_path / "there"))
+    assert "ann@" not in str(error.value)
+    assert known.memories() == []
 
 
 def test_why_names_the_memory_and_the_turn_behind_it(make: Make) -> None:

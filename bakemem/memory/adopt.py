@@ -6,7 +6,7 @@ Knows the journal and the exported form of memories; the version's files are in 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import sqlalchemy as sa
 
@@ -18,15 +18,18 @@ from bakemem.memory.records import Event
 from bakemem.types import Memory, Version
 
 
-def adopt(journal: Journal, version: Version, lines: Iterable[str]) -> None:
+def adopt(
+    journal: Journal, version: Version, lines: Iterable[str], redact: Callable[[str], str] = str
+) -> None:  # fmt: skip
     """Records a version and takes in its memories, which are the exported `lines`; it does not become live.
 
     Its memories arrive held, with their history: a rollback to the version makes them baked. What was superseded there
     stays so, and what another memory has the key of here is superseded by that one. Memories that are here already
-    stay as they are. Raises InputError, and changes nothing, when the lines are not the version's memories, when one
-    differs from what is here under its id or waits in quarantine, or when it would bring back what was forgotten.
+    stay as they are. `redact` may refuse a text but must not change one: the version learned it as it is. Raises
+    InputError, and changes nothing, when the lines are not the version's memories, when one is refused, differs from
+    what is here under its id or waits in quarantine, or when it would bring back what was forgotten.
     """
-    parsed = parse(lines, journal.namespace)
+    parsed = parse(lines, journal.namespace, redact)
     if {memory.id for memory, _ in parsed} != set(version.memory_ids):
         raise InputError("The memories in the file are not those of its version. Nothing was taken in.")
     with journal.write() as connection:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, get_args
 
 import sqlalchemy as sa
@@ -42,13 +42,14 @@ def export(journal: Journal, memory_ids: Collection[str] | None = None) -> Itera
             yield json.dumps({"format": FORMAT, **row, "history": history}, sort_keys=True)
 
 
-def load(journal: Journal, lines: Iterable[str]) -> list[Memory]:
+def load(journal: Journal, lines: Iterable[str], redact: Callable[[str], str] = str) -> list[Memory]:
     """Takes exported memories in, all or none, under their own ids; those that are here already are left alone.
 
     What was baked or held elsewhere becomes pending, as no version here holds it. The history then says when it came.
-    Raises InputError, which names the line, for anything that `export` would not have written.
+    Text and turn of each are redacted. Raises InputError, which names the line, for what `redact` refuses and for
+    anything that `export` would not have written.
     """
-    parsed = parse(lines, journal.namespace)
+    parsed = parse(lines, journal.namespace, redact)
     with journal.write() as connection:
         new = unknown(connection, journal, parsed)
         for memory, history in new:
@@ -60,9 +61,9 @@ def load(journal: Journal, lines: Iterable[str]) -> list[Memory]:
         return [journal.one(connection, memory.id) for memory, _ in new]
 
 
-def parse(lines: Iterable[str], namespace: str) -> list[Exported]:
-    """The memories in exported lines, as of this namespace. Raises InputError, which names the line."""
-    parsed = [_parse(line, n, namespace) for n, line in enumerate(lines, start=1) if line.strip()]
+def parse(lines: Iterable[str], namespace: str, redact: Callable[[str], str] = str) -> list[Exported]:
+    """The memories in exported lines, as of this namespace, redacted. Raises InputError, which names the line."""
+    parsed = [_parse(line, n, namespace, redact) for n, line in enumerate(lines, start=1) if line.strip()]
     if len({memory.id for memory, _ in parsed}) < len(parsed):
         raise InputError("The same memory stands there twice. Nothing was taken in.")
     return parsed
@@ -113,7 +114,7 @@ def _check_rivals(connection: sa.Connection, journal: Journal, memory: Memory) -
                 )
 
 
-def _parse(line: str, n: int, namespace: str) -> Exported:
+def _parse(line: str, n: int, namespace: str, redact: Callable[[str], str]) -> Exported:
     try:
         values: dict[str, Any] = json.loads(line)
         if values.pop("format") != FORMAT:
@@ -138,4 +139,8 @@ def _parse(line: str, n: int, namespace: str) -> Exported:
             raise ValueError("fields are missing or unknown")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, HomeCorruptError, InputError) as error:
         raise InputError(f"Line {n} is not an exported memory ({error}). Nothing was taken in.") from error
-    return memory, history
+    try:
+        provenance = dataclasses.replace(memory.provenance, turn=redact(memory.provenance.turn))
+        return dataclasses.replace(memory, text=redact(memory.text), provenance=provenance), history
+    except InputError as error:
+        raise InputError(f"Line {n}: {error} Nothing was taken in.") from error
