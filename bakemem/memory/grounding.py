@@ -7,17 +7,24 @@ from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 from dataclasses import replace
 from difflib import SequenceMatcher
 
 from bakemem.types import Draft
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+# Accents and vowel signs, from Latin to Sinhala, are part of a word. Thai and its like have no spaces: signs part them.
+_MARKS = "".join(c for c in map(chr, range(0x300, 0xE00)) if unicodedata.category(c) in ("Mn", "Mc"))
+_LETTERS = rf"[^\W_]+(?:[{_MARKS}][^\W_]*)*"
+_WORD = re.compile(rf"{_LETTERS}(?:['’]{_LETTERS})*")
 _STEM = 4
 _ALIKE = 0.7  # share of equal letters (difflib's ratio) from which a name that nobody said is another one misspelled
 _WIDE = "\u2e80"  # from here on, scripts that are written without spaces
-_FILLERS = frozenset(
-    "the user user's their his her its and for with that this has have had was were are is be been not but from as an "
+_USER = frozenset(
+    f"{who}{ending}" for who in ("user", "nutzer", "benutzer", "anwender") for ending in ("", "s", "n", "in", "innen")
+)
+_FILLERS = _USER | frozenset(
+    "the their his her its and for with that this has have had was were are is be been not but from as an "
     "a of to in on at by or every all who which what when where project town year years old".split()
 )
 
@@ -66,9 +73,9 @@ def _much_alike(name: str, word: str) -> bool:
 
 
 def names(text: str, key: str) -> list[str]:
-    """The words with a capital in a memory's text, but for its first one unless the key bears it."""
-    words = enumerate(words_of(text))
-    return [w for place, w in words if w[:1].isupper() and (place > 0 or _is_subject(w, key)) and w != "I"]
+    """The words with a capital in a memory's text, but for the user's, and for its first one unless the key bears it."""
+    words = [(place, word) for place, word in enumerate(words_of(text)) if word[:1].isupper() and word != "I"]
+    return [w for place, w in words if _forms(w)[1] not in _USER and (place > 0 or _is_subject(w, key))]
 
 
 def numbers_in(text: str) -> list[str]:
@@ -87,8 +94,8 @@ def stems(text: str) -> set[str]:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, as they stand there."""
-    return _WORD.findall(text)
+    """The words of a text, as they stand there, but in NFC."""
+    return _WORD.findall(unicodedata.normalize("NFC", text))
 
 
 def _forms(word: str) -> tuple[str, str]:
@@ -113,4 +120,5 @@ def _is_subject(first: str, key: str) -> bool:
 
 def pairs(text: str) -> set[str]:
     """Pairs of neighbouring characters of scripts without spaces, which stand in for words."""
+    text = unicodedata.normalize("NFC", text)
     return {a + b for a, b in itertools.pairwise(text) if a >= _WIDE and b >= _WIDE and (a + b).isalpha()}

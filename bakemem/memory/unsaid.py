@@ -6,6 +6,7 @@ Takes rather a text too many than one too few. Plain rules over words; knows no 
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection, Iterable
 
 from bakemem.memory.grounding import names, numbers_in, pairs, stems, telling_words, words_of
@@ -73,4 +74,4 @@ def _shared(told: set[str], said: set[str]) -> float:
 
 
 def _folded(text: str) -> str:
-    return " ".join(text.casefold().replace("’", "'").split())
+    return " ".join(unicodedata.normalize("NFC", text).casefold().replace("’", "'").split())

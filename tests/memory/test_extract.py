@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 
 import pytest
 from hypothesis import given, settings
@@ -176,6 +177,40 @@ def test_a_misspelt_subject_is_dropped() -> None:
 def test_a_fact_in_other_words_is_kept(said: str, text: str) -> None:
     """Case, inflection, possessives and scripts without spaces do not matter."""
     assert len(parse(line(text), Turn("user", said))[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ("Mein Hund heißt Bosuk.", "Der Hund des Benutzers heißt Bosuk."),
+        ("Ich wohne in Köln.", "Der Nutzer wohnt in Köln."),
+        ("Ich bin Lehrerin in Graz.", "Die Anwenderin ist Lehrerin in Graz."),
+        ("My dog is called Bosuk.", "The User's dog is called Bosuk."),
+        ("मेरे कुत्ते का नाम बोसुक है।", "उपयोगकर्ता के कुत्ते का नाम बोसुक है।"),
+        ("मी पुण्यात राहतो.", "वापरकर्ता पुण्यात राहतो."),
+        ("আমার কুকুরের নাম বসুক।", "ব্যবহারকারীর কুকুরের নাম বসুক।"),
+        ("என் நாயின் பெயர் போசுக்.", "பயனரின் நாயின் பெயர் போசுக்."),
+        ("สุนัขของฉันชื่อโบซุก", "ผู้ใช้มีสุนัขชื่อโบซุก"),
+        (unicodedata.normalize("NFD", "Mein Bruder heißt José."), "Der Bruder des Benutzers heißt José."),
+        ("Tôi sống ở Huế.", unicodedata.normalize("NFD", "Người dùng sống ở Huế.")),
+        ("내 개 이름은 보석이다.", unicodedata.normalize("NFD", "사용자의 개 이름은 보석이다.")),
+    ],
+)
+def test_a_fact_in_another_language_is_kept(said: str, text: str) -> None:
+    """A word for the user is no name, a vowel sign ends no word, and an accent may be a character of its own."""
+    assert len(parse(line(text), Turn("user", said))[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ("Mein Hund heißt Bosuk.", "Der Hund des Benutzers heißt Rex."),
+        ("मेरे कुत्ते का नाम बोसुक है।", "उपयोगकर्ता दिल्ली में रहता था।"),
+    ],
+)
+def test_a_fact_in_another_language_must_have_been_said_too(said: str, text: str) -> None:
+    """The names in it, or a telling word."""
+    assert parse(line(text), Turn("user", said)) == ([], {"not grounded": 1})
 
 
 def test_an_instruction_may_be_worded_anew_but_not_name_anew() -> None:

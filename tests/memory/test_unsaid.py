@@ -28,6 +28,10 @@ MakeMemory = Callable[..., Memory]
         ("The user drinks green tea.", "Who drinks milk?", False),
         ("用户的狗叫博苏克", "博苏克是我的狗叫什么", True),
         ("用户的狗叫博苏克", "今天下雨", False),
+        ("Der Hund des Benutzers heißt Bosuk.", "Das sagt der Benutzer.", False),
+        ("उपयोगकर्ता के कुत्ते का नाम बोसुक है।", "बोसुक बीमार है।", True),
+        ("The user's brother is called José.", "Jose\u0301 is ill.", True),
+        ("The user's brother is called Jose\u0301.", "José is ill.", True),
     ],
 )
 def test_a_turn_that_holds_a_value_is_found(make_memory: MakeMemory, text: str, turn: str, holds: bool) -> None:
