@@ -11,6 +11,7 @@ import unicodedata
 from dataclasses import replace
 from difflib import SequenceMatcher
 
+from bakemem.memory.keys import visible
 from bakemem.types import Draft
 
 # Accents and vowel signs, from Latin to Sinhala, are part of a word. Thai and its like have no spaces: signs part them.
@@ -27,12 +28,24 @@ _FILLERS = _USER | frozenset(
     "the their his her its and for with that this has have had was were are is be been not but from as an "
     "a of to in on at by or every all who which what when where project town year years old".split()
 )
+ORDINARY = frozenset(
+    "about also always answer answers born called days drinks each eats every favorite favourite from goes hates have "
+    "into keeps likes lives loves make makes much named never often only over plays reply says some speaks takes than "
+    "that their them then there these they thing things time very wants when will with work works would your".split()
+)
+# Sentences begin with these, and not with a name. The last line is Dutch, which has “is” in common with English.
+_OPENERS = (_FILLERS | ORDINARY) | frozenset(
+    "i he she it we you my our your those no both many most few another one everyone everybody someone nobody people "
+    "since after before during while if because until once how why whether although though today now here "
+    "de het een die".split()
+)
+_ENGLISH = frozenset("the is are has have and with lives likes loves works called born".split())
 
 
 def is_grounded(draft: Draft, turn: str) -> bool:
     """Whether every name in the draft was said in the turn, and for a fact every number and a telling word too."""
     said = {form for word in words_of(turn) for form in _forms(word)}
-    if not all(_occurs(name, said) for name in names(draft.text, draft.key)):
+    if not all(_occurs(name, said) for name in _names(draft, turn)):
         return False
     if draft.kind == "instruction":
         return True
@@ -54,7 +67,7 @@ def respelled(draft: Draft, turn: str) -> Draft:
     """
     said = {form for word in words_of(turn) for form in _forms(word)}
     text, key = draft.text, draft.key
-    for name in dict.fromkeys(map(_bare, names(text, key))):
+    for name in dict.fromkeys(map(_bare, _names(draft, turn))):
         if _occurs(name, said):
             continue
         told = {form for word in words_of(text) for form in _forms(word)}
@@ -73,9 +86,22 @@ def _much_alike(name: str, word: str) -> bool:
 
 
 def names(text: str, key: str) -> list[str]:
-    """The words with a capital in a memory's text, but for the user's, and for its first one unless the key bears it."""
+    """The words with a capital in a memory's text; not those for the user, nor its first unless the key bears it."""
     words = [(place, word) for place, word in enumerate(words_of(text)) if word[:1].isupper() and word != "I"]
     return [w for place, w in words if _forms(w)[1] not in _USER and (place > 0 or _is_subject(w, key))]
+
+
+def opening_name(text: str, turn: str) -> list[str]:
+    """The first word of an English sentence where it may be a name: no usual beginning, nor said in small letters."""
+    first, *rest = words_of(text) or [""]
+    form = _forms(first)[1]
+    named = first[:1].isupper() and form not in _OPENERS and form not in words_of(turn)
+    return [first] if named and not _ENGLISH.isdisjoint(rest) else []
+
+
+def _names(draft: Draft, turn: str) -> list[str]:
+    """All names in a draft; an instruction begins with a verb."""
+    return names(draft.text, draft.key) + (opening_name(draft.text, turn) if draft.kind == "fact" else [])
 
 
 def numbers_in(text: str) -> list[str]:
@@ -94,8 +120,8 @@ def stems(text: str) -> set[str]:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, as they stand there, but in NFC."""
-    return _WORD.findall(unicodedata.normalize("NFC", text))
+    """The words of a text, as they stand there, but in NFC and without hidden signs."""
+    return _WORD.findall(visible(text))
 
 
 def _forms(word: str) -> tuple[str, str]:
@@ -120,5 +146,5 @@ def _is_subject(first: str, key: str) -> bool:
 
 def pairs(text: str) -> set[str]:
     """Pairs of neighbouring characters of scripts without spaces, which stand in for words."""
-    text = unicodedata.normalize("NFC", text)
+    text = visible(text)
     return {a + b for a, b in itertools.pairwise(text) if a >= _WIDE and b >= _WIDE and (a + b).isalpha()}

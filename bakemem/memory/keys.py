@@ -9,6 +9,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
+from typing import Literal
 
 from bakemem.errors import InputError
 from bakemem.types import Kind
@@ -89,10 +90,15 @@ def clean_conversation(name: str) -> str:
     return name
 
 
+def visible(text: str, form: Literal["NFC", "NFKC"] = "NFC") -> str:
+    """The text in a normal form, without signs that show nothing, such as a zero-width space."""
+    text = unicodedata.normalize(form, text)
+    return text if text.isprintable() else "".join(c for c in text if unicodedata.category(c) != "Cf")
+
+
 def plain(text: str) -> str:
     """The text as rules over words read it: one line, in NFKC, no signs that show nothing, no marks before it."""
-    shown = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
-    return _MARKS.sub("", " ".join(shown.split()), count=1)
+    return _MARKS.sub("", " ".join(visible(text, "NFKC").split()), count=1)
 
 
 def infer_kind(text: str) -> Kind:

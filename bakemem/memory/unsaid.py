@@ -6,20 +6,24 @@ Takes rather a text too many than one too few. Plain rules over words; knows no 
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Collection, Iterable
 
-from bakemem.memory.grounding import names, numbers_in, pairs, stems, telling_words, words_of
+from bakemem.memory.grounding import (
+    ORDINARY,
+    names,
+    numbers_in,
+    opening_name,
+    pairs,
+    stems,
+    telling_words,
+    words_of,
+)
+from bakemem.memory.keys import visible
 from bakemem.types import Memory
 
 _WORDS, _PAIRS = 0.6, 0.5  # how much of what is told must occur
 _SHORT = 4  # a shorter word is looked for as a word only: it stands inside of others
 _QUOTED = 16  # characters: a shorter turn, such as "yes", is looked for as a whole
-_ORDINARY = frozenset(
-    "about also always answer answers born called days drinks each eats every favorite favourite from goes hates have "
-    "into keeps likes lives loves make makes much named never often only over plays reply says some speaks takes than "
-    "that their them then there these they thing things time very wants when will with work works would your".split()
-)
 
 
 class Unsaid:
@@ -51,8 +55,11 @@ class _Told:
         self._text = _folded(memory.text)
         said = names(memory.text, memory.key)
         values = {*said, *numbers_in(memory.text)}
-        if not said and memory.kind == "fact":  # written without capitals, or about something without a name
-            values |= {w for w in telling_words(memory.text) if len(w) >= _SHORT} - _ORDINARY
+        fact = memory.kind == "fact"
+        if fact:
+            values.update(opening_name(memory.text, memory.provenance.turn))
+        if fact and not said:  # written without capitals, or about something without a name
+            values |= {w for w in telling_words(memory.text) if len(w) >= _SHORT} - ORDINARY
         self._values = {value.casefold().replace("’", "'").removesuffix("'s") for value in values}
         self._stems, self._pairs = stems(memory.text), pairs(memory.text)
 
@@ -74,4 +81,4 @@ def _shared(told: set[str], said: set[str]) -> float:
 
 
 def _folded(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", text).casefold().replace("’", "'").split())
+    return " ".join(visible(text).casefold().replace("’", "'").split())

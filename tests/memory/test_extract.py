@@ -105,6 +105,8 @@ def test_output_that_is_no_memory_is_counted(output: str, reason: str) -> None:
         ("What a day!", "The user likes cheese."),  # nothing of it was said
         ("Hello, how are you?", "The user is the user."),
         ("What is my dog called?", "The user's dog is called Bosuk."),  # known from elsewhere
+        ("My dog is called Bosuk.", "Zorro is the user's dog."),  # another name, at the beginning
+        ("I live in a town by the sea.", "Berlin is the town where the user lives."),
     ],
 )
 def test_a_fact_that_the_turn_does_not_bear_out_is_dropped(said: str, text: str) -> None:
@@ -172,6 +174,10 @@ def test_a_misspelt_subject_is_dropped() -> None:
         ("I love Bosuk’s bark.", "The user loves the bark of Bosuk."),
         ("I live in Zürich", "The user lives in zürich."),
         ("我住在柏林。", "用户住在柏林。"),
+        ("My dog is called Bosuk.", "Bosuk is the user's dog."),
+        ("I love green tea.", "Tea is the favourite drink of the user."),
+        ("I had a dog.", "Since then the user has had a dog."),
+        ("Я живу в Москве.", "Пользователь живёт в Москве."),
     ],
 )
 def test_a_fact_in_other_words_is_kept(said: str, text: str) -> None:

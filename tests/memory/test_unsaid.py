@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from bakemem.memory.unsaid import Unsaid
-from bakemem.types import Memory
+from bakemem.types import Memory, Provenance
 
 MakeMemory = Callable[..., Memory]
 
@@ -28,6 +29,10 @@ MakeMemory = Callable[..., Memory]
         ("The user drinks green tea.", "Who drinks milk?", False),
         ("用户的狗叫博苏克", "博苏克是我的狗叫什么", True),
         ("用户的狗叫博苏克", "今天下雨", False),
+        ("Bosuk is the dog of Anna.", "Bosuk is ill.", True),
+        ("Bosuk is Anna's dog.", "How is Bosuk today?", True),
+        ("The dog of Anna is ill.", "The weather is fine.", False),
+        ("The user's dog is called Bosuk.", "Bo\u200bsuk is ill.", True),
         ("Der Hund des Benutzers heißt Bosuk.", "Das sagt der Benutzer.", False),
         ("उपयोगकर्ता के कुत्ते का नाम बोसुक है।", "बोसुक बीमार है।", True),
         ("The user's brother is called José.", "Jose\u0301 is ill.", True),
@@ -37,6 +42,14 @@ MakeMemory = Callable[..., Memory]
 def test_a_turn_that_holds_a_value_is_found(make_memory: MakeMemory, text: str, turn: str, holds: bool) -> None:
     """Names, numbers, what stands for them where there are none, and most of the telling words, in any case."""
     assert Unsaid([make_memory(text, key="user.thing")]).holds(turn) is holds
+
+
+def test_a_first_word_said_in_small_letters_is_no_name(make_memory: MakeMemory) -> None:
+    """Only the beginning of the sentence gave it its capital."""
+    tea = make_memory("Tea is the favourite drink of the user.", key="user.drink")
+    assert Unsaid([tea]).holds("We had tea.")
+    told = replace(tea, provenance=Provenance(turn="My favourite drink is tea."))
+    assert not Unsaid([told]).holds("We had tea.")
 
 
 def test_an_instruction_is_found_by_most_of_its_words(make_memory: MakeMemory) -> None:
