@@ -191,8 +191,7 @@ def page(results: Results) -> Page:
             results.spread(row, "agreement").text(),
         ]
         cells += [results.spread(row, "baked", about).text(".1%") for about in ("known", "unknown", "general")]
-        told = all("deep" in figures for figures in results.of(row))  # units of before were not asked there
-        cells.append(results.spread(row, "deep").text(".0%") if told else "")
+        cells.append(results.spread(row, "deep").text(".0%"))
         rows.append([*cells, results.spread(row, "steps").text(".0f"), results.spread(row, "seconds").text(".0f")])
     head = ["what", "row", "exam KL, nats", "equals prompted", "known right", "unknown right", "everyday right"]
     head += ["known after 64 turns", "steps", "CPU seconds of training"]
