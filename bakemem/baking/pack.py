@@ -207,7 +207,11 @@ class Packer:
     def _draw(self, group: int) -> int:
         queue = self._queues[group]
         while not queue:
-            mean = sum(self._kl.values()) / max(1, len(self._kl)) or 1.0
-            kept = [i for i in self._groups[group] if self._rng.random() < max(SELDOM, self._kl.get(i, mean) / mean)]
+            mean = sum(self._kl.values()) / max(1, len(self._kl))
+            kept = [
+                i
+                for i in self._groups[group]
+                if self._rng.random() < max(SELDOM, self._kl.get(i, mean) / (mean or 1.0))
+            ]
             queue += self._rng.sample(kept, len(kept))
         return queue.pop()

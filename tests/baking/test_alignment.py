@@ -243,14 +243,6 @@ def test_none_or_all_of_the_batches_ask_behind_a_long_talk(
     assert sum(any(d.n_before for d in packer.batch(4)) for _ in range(10)) == batches
 
 
-def test_the_first_pass_holds_every_trajectory_once(tiny_base: Base, make_taught: MakeTaught) -> None:
-    """None comes again before all have come."""
-    taught = make_taught(tiny_base, 24)
-    packer = Packer(tiny_base.template, taught, max_turns=1, max_tokens=1024, seed=0, deep=0.0)
-    drawn = [id(item) for dialogue in packer.batch(24) for item in dialogue.items]
-    assert sorted(drawn) == sorted(map(id, taught))
-
-
 def test_what_the_student_answers_well_comes_again_seldom(tiny_base: Base, make_taught: MakeTaught) -> None:
     """After a first pass over all, the badly answered ones are drawn in every pass and the others now and then."""
     taught = make_taught(tiny_base, 12)
