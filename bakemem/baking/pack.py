@@ -119,9 +119,9 @@ class Packer:
     stand before it.
 
     Half of the other dialogues are longer than the 0.7th power of `max_turns`, a quarter shorter than its root, and
-    half are stretched over up to `max_tokens` positions. A first pass draws a fifth of each group that no answer was noted
-    of; after that, in a pass come those that the student did worse on than the mean when it last met them, those that
-    it has not met, and of the others the better the fewer.
+    half are stretched over up to `max_tokens` positions. The first pass, when nothing is noted yet, draws a fifth of
+    all trajectories; after that, those come in a pass that the student did worse on than the mean when it last met
+    them, those that it has not met, and of the others the better the fewer.
     The minimum of the loss stays where it is.
     """
 
