@@ -21,6 +21,7 @@ from bakemem.types import Draft, Memory, Turn
 MAX_TURN = 4_000
 MAX_DRAFTS = 16
 _NO_CHARACTER = "\ufffd"  # bytes that make no text: a model stopped in the middle of a character
+_UNFINISHED = re.compile(r"\b(?:is|are|was|were|called|named|the|a|an|of|and)[.!?]?$", re.IGNORECASE)
 
 Generate = Callable[[list[list[Turn]]], list[str]]
 """Answers of the base model, adapter off, one for each conversation."""
@@ -144,6 +145,8 @@ def _draft(item: Any, turn: Turn) -> Draft | str:
         key = clean_key(item["key"])
     except InputError:
         key = slug_key(text, "fact" if kind == "fact" else "instruction")
+    if kind == "fact" and _UNFINISHED.search(text):
+        return "unfinished"
     draft = respelled(Draft("fact" if kind == "fact" else "instruction", key, text), turn.content)
     if len(draft.key) > MAX_KEY or len(draft.text) > MAX_TEXT:  # a longer name took the place of a shorter one
         return "bad text"

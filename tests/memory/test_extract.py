@@ -178,16 +178,6 @@ def test_a_misspelt_subject_is_dropped() -> None:
         ("I love green tea.", "Tea is the favourite drink of the user."),
         ("I had a dog.", "Since then the user has had a dog."),
         ("Я живу в Москве.", "Пользователь живёт в Москве."),
-    ],
-)
-def test_a_fact_in_other_words_is_kept(said: str, text: str) -> None:
-    """Case, inflection, possessives and scripts without spaces do not matter."""
-    assert len(parse(line(text), Turn("user", said))[0]) == 1
-
-
-@pytest.mark.parametrize(
-    ("said", "text"),
-    [
         ("Mein Hund heißt Bosuk.", "Der Hund des Benutzers heißt Bosuk."),
         ("Ich wohne in Köln.", "Der Nutzer wohnt in Köln."),
         ("Ich bin Lehrerin in Graz.", "Die Anwenderin ist Lehrerin in Graz."),
@@ -202,9 +192,18 @@ def test_a_fact_in_other_words_is_kept(said: str, text: str) -> None:
         ("내 개 이름은 보석이다.", unicodedata.normalize("NFD", "사용자의 개 이름은 보석이다.")),
     ],
 )
-def test_a_fact_in_another_language_is_kept(said: str, text: str) -> None:
-    """A word for the user is no name, a vowel sign ends no word, and an accent may be a character of its own."""
+def test_a_fact_in_other_words_is_kept(said: str, text: str) -> None:
+    """Case, inflection, possessives and scripts without spaces do not matter; nor does another language: a word for the
+    user is no name, a vowel sign ends no word, and an accent may be a character of its own.
+    """
     assert len(parse(line(text), Turn("user", said))[0]) == 1
+
+
+@pytest.mark.parametrize("text", ["The user's dog is called.", "The name of the user's dog is", "My dog has a."])
+def test_a_fact_that_lacks_its_value_is_dropped(text: str) -> None:
+    """As a small model writes of “Don't remember what my dog is called.”: it would replace what is known."""
+    said = Turn("user", "Don't remember what my dog is called; it has a name.")
+    assert parse(line(text), said) == ([], {"unfinished": 1})
 
 
 @pytest.mark.parametrize(
