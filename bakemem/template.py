@@ -90,7 +90,6 @@ class ChatTemplate:
         first = tokenizer.encode("x")[:1] if self._template else []
         self._begin = [t for t in first if t == getattr(tokenizer, "bos_token_id", None)]  # templates write their own
         self._special = _anywhere([*self.special_tokens, *getattr(tokenizer, "all_special_tokens", ())])
-        self._has_system = self._takes_neighbours = True  # until these trials say otherwise
         talk = [Turn("system", "bakemem-system"), Turn("user", "bakemem-user"), Turn("assistant", "bakemem-answer"),
                 Turn("user", "bakemem-more")]  # fmt: skip
         # Mistral 7B v0.3 writes it into the prompt's last turn only: it would be lost behind an answer.
@@ -257,7 +256,7 @@ class ChatTemplate:
     def _writes(self, *turns: Turn) -> bool:
         """Whether the template takes turns, leaves out none, and keeps their order."""
         try:
-            rest = self.text(turns, generation_prompt=turns[-1].role == "user")
+            rest = self._render(turns, generation_prompt=turns[-1].role == "user")
         except InputError:
             return False
         for turn in turns:

@@ -15,7 +15,7 @@ import click
 
 from bakemem.cli.text import one_line, print_error
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class InOrder(click.Group):
@@ -55,7 +55,7 @@ def _told(as_json: bool) -> Iterator[None]:
     except Exception as error:
         if getattr(error, "errno", None) == errno.EPIPE:  # nobody reads any more, and click ends quietly
             raise
-        full = getattr(error, "errno", None) in FULL
+        full = getattr(error, "errno", None) in _FULL
         advice = ("Free space, or write elsewhere." if full
                   else "This should not happen: please report it, with the traceback on standard error.")  # fmt: skip
         message = f"{one_line(str(error))}. {advice}"
