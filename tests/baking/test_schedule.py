@@ -85,9 +85,14 @@ def test_agreement_is_that_of_greedy_answers(tiny_base: Base, make_taught: MakeT
 
 @pytest.mark.parametrize(("loss", "temperatures"), [("forward", (1.0, 2.0, 4.0)), ("tokens", (1.0,))])
 def test_the_progress_of_a_training_is_the_kl_whatever_is_trained_on(
-    tiny_base: Base, make_taught: MakeTaught, loss: LossName, temperatures: tuple[float, ...]
+    tiny_base: Base,
+    make_taught: MakeTaught,
+    monkeypatch: pytest.MonkeyPatch,
+    loss: LossName,
+    temperatures: tuple[float, ...],
 ) -> None:
     """A step over all trajectories, each alone, that has learned nothing yet tells what `measure` finds."""
+    monkeypatch.setattr(importlib.import_module("bakemem.baking.pack"), "SELDOM", 1.0)  # a first pass draws them all
     taught, head, told = make_taught(tiny_base, 12), output_head(tiny_base.model), list[float]()
     recipe = replace(RECIPE, steps=1, trajectories_per_step=12, max_dialogue_turns=1, deep=0.0, loss=loss,
                      temperatures=temperatures)  # fmt: skip
