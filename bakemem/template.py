@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from bakemem.errors import InputError, ModelError
-from bakemem.turns import merged_users, one_call_each, with_short_ids, without_system
+from bakemem.turns import answered, merged_users, one_call_each, with_short_ids, without_system
 from bakemem.types import ToolCall, Turn
 
 DEFAULT_TEMPLATE = (
@@ -150,11 +150,13 @@ class ChatTemplate:
 
     def _with_calls(self, turns: Sequence[Turn]) -> Sequence[Turn]:
         """The turns with their calls in the form that the template takes."""
+        if not any(turn.tool_calls or turn.role == "tool" for turn in turns):
+            return turns
         if any(len(turn.tool_calls) > 1 for turn in turns) and not self._takes_calls_together:
             turns = one_call_each(turns)
-        if any(turn.tool_calls or turn.tool_call_id for turn in turns) and not self._takes_long_ids:
+        if not self._takes_long_ids:
             turns = [with_short_ids(turn) for turn in turns]
-        return turns
+        return turns if self._takes_unanswered else answered(turns)
 
     @cached_property
     def _takes_calls_together(self) -> bool:
@@ -165,6 +167,15 @@ class ChatTemplate:
     def _takes_long_ids(self) -> bool:
         """Whether calls may have the ids of any provider: Mistral's are nine letters and digits."""
         return self._takes(_called("call_of_bakemem"))
+
+    @cached_property
+    def _takes_unanswered(self) -> bool:
+        """Whether a user may go on behind a call that nothing was said of: with Mistral's templates none may.
+
+        What refuses calls altogether is left to say so itself.
+        """
+        called = _called("bakemem00")
+        return not self._takes(called) or self._takes([*called, Turn("user", "x")])
 
     def _takes(self, turns: Sequence[Turn]) -> bool:
         try:

@@ -66,3 +66,16 @@ def merged_users(turns: Sequence[Turn]) -> list[Turn]:
             turn = replace(turn, content=f"{merged.pop().content}\n\n{turn.content}")
         merged.append(turn)
     return merged
+
+
+def answered(turns: Sequence[Turn]) -> list[Turn]:
+    """An empty answer between a call or its result and what a user says next, for templates in which they alternate.
+
+    A run that failed there has left none.
+    """
+    made = list[Turn]()
+    for turn in turns:
+        if turn.role == "user" and made and (made[-1].role == "tool" or made[-1].tool_calls):
+            made.append(Turn("assistant", ""))
+        made.append(turn)
+    return made

@@ -309,6 +309,25 @@ def test_calls_of_one_turn_are_written_one_by_one_where_a_template_wants_it(toke
     assert unanswered.index('"a": 1') < unanswered.index('"a": 5') < unanswered.index("six")
 
 
+ALTERNATING = (  # as Mistral's own template counts turns
+    "{% set ns = namespace(n=0) %}{% for m in messages %}{% if m.role != 'tool' and not m.tool_calls %}"
+    "{% if (m.role == 'user') != (ns.n % 2 == 0) %}{{ raise_exception('must alternate') }}{% endif %}"
+    "{% set ns.n = ns.n + 1 %}{% endif %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("n", [2, 3], ids=["behind a call", "behind a result"])
+def test_a_thread_goes_on_where_a_run_failed(tokenizer: PreTrainedTokenizerBase, n: int) -> None:
+    """An empty answer stands there for templates that want one, and nothing for the others."""
+    thread = [*CALLED[:n], Turn("user", "Go on.")]
+    plain = _under(tokenizer, MISTRAL).text(thread)
+    text = _under(tokenizer, ALTERNATING + MISTRAL).text(thread)
+    assert text == plain.replace("[INST] Go on.", f" {tokenizer.eos_token}[INST] Go on.")
+    assert _under(tokenizer, ALTERNATING + MISTRAL).text([*CALLED, Turn("assistant", "2."), thread[-1]]) == (
+        _under(tokenizer, MISTRAL).text([*CALLED, Turn("assistant", "2."), thread[-1]])
+    )
+
+
 @pytest.mark.parametrize("source", [MISTRAL, MISTRAL_11], ids=["mistral", "mistral 11"])
 def test_ids_of_another_provider_are_written_as_the_template_wants_them(
     tokenizer: PreTrainedTokenizerBase, source: str
