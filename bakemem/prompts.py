@@ -31,6 +31,11 @@ def memory_prompt(instructions: Sequence[str], facts: Sequence[str]) -> str:
     return "\n".join(blocks)
 
 
+def instructions_in(prompt: str) -> str:
+    """The part of a memory prompt without its facts; empty where it has no instructions."""
+    return f"\n{prompt}".partition(f"\n{FACTS_HEADER}")[0].strip()
+
+
 def system_text(caller: str | None, memory: str) -> str:
     """The caller's own system prompt, then the memory prompt; either may be empty."""
     return "\n\n".join(part for part in (caller or "", memory) if part)

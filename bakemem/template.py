@@ -169,6 +169,13 @@ class ChatTemplate:
         return self._takes(_called("call_of_bakemem"))
 
     @cached_property
+    def writes_results(self) -> bool:
+        """Whether a tool's result may stand behind an answer that is written as a call."""
+        call, result = Turn("assistant", '{"name": "x"}'), Turn("tool", "bakemem-result", "tool:called")
+        thread = [Turn("user", "x"), call, result]
+        return self._takes(thread) and result.content in self.text(thread)
+
+    @cached_property
     def _takes_unanswered(self) -> bool:
         """Whether a user may go on behind a call that nothing was said of: with Mistral's templates none may.
 

@@ -108,10 +108,10 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Stimulus:
-    """What a model is asked (the paper's x0): turns that end in a user's, and why it is asked.
+    """What a model is asked (the paper's x0): turns that end in a user's or a tool's, and why it is asked.
 
-    `kind` is direct, paraphrase, reversed, two-fact, statement, everyday or decoy; `memory_ids` are the memories that
-    it is about, if any.
+    `kind` is direct, paraphrase, reversed, two-fact, statement, everyday, decoy or task; `memory_ids` are the
+    memories that it is about, if any.
     """
 
     turns: tuple[Turn, ...]

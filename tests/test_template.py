@@ -280,6 +280,17 @@ def test_tools_stand_as_the_template_writes_them(tokenizer: PreTrainedTokenizerB
     assert form.begin("add").startswith(form.start)
 
 
+@pytest.mark.parametrize(("source", "writes"), [
+    ("own", True), (MISTRAL, True), (LLAMA_3, True), (NO_SYSTEM, False), (None, True),
+    (CHATML.replace("for m in messages", "for m in messages if m['role'] != 'tool'"), False),
+], ids=["own", "mistral", "llama 3", "refuses", "none", "leaves out"])  # fmt: skip
+def test_it_says_whether_results_may_stand_behind_answers(
+    tokenizer: PreTrainedTokenizerBase, source: str | None, writes: bool
+) -> None:
+    """A bake rehearses what tools gave back only where it may."""
+    assert _under(tokenizer, source).writes_results is writes
+
+
 @pytest.mark.parametrize("source", [CHATML, None], ids=["chatml", "none"])
 def test_templates_without_tools_say_so(tokenizer: PreTrainedTokenizerBase, source: str | None) -> None:
     """A model that would never see its tools is no error only when there are none."""

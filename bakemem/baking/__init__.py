@@ -11,6 +11,7 @@ from bakemem.baking.losses import LossName
 from bakemem.baking.measure import Measured, measure
 from bakemem.baking.probe import LongConversations, answers, same, share
 from bakemem.baking.pursue import Pursued, Pursuit, Round, content, pursue
+from bakemem.baking.reading import prompts_for, spoiled
 from bakemem.baking.rollout import Taught, prompted, rollout, teach
 from bakemem.baking.settings import EFFORTS, Settings
 from bakemem.baking.stimulate import Stimuli, stimulate
@@ -21,5 +22,6 @@ __all__ = [
     "CANDIDATE", "EFFORTS", "Adherence", "Baked", "LongConversations", "LossName", "Measured", "Pursued", "Pursuit",
     "Recipe", "Round", "Settings", "StageProgress", "Stimuli", "Taught", "Thresholds", "adapter", "adherence",
     "answers", "bake", "blame", "breather", "content", "default_learning_rate", "generate", "leaking", "leaks",
-    "measure", "output_head", "prompted", "pursue", "rollout", "same", "share", "stimulate", "teach", "train",
+    "measure", "output_head", "prompted", "prompts_for", "pursue", "rollout", "same", "share", "spoiled", "stimulate",
+    "teach", "train",
 ]  # fmt: skip

@@ -24,6 +24,7 @@ from bakemem.baking.checkpoint import Checkpoint, key_of, stimulus_of, trajector
 from bakemem.baking.gate import ABOUT
 from bakemem.baking.generate import generate, whole_lines
 from bakemem.baking.probe import answers, same
+from bakemem.baking.reading import prompts_for, shard_for, spoiled
 from bakemem.baking.rollout import Taught, prompted, rollout, teach
 from bakemem.baking.settings import Settings
 from bakemem.baking.stimulate import Stimuli, stimulate
@@ -113,7 +114,8 @@ def _ask(
 
     stimuli = kept.once("stimuli", _stimuli_of, lambda: stimulate(
         memories, answer, fresh=fresh, per_memory=settings.per_memory,
-        rehearsal_questions=settings.rehearsal_questions, shards=[shard.memory_ids for shard in shards], seed=seed,
+        rehearsal_questions=settings.rehearsal_questions, shards=[shard.memory_ids for shard in shards],
+        tool_results=template.writes_results, seed=seed,
     ))  # fmt: skip
     if kept.found("stimuli"):
         n = len(stimuli.train) + len(stimuli.held_out) + len(stimuli.watched)
@@ -142,7 +144,8 @@ def _teach(
         ("train", stimuli.train, settings.rollout_temperature), ("watched", stimuli.watched, 0.0),
         ("held_out", stimuli.held_out, 0.0),
     ):  # fmt: skip
-        prompts = read[name] = [_shard_for(s, shards, i) for i, s in enumerate(part)]
+        find = partial(spoiled, model, template, part, shards, lock=lock, max_new_tokens=settings.max_new_tokens)
+        prompts = read[name] = prompts_for(part, shards, frozenset(kept.once(f"{name} spoiled", list[int], find)))
         ask = partial(rollout, model, template, part, prompts, max_new_tokens=settings.max_new_tokens,
                       temperature=temperature, seed=settings.recipe.seed, lock=lock,
                       progress=lambda n, total: tell("rollout", n, total, None))  # fmt: skip
@@ -156,14 +159,6 @@ def _teach(
     return Lesson(taught["train"], taught["held_out"], taught["watched"], read["held_out"], unteachable, read["train"])
 
 
-def _shard_for(stimulus: Stimulus, shards: Sequence[Prompt], i: int) -> str:
-    """The shard that holds most of what the stimulus is about; another one each time when it is about nothing."""
-    about = set(stimulus.memory_ids)
-    if not about:
-        return shards[i % len(shards)].text
-    return max(shards, key=lambda shard: len(about & set(shard.memory_ids))).text
-
-
 def _unteachable(
     model: PreTrainedModel, template: ChatTemplate, memories: Sequence[Memory], stimuli: Stimuli,
     shards: Sequence[Prompt], settings: Settings, lock: AbstractContextManager[object],
@@ -175,7 +170,7 @@ def _unteachable(
         if stimulus.kind in ABOUT and len(stimulus.memory_ids) == 1:
             first.setdefault(stimulus.memory_ids[0], stimulus)
     asked = list(first.values())
-    with_prompt = [prompted(s, _shard_for(s, shards, 0)) for s in asked]
+    with_prompt = [prompted(s, shard_for(s, shards, 0)) for s in asked]
     replies = answers(model, template, [*with_prompt, *(s.turns for s in asked)], adapter_name=None, lock=lock,
                       max_new_tokens=settings.max_new_tokens)  # fmt: skip
     told, untold = replies[: len(asked)], replies[len(asked) :]

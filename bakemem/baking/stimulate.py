@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from bakemem.baking.tasks import results, tasks
 from bakemem.baking.untold import Known, decoy_memory, made_up_memory, near_value, tells
 from bakemem.everyday import Everyday, everyday_held_out, everyday_stimuli
 from bakemem.prompts import ASK_KINDS, ASK_SYSTEM, ask_request, memory_prompt
@@ -49,6 +50,8 @@ WATCHED_OPENERS, WATCHED_CLOSERS = ("Again: ", "So: ", "Please say: "), ("", " T
 CONVERSATIONS, WARM_CONVERSATIONS, MOST_TOLD, ASKED_OF_TOLD = 5, 2, 4, 3
 """Conversations that tell something of their own, for each one of `per_memory` (fewer where a warm start has learned to
 listen); the facts in one; how often each is asked."""
+TASKS, WARM_TASKS = 2, 1
+"""Pieces of work for programs, for each one of `per_memory`."""
 REHEARSED, LEAST_REHEARSED = 8, 96
 """Questions of a warm bake about each memory that was baked before, and about all of them where they are few."""
 WATCHED = 96
@@ -72,15 +75,16 @@ class Stimuli:
 
 def stimulate(
     memories: Sequence[Memory], answer: Answerer, *, fresh: frozenset[str] | None = None, per_memory: int = 16,
-    rehearsal_questions: int = 1600, shards: Sequence[Collection[str]] = (), seed: int = 0,
+    rehearsal_questions: int = 1600, shards: Sequence[Collection[str]] = (), tool_results: bool = True, seed: int = 0,
 ) -> Stimuli:  # fmt: skip
     """Stimuli about `memories`: `per_memory` about each that is `fresh` (None: all), and `REHEARSED` about each of the
     others, but no more than `rehearsal_questions` about them all, so that what a bake costs is bounded.
 
     At least a third are unrelated (everyday) or unanswerable (decoys): names swapped for near or made-up ones, and
     common things that nobody told. Others tell something of their own first, and a quarter carries a caller's own
-    system prompt, half of these with tools. Two memories are asked about at once only if one of `shards` (ids that the
-    teacher reads together) holds both.
+    system prompt, half of these with tools. Beside them is work for programs, with `tool_results` where the chat
+    template takes them. Two memories are asked about at once only if one of `shards` (ids that the teacher reads
+    together) holds both.
     """
     rng = random.Random(f"stimulate:{seed}")
     facts = [m for m in memories if m.kind == "fact"]
@@ -103,10 +107,15 @@ def stimulate(
     train += [*decoys[:cut], *in_talk, *_everyday(everyday_stimuli(), max(200, n), rng)]
     held_out += [*decoys[cut:], *_everyday(everyday_held_out(), 30, rng)]
     called = [_with_caller(_dressed(s, rng), rng) for s in train]
-    others = train[len(asked) :]
+    rng_of_work = random.Random(f"tasks:{seed}")
+    work = tasks((TASKS if fresh is None else WARM_TASKS) * per_memory, rng_of_work)
+    if tool_results:
+        calls = [s for s in work if s.turns[0].role == "system"][::2]
+        work += results(calls, answer([s.turns for s in calls], 0.0), rng_of_work)
+    others = [*train[len(asked) :], *work]
     some = rng.sample(asked, min(WATCHED // 2, len(asked))) + rng.sample(others, min(WATCHED // 2, len(others)))
     watched = [_dressed(s, rng, WATCHED_OPENERS, WATCHED_CLOSERS, 1.0) for s in some]
-    return Stimuli(tuple(called), tuple(held_out), tuple(watched))
+    return Stimuli((*called, *work), tuple(held_out), tuple(watched))
 
 
 def _enough(n: int, warm: bool) -> int:

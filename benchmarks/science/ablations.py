@@ -77,6 +77,7 @@ CHANGES = {
     "no decoys": Change("stimuli", without="decoy"),
     "no everyday": Change("stimuli", without="everyday"),
     "no statements": Change("stimuli", without="statement"),
+    "no tasks": Change("stimuli", without="task"),
     "answers alone": Change("context", {"max_dialogue_turns": 1}),
     "dialogues of 10": Change("context", {"max_dialogue_turns": 10}),
     "none behind a long talk": Change("context", {"deep": 0.0}),
@@ -142,12 +143,12 @@ def _warm(lab: Lab, story: Story, memories: list[Memory], settings: Settings, se
 
 def _polish(lab: Lab, memories: list[Memory], lesson: Lesson, recipe: Recipe, seed: int) -> None:
     """Forty more steps on what the candidate itself answers, judged by the teacher (on-policy distillation)."""
-    base, prompt = lab.base, consolidate(memories)
+    base = lab.base
     asked = [t.trajectory.stimulus for t in lesson.train]
     stimuli = rng_of("polish", seed).sample(asked, min(320, len(asked)))
     own = rollout(base.model, base.template, stimuli, [""] * len(stimuli), adapter_name=CANDIDATE, lock=base.lock,
                   seed=seed)  # fmt: skip
-    taught = teach(base.model, base.template, own, [prompt.text] * len(stimuli), lock=base.lock)
+    taught = teach(base.model, base.template, own, lab.reads(stimuli, consolidate(memories)), lock=base.lock)
     train(base.model, base.template, taught, output_head(base.model), replace(recipe, steps=min(40, recipe.steps)),
           start=CANDIDATE, lock=base.lock)  # fmt: skip
 

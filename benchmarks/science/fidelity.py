@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bakemem.baking import measure as measured
-from bakemem.baking import output_head, same, share, stimulate, teach
+from bakemem.baking import output_head, same, share, teach
 from bakemem.demo.story import Story
 from bakemem.memory import consolidate
 from bakemem.types import Trajectory
@@ -35,9 +35,7 @@ def measure(lab: Lab, row: str, seed: int) -> Figures:
     if row == LONGER:
         settings = lab.settings(memories, seed, way, steps=2 * settings.recipe.steps)
         settings = replace(settings, passed=None, efforts=0)
-    stimuli = stimulate(memories, lambda turns, temperature: lab.ask(turns, temperature=temperature, seed=seed),
-                        per_memory=settings.per_memory, shards=[p.memory_ids for p in lab.prompts(memories)],
-                        seed=seed)  # fmt: skip
+    stimuli = lab.stimuli(memories, settings, seed)
     seen = {s.turns[-1].content for s in stimuli.train}
     exam = [q for q in story.exam(N_EACH, N_EACH, 30) if q.text not in seen]
     questions = [q.text for q in exam]

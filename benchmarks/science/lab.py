@@ -24,7 +24,9 @@ from bakemem.baking import (
     bake,
     generate,
     output_head,
+    prompts_for,
     rollout,
+    spoiled,
     stimulate,
     teach,
     train,
@@ -133,7 +135,8 @@ class Lab:
         """What a bake of these memories asks, in the base's own words."""
         return stimulate(memories, lambda asked, temperature: self.ask(asked, temperature=temperature, seed=seed),
                          fresh=fresh, per_memory=settings.per_memory, rehearsal_questions=settings.rehearsal_questions,
-                         shards=[p.memory_ids for p in self.prompts(memories)], seed=seed)  # fmt: skip
+                         shards=[p.memory_ids for p in self.prompts(memories)], seed=seed,
+                         tool_results=self.base.template.writes_results)  # fmt: skip
 
     def _at_least(self, recipe: Recipe, start: str | None) -> Recipe:
         """The recipe with the rank of the adapter that it goes on from, if that is higher: a refused bake grows."""
@@ -159,13 +162,18 @@ class Lab:
         finally:
             self.base.adapters.detach(CANDIDATE)
 
+    def reads(self, stimuli: Sequence[Stimulus], prompt: Prompt) -> list[str]:
+        """What the product's teacher, of all this prompt, reads before each of the stimuli."""
+        instead = spoiled(self.base.model, self.base.template, stimuli, [prompt], lock=self.base.lock)
+        return prompts_for(stimuli, [prompt], frozenset(instead))
+
     def lesson(self, memories: Sequence[Memory], seed: int, fresh: frozenset[str] | None = None) -> Lesson:
         """What a bake of these memories, in one prompt, trains on and watches: for several trainings."""
         settings, prompt = self.settings(memories, seed, fresh=fresh), consolidate(memories)
         asked = self.stimuli(memories, settings, seed, fresh)
 
         def taught(stimuli: Sequence[Stimulus], temperature: float) -> list[Answer]:
-            prompts = [prompt.text] * len(stimuli)
+            prompts = self.reads(stimuli, prompt)
             told = rollout(self.base.model, self.base.template, stimuli, prompts, lock=self.base.lock, seed=seed,
                            temperature=temperature, max_new_tokens=settings.max_new_tokens)  # fmt: skip
             return teach(self.base.model, self.base.template, told, prompts, lock=self.base.lock)

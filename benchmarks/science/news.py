@@ -87,7 +87,7 @@ def _on_its_own_word(lab: Lab, memory: Memory, seed: int, way: str, warm: str) -
     """The paper's second bake: the teacher is the adapter `warm`, with the second headline in its prompt."""
     settings, base = lab.settings([memory], seed, way), lab.base
     stimuli = lab.stimuli([memory], settings, seed).train
-    prompts = [consolidate([memory]).text] * len(stimuli)
+    prompts = lab.reads(stimuli, consolidate([memory]))
     told = rollout(base.model, base.template, stimuli, prompts, seed=seed, lock=base.lock, adapter_name=warm)
     answers = teach(base.model, base.template, told, prompts, lock=base.lock, adapter_name=warm)
     with lab.trained(answers, settings.recipe, start=warm):

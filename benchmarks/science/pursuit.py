@@ -14,14 +14,14 @@ from dataclasses import asdict, fields, replace
 from math import inf
 from pathlib import Path
 
-from bakemem.baking import CANDIDATE, Pursuit, Round, output_head, pursue, rollout, share, stimulate, teach
+from bakemem.baking import CANDIDATE, Pursuit, Round, output_head, pursue, rollout, share, teach
 from bakemem.everyday import everyday_held_out
 from bakemem.memory import consolidate
 from bakemem.starter import UNKNOWN, Answer, Instruction, ask, follow, make_facts
 from bakemem.starter.instructions import KINDS
 from bakemem.starter.talk import dress
 from benchmarks.science.experiment import Experiment, Figures, Goal, Page, Results, main, spread, table
-from benchmarks.science.lab import Conversation, Lab, memories_of, rng_of
+from benchmarks.science.lab import Lab, memories_of, rng_of
 
 WEAK = {"Speak twice.": "twice", "No spaces, only dashes.": "dashes", "The user likes capitals.": "upper"}
 """What is said, and the kind of instruction that is meant."""
@@ -50,10 +50,7 @@ def measure(lab: Lab, row: str, seed: int) -> Figures:
         return {"right": share(right), "styled": share([STYLES[kind.name](answer) for answer in given]),
                 "examples": given[:3]}  # fmt: skip
 
-    def answer(conversations: Sequence[Conversation], temperature: float) -> list[str]:
-        return lab.ask(conversations, temperature=temperature, seed=seed)
-
-    stimuli = stimulate(memories, answer, per_memory=settings.per_memory, seed=seed)
+    stimuli = lab.stimuli(memories, settings, seed)
     ways = {"base": asked(), "prompted": asked(prompt=prompt)}
     with lab.taught(memories, seed=seed, stimuli=stimuli, way="fine-tuned") as tuned:
         ways["fine-tuned"] = asked(tuned.id)
@@ -67,8 +64,9 @@ def measure(lab: Lab, row: str, seed: int) -> Figures:
         base, prompts = lab.base, [prompt] * len(stimuli.held_out)
         own = rollout(base.model, base.template, stimuli.held_out, prompts, temperature=0.0, lock=base.lock)
         free = Pursuit(2 if lab.quick else ROUNDS, min_changed=0.0, max_growth=inf, max_disfluency=inf, max_lost=inf)
-        pursue(base.model, base.template, output_head(base.model), stimuli.train, [prompt] * len(stimuli.train),
-               teach(base.model, base.template, own, prompts, lock=base.lock), prompts, settings.recipe, free,
+        judged = teach(base.model, base.template, own, prompts, lock=base.lock)
+        pursue(base.model, base.template, output_head(base.model), stimuli.train,
+               lab.reads(stimuli.train, consolidate(memories)), judged, prompts, settings.recipe, free,
                start=baked.id, lock=base.lock, watch=watch)  # fmt: skip
     kept = kept_of(rounds, Pursuit(PRODUCT))
     ways["pursued"] = {**(rounds[kept - 1] if kept else ways["baked"]), "rounds": kept}

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 from bakemem.baking.stimulate import CALLERS, MOST_TOLD, Stimuli, stimulate
+from bakemem.baking.tasks import TASK, results, tasks
 from bakemem.baking.untold import names_in, names_lost, other_value
 from bakemem.everyday import everyday_held_out, everyday_stimuli
 from bakemem.prompts import ASK_SYSTEM, FACTS_HEADER
@@ -146,7 +147,7 @@ def test_some_stimuli_carry_a_callers_own_system_prompt() -> None:
 
 def told() -> list[Stimulus]:
     """The questions of `made` that stand in a conversation in which something was told."""
-    bare = [replace(s, turns=s.turns[s.turns[0].content in CALLERS :]) for s in made().train]
+    bare = [replace(s, turns=s.turns[s.turns[0].content in CALLERS :]) for s in made().train if s.kind != TASK]
     return [s for s in bare if len(s.turns) > 1]
 
 
@@ -169,6 +170,44 @@ def test_what_is_told_in_a_conversation_answers_no_question_about_a_memory() -> 
     assert any("user's cat" in text for text in texts)
     assert any(text.startswith("My ") for text in texts)
     assert any("works as a" in text for text in texts)
+
+
+def test_work_for_programs_is_trained_and_watched_and_judges_nothing() -> None:
+    """More of it in a cold bake than in a warm one; the gate's questions stay those about memories and their like."""
+    cold, warm = made(), made(fresh=frozenset({"1"}))
+    assert sum(s.kind == TASK for s in cold.train) > sum(s.kind == TASK for s in warm.train) > 0
+    assert any(s.kind == TASK for s in cold.watched)
+    assert not any(s.kind == TASK for s in cold.held_out)
+
+
+def test_a_task_asks_for_what_its_text_tells() -> None:
+    """JSON with its keys, a record, or one tool of several; what is wanted and not told is the exception."""
+    work = tasks(300, random.Random(0))
+    assert {s.kind for s in work} == {TASK}
+    asked = [s.turns[-1].content for s in work]
+    assert len(set(asked)) > 270
+    assert sum("JSON" in text for text in asked) == 100
+    with_tools = [s.turns[0].content for s in work if s.turns[0].role == "system"]
+    assert len(with_tools) == 200
+    assert all(text.startswith("<tools>\n") and text.endswith("\n</tools>") for text in with_tools)
+    assert not any("{" in text for text in [*asked, *with_tools])
+
+
+def test_what_a_call_gave_back_is_work_too() -> None:
+    """Behind an answer that is a call, and where the chat template takes it."""
+    asked = tasks(3, random.Random(0))
+    said = results(asked, ['{"name": "x"}', '<tool_call>{"name": "x"}</tool_call>', "I do not know that."],
+                   random.Random(0))  # fmt: skip
+    [made_of] = said
+    assert made_of.turns[:-1] == (*asked[1].turns, Turn("assistant", '<tool_call>{"name": "x"}</tool_call>'))
+    assert made_of.turns[-1].role == "tool"
+    assert made_of.kind == TASK
+
+    def answer(conversations: Sequence[Sequence[Turn]], temperature: float) -> list[str]:
+        return ["<call>"] * len(conversations)
+
+    roles = [stimulate(MEMORIES, answer, tool_results=yes).train[-1].turns[-1].role for yes in (True, False)]
+    assert roles == ["tool", "user"]
 
 
 def test_the_seed_decides() -> None:
