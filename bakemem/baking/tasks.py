@@ -64,7 +64,7 @@ def results(asked: Sequence[Stimulus], replies: Sequence[str], rng: random.Rando
     return [
         Stimulus((*s.turns, Turn("assistant", reply), Turn("tool", _result(rng), "tool:called")), TASK)
         for s, reply in zip(asked, replies, strict=True)
-        if s.turns[0].role == "system" and brackets(reply)
+        if brackets(reply)
     ]  # fmt: skip
 
 

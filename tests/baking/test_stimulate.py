@@ -196,8 +196,7 @@ def test_a_task_asks_for_what_its_text_tells() -> None:
 def test_what_a_call_gave_back_is_work_too() -> None:
     """Behind an answer that is a call, and where the chat template takes it."""
     asked = tasks(3, random.Random(0))
-    said = results(asked, ['{"name": "x"}', '<tool_call>{"name": "x"}</tool_call>', "I do not know that."],
-                   random.Random(0))  # fmt: skip
+    said = results(asked[1:], ['<tool_call>{"name": "x"}</tool_call>', "I do not know that."], random.Random(0))
     [made_of] = said
     assert made_of.turns[:-1] == (*asked[1].turns, Turn("assistant", '<tool_call>{"name": "x"}</tool_call>'))
     assert made_of.turns[-1].role == "tool"
