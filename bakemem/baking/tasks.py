@@ -69,8 +69,8 @@ def results(asked: Sequence[Stimulus], replies: Sequence[str], rng: random.Rando
 
 
 def brackets(answer: str) -> str:
-    """Between what an answer stands: those of an object, a list, or a call's marks; empty for words."""
-    return answer[0] + answer[-1] if answer[:1] in ("{", "[", "<") else ""
+    """Between what an answer stands: those of an object or a list, a call's marks, a fence; empty for words."""
+    return answer[0] + answer[-1] if answer[:1] in ("{", "[", "<", "`") else ""
 
 
 def _result(rng: random.Random) -> str:

@@ -44,7 +44,7 @@ def test_each_stimulus_has_the_prompt_that_tells_of_it() -> None:
 @pytest.mark.parametrize(("plain", "instructed", "lost"), [
     ('{"a": 1}', '{"A": 1}', False), ('{"a": 1}', '[{"a": 1}]', True), ('{"a": 1}', '{"a": 1} Amen.', True),
     ("<call>", "I do not understand that.", True), ("<call>", "<call> <call>", False), ("Yes.", "[Yes.]", False),
-    ("[1]", "", True), ("", "{}", False),
+    ("[1]", "", True), ("", "{}", False), ("```json\n{}\n```", "Well: ```json\n{}\n```", True),
 ])  # fmt: skip
 def test_an_instruction_may_change_an_object_but_not_make_it_none(
     tiny_base: Base, monkeypatch: pytest.MonkeyPatch, plain: str, instructed: str, lost: bool
