@@ -170,10 +170,13 @@ class ChatTemplate:
 
     @cached_property
     def writes_results(self) -> bool:
-        """Whether a tool's result may stand behind an answer that is written as a call."""
+        """Whether a tool's results may stand behind an answer that is written as a call, each answered in turn.
+
+        Not where that answer counts as one to the user, as with Mistral's templates.
+        """
         call, result = Turn("assistant", '{"name": "x"}'), Turn("tool", "bakemem-result", "tool:called")
-        thread = [Turn("user", "x"), call, result]
-        return self._takes(thread) and result.content in self.text(thread)
+        thread = [Turn("user", "x"), call, *([result, Turn("assistant", "x")] * 2)]
+        return self._takes(thread) and self.text(thread).count(result.content) == 2
 
     @cached_property
     def _takes_unanswered(self) -> bool:

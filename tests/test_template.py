@@ -235,6 +235,11 @@ MISTRAL = (
     "{% endfor %}]{{ eos_token }}{% elif m.role == 'tool' %}[TOOL_RESULTS] {{ m.content }}[/TOOL_RESULTS]"
     "{% else %} {{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
 )
+ALTERNATING = (  # as Mistral's own template counts turns
+    "{% set ns = namespace(n=0) %}{% for m in messages %}{% if m.role != 'tool' and not m.tool_calls %}"
+    "{% if (m.role == 'user') != (ns.n % 2 == 0) %}{{ raise_exception('must alternate') }}{% endif %}"
+    "{% set ns.n = ns.n + 1 %}{% endif %}{% endfor %}"
+)
 MISTRAL_11 = (
     MISTRAL.replace("[TOOL_CALLS] [", "")
     .replace(
@@ -283,7 +288,8 @@ def test_tools_stand_as_the_template_writes_them(tokenizer: PreTrainedTokenizerB
 @pytest.mark.parametrize(("source", "writes"), [
     ("own", True), (MISTRAL, True), (LLAMA_3, True), (NO_SYSTEM, False), (None, True),
     (CHATML.replace("for m in messages", "for m in messages if m['role'] != 'tool'"), False),
-], ids=["own", "mistral", "llama 3", "refuses", "none", "leaves out"])  # fmt: skip
+    (ALTERNATING + MISTRAL, False),
+], ids=["own", "mistral", "llama 3", "refuses", "none", "leaves out", "alternating"])  # fmt: skip
 def test_it_says_whether_results_may_stand_behind_answers(
     tokenizer: PreTrainedTokenizerBase, source: str | None, writes: bool
 ) -> None:
@@ -318,13 +324,6 @@ def test_calls_of_one_turn_are_written_one_by_one_where_a_template_wants_it(toke
         assert places == sorted(places)
     unanswered = _under(tokenizer, LLAMA_3).text(CALLED_TWICE[:3])
     assert unanswered.index('"a": 1') < unanswered.index('"a": 5') < unanswered.index("six")
-
-
-ALTERNATING = (  # as Mistral's own template counts turns
-    "{% set ns = namespace(n=0) %}{% for m in messages %}{% if m.role != 'tool' and not m.tool_calls %}"
-    "{% if (m.role == 'user') != (ns.n % 2 == 0) %}{{ raise_exception('must alternate') }}{% endif %}"
-    "{% set ns.n = ns.n + 1 %}{% endif %}{% endfor %}"
-)
 
 
 @pytest.mark.parametrize("n", [2, 3], ids=["behind a call", "behind a result"])
