@@ -14,6 +14,7 @@ import click
 from bakemem.cli.frame import Command, Place, place, place_and_model, read_text, waiting
 from bakemem.cli.text import count, noted, one_line, print_json, print_memories, shorten
 from bakemem.cli.turns import parse_turns
+from bakemem.errors import InputError
 from bakemem.types import Kind, Status
 
 WAITS = "In the prompt until `bakemem bake` moves it into the weights."
@@ -144,6 +145,8 @@ def recall(where: Place, text: str, k: int, kind: Kind | None, source: str | Non
 
     Searches what is pending or baked, in the index and not in the weights: to ask the model, use `bakemem chat`.
     """
+    if not text.strip():
+        raise InputError("Say what to look for. All that is kept: `bakemem memories`.")
     with where.memory(must_exist=True) as memory:
         found = memory.recall(text, k, kind=kind, source=source)
     if where.as_json:
@@ -151,4 +154,4 @@ def recall(where: Place, text: str, k: int, kind: Kind | None, source: str | Non
     elif found:
         print_memories(found)
     else:
-        click.echo("Nothing is near: no memory is pending or baked.", err=True)
+        click.echo(f"No memory{' of that sort' if kind or source else ''} is pending or baked.", err=True)

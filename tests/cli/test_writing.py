@@ -110,6 +110,16 @@ def test_recall_finds_the_nearest(run: Run, baked: Any) -> None:
     assert [m["text"] for m in found] == [DOG]
 
 
+def test_recall_says_why_it_finds_nothing(run: Run, baked: Any) -> None:
+    """Nothing to look for is an error; where something else is known it does not say that nothing is."""
+    empty = run("recall", "  ")
+    assert (empty.exit_code, empty.stdout) == (1, "")
+    assert "Say what to look for" in empty.stderr
+    other = run("recall", "dog", "--source", "nobody")
+    assert (other.exit_code, other.stdout) == (0, "")
+    assert other.stderr == "No memory of that sort is pending or baked.\n"
+
+
 def test_rollback_and_release(run: Run, baked: Any) -> None:
     """A rollback holds what only the newer version knew, a release gives it back, and a rollback forth restores."""
     result = run("rollback", "v1")
