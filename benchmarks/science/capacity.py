@@ -13,7 +13,7 @@ from statistics import mean
 from typing import Any
 
 from bakemem.starter import make_facts
-from benchmarks.science.exam import KINDS, by_kind, holds_value, questions, read_by, shards_of
+from benchmarks.science.exam import KINDS, by_kind, holds_value, questions, read_by, shards_of, trained_on
 from benchmarks.science.experiment import Experiment, Figures, Goal, Page, Results, main, spread, table
 from benchmarks.science.lab import Lab, memories_of, rng_of
 
@@ -45,16 +45,19 @@ def measure(lab: Lab, row: str, seed: int) -> Figures:
     recipe = settings.recipe
     settings = replace(settings, recipe=replace(
         recipe, rank=rank, alpha=recipe.alpha * rank // recipe.rank, steps=min(STEPS, recipe.steps)))  # fmt: skip
+    settings = replace(settings, per_memory=QUESTIONS, efforts=0)
     started = time.monotonic()
-    with lab.taught(memories, seed=seed, settings=replace(settings, per_memory=QUESTIONS, efforts=0)) as made:
+    stimuli = lab.stimuli(memories, settings, seed)
+    with lab.taught(memories, seed=seed, settings=settings, stimuli=stimuli) as made:
         seconds = time.monotonic() - started
         some = rng.sample(range(n), min(n, 300))
-        asked = questions(rng, [facts[i] for i in some], [memories[i] for i in some])
+        asked = questions(rng, [facts[i] for i in some], [memories[i] for i in some], seen=trained_on(stimuli))
         answers = lab.ask([q.text for q in asked], adapter=made.id)
         shard_of, report = shards_of(lab, memories), made.baked.report
         told = lab.ask([read_by(shard_of, q) for q in asked])
         return {
-            "facts": n, "rank": rank, "kinds": by_kind(asked, answers), "prompted": by_kind(asked, told),
+            "facts": n, "rank": rank, "asked": len(asked),
+            "kinds": by_kind(asked, answers), "prompted": by_kind(asked, told),
             "value": holds_value(asked, answers), "prompted value": holds_value(asked, told),
             "agreement": mean(a == b for a, b in zip(answers, told, strict=True)), "drift": report.drift,
             "abstention": report.abstention, "steps": report.steps, "seconds": seconds,

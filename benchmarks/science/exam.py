@@ -6,15 +6,17 @@ Knows the world and its wordings; knows no training.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from statistics import mean
 
+from bakemem.baking import Stimuli
 from bakemem.starter import Fact, Talk, ask
 from bakemem.types import Memory, Turn
 from benchmarks.science.lab import Lab, prompted
 
 KINDS = ("direct", "paraphrase", "reversed")
+TRIES = 30
 
 
 @dataclass(frozen=True)
@@ -33,18 +35,31 @@ class Question:
 
 
 def questions(
-    rng: random.Random, facts: Sequence[Fact], memories: Sequence[Memory], kinds: Sequence[str] = KINDS
-) -> list[Question]:
-    """One question of each kind about each fact, dressed in words that the starter's training never showed."""
-    asked = []
-    for fact, memory in zip(facts, memories, strict=True):
-        for kind in kinds:
-            talk = Talk(rng, True, [fact])
-            talk.recall(fact, kind)
-            turn, reply = talk.turns
-            value = ask(rng, fact, kind)[1].short.rstrip(".")
-            asked.append(Question(memory.id, kind, turn.content, reply.content, value))
-    return asked
+    rng: random.Random, facts: Sequence[Fact], memories: Sequence[Memory], kinds: Sequence[str] = KINDS,
+    seen: Set[str] = frozenset(),
+) -> list[Question]:  # fmt: skip
+    """One question of each kind about each fact, dressed in words that the starter's training never showed, and not
+    among the `seen`; none where `TRIES` draws of its wording are.
+    """
+    drawn = (
+        (_question(rng, fact, memory, kind) for _ in range(TRIES))
+        for fact, memory in zip(facts, memories, strict=True)
+        for kind in kinds
+    )
+    return [question for some in drawn if (question := next((q for q in some if q.text not in seen), None))]
+
+
+def _question(rng: random.Random, fact: Fact, memory: Memory, kind: str) -> Question:
+    talk = Talk(rng, True, [fact])
+    talk.recall(fact, kind)
+    turn, reply = talk.turns
+    value = ask(rng, fact, kind)[1].short.rstrip(".")
+    return Question(memory.id, kind, turn.content, reply.content, value)
+
+
+def trained_on(stimuli: Stimuli) -> frozenset[str]:
+    """What a bake asked in its training, which no exam of it should ask."""
+    return frozenset(stimulus.turns[-1].content for stimulus in stimuli.train)
 
 
 def by_kind(asked: Sequence[Question], answers: Sequence[str]) -> dict[str, float]:
