@@ -8,7 +8,7 @@ six conversations of 64 turns.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -33,6 +33,7 @@ from bakemem.demo.curve import TURNS, forgetting_curve, probes_of
 from bakemem.demo.story import Story
 from bakemem.memory import consolidate
 from bakemem.types import Memory, Stimulus, Turn
+from benchmarks.science.exam import trained_on
 from benchmarks.science.experiment import Experiment, Figures, Page, Results, main, table
 from benchmarks.science.lab import Lab, Lesson, memories_of, rng_of
 
@@ -110,7 +111,7 @@ def run(lab: Lab, row: str, seed: int) -> Figures:
     with _trained(lab, learned, settings) as trained:
         if change.then == "polish":
             _polish(lab, memories, lesson, settings.recipe, seed)
-        return {**_exam(lab, story, memories), **trained}
+        return {**_exam(lab, story, memories, _seen(lesson)), **trained}
 
 
 @lru_cache(maxsize=1)
@@ -135,10 +136,16 @@ def _warm(lab: Lab, story: Story, memories: list[Memory], settings: Settings, se
     """The last three facts are baked on top of the others; steps and seconds are those of the second bake."""
     early = [m for m in memories if m.kind == "instruction"] + memories[:3]
     late = frozenset(m.id for m in memories) - {m.id for m in early}
-    with lab.taught(early, seed=seed, settings=replace(lab.settings(early, seed), efforts=0)) as first:
+    before = replace(lab.settings(early, seed), efforts=0)
+    stimuli = lab.stimuli(early, before, seed)
+    with lab.taught(early, seed=seed, settings=before, stimuli=stimuli) as first:
         lesson = lab.lesson(memories, seed, late)
         with _trained(lab, lesson, settings, first.id) as trained:
-            return {**_exam(lab, story, memories), **trained}
+            return {**_exam(lab, story, memories, _seen(lesson) | trained_on(stimuli)), **trained}
+
+
+def _seen(lesson: Lesson) -> frozenset[str]:
+    return frozenset(answer.trajectory.stimulus.turns[-1].content for answer in lesson.train)
 
 
 def _polish(lab: Lab, memories: list[Memory], lesson: Lesson, recipe: Recipe, seed: int) -> None:
@@ -153,8 +160,9 @@ def _polish(lab: Lab, memories: list[Memory], lesson: Lesson, recipe: Recipe, se
           start=CANDIDATE, lock=base.lock)  # fmt: skip
 
 
-def _exam(lab: Lab, story: Story, memories: list[Memory]) -> Figures:
-    base, prompt, exam = lab.base, consolidate(memories).text, story.exam(80, 60, 30)
+def _exam(lab: Lab, story: Story, memories: list[Memory], seen: Set[str]) -> Figures:
+    base, prompt = lab.base, consolidate(memories).text
+    exam = [q for q in story.exam(80, 60, 30) if q.text not in seen]
     questions = [q.text for q in exam]
     prompted, baked = lab.ask(questions, prompt=prompt), lab.ask(questions, adapter=CANDIDATE)
     stimuli = [Stimulus((Turn("user", q),), "") for q in questions]

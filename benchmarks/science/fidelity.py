@@ -17,6 +17,7 @@ from bakemem.baking import output_head, same, share, teach
 from bakemem.demo.story import Story
 from bakemem.memory import consolidate
 from bakemem.types import Trajectory
+from benchmarks.science.exam import trained_on
 from benchmarks.science.experiment import Experiment, Figures, Goal, Page, Results, main, table
 from benchmarks.science.lab import WAYS, Lab, memories_of
 from benchmarks.science.likelihood import log_likelihoods, r_squared, sampled
@@ -36,7 +37,7 @@ def measure(lab: Lab, row: str, seed: int) -> Figures:
         settings = lab.settings(memories, seed, way, steps=2 * settings.recipe.steps)
         settings = replace(settings, passed=None, efforts=0)
     stimuli = lab.stimuli(memories, settings, seed)
-    seen = {s.turns[-1].content for s in stimuli.train}
+    seen = trained_on(stimuli)
     exam = [q for q in story.exam(N_EACH, N_EACH, 30) if q.text not in seen]
     questions = [q.text for q in exam]
     of_prompted, of_base = (sampled(lab, questions, p, seed) for p in (prompt, ""))

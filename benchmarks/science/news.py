@@ -7,7 +7,7 @@ teacher is the base with both headlines; in the paper, the model of the first ba
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from bakemem.baking import CANDIDATE, rollout, same, share, teach
 from bakemem.demo.story import Question
 from bakemem.memory import consolidate
 from bakemem.starter import Fact, Talk, make_facts
-from bakemem.types import Memory
+from bakemem.types import Memory, Stimulus
 from benchmarks.science.draw import dots
+from benchmarks.science.exam import trained_on
 from benchmarks.science.experiment import Experiment, Figures, Goal, Page, Results, main, spread, table
 from benchmarks.science.lab import WAYS, Lab, memories_of, rng_of
 
@@ -35,8 +36,8 @@ def headlines(rng: random.Random) -> list[Fact]:
             return [first, second]
 
 
-def questions(rng: random.Random, facts: Sequence[Fact]) -> list[Question]:
-    """Different questions of each sort, in wordings that the starter's training never showed."""
+def questions(rng: random.Random, facts: Sequence[Fact], seen: Set[str]) -> list[Question]:
+    """Different questions of each sort, in wordings that the starter's training never showed, none of them `seen`."""
     asked: dict[str, Question] = {}
     for sort, n in EACH.items():
         for i in range(40 * n):
@@ -51,7 +52,8 @@ def questions(rng: random.Random, facts: Sequence[Fact]) -> list[Question]:
                 talk.recall(facts[KNOWN.index(sort)], ("direct", "paraphrase", "reversed")[i % 3])
             question, answer = talk.turns
             value = " ".join(f.value for f in facts if f.value in answer.content)
-            asked.setdefault(question.content, Question(question.content, answer.content, sort, value))
+            if question.content not in seen:
+                asked.setdefault(question.content, Question(question.content, answer.content, sort, value))
     return list(asked.values())
 
 
@@ -59,8 +61,11 @@ def measure(lab: Lab, row: str, seed: int) -> Figures:
     """The right answers of each sort, of base, prompted and baked models, after none, one and two headlines."""
     rng = rng_of("news", seed)
     facts = headlines(rng)
-    asked = questions(rng, facts)
     first, second = memories_of(*facts)
+    fresh = frozenset({second.id})
+    of_first, of_second = (lab.stimuli([m], lab.settings([m], seed, row), seed) for m in (first, second))
+    of_both = lab.stimuli([first, second], lab.settings([first, second], seed, row, fresh), seed, fresh)
+    asked = questions(rng, facts, trained_on(of_first) | trained_on(of_second) | trained_on(of_both))
     one, two = (consolidate(memories).text for memories in ([first], [first, second]))
 
     def scores(prompt: str = "", adapter: str | None = None) -> Figures:
@@ -69,24 +74,24 @@ def measure(lab: Lab, row: str, seed: int) -> Figures:
                 for sort, sorts in ({"known": KNOWN} | {sort: (sort,) for sort in EACH}).items()}  # fmt: skip
 
     made = {"none": scores(), "u1 prompted": scores(one), "both prompted": scores(two)}
-    fresh = frozenset({second.id})
-    with lab.taught([first], seed=seed, way=row) as warm:
+    with lab.taught([first], seed=seed, way=row, stimuli=of_first) as warm:
         made["u1 baked"] = scores(adapter=warm.id)
         if row != "paper":
-            with lab.taught([first, second], seed=seed, way=row, start=warm.id, fresh=fresh) as both:
+            with lab.taught([first, second], seed=seed, way=row, start=warm.id, fresh=fresh, stimuli=of_both) as both:
                 made["both baked"] = scores(adapter=both.id)
                 made["both baked and prompted"] = scores(two, both.id)
         if row != "fine-tuned":
-            with _on_its_own_word(lab, second, seed, row, warm.id) as adapter:
+            with _on_its_own_word(lab, second, seed, row, warm.id, of_second.train) as adapter:
                 made[ITSELF] = scores(adapter=adapter)
     return {"headlines": [f.memory for f in facts], "asked": len(asked), "stages": made}
 
 
 @contextmanager
-def _on_its_own_word(lab: Lab, memory: Memory, seed: int, way: str, warm: str) -> Iterator[str]:
+def _on_its_own_word(
+    lab: Lab, memory: Memory, seed: int, way: str, warm: str, stimuli: Sequence[Stimulus]
+) -> Iterator[str]:  # fmt: skip
     """The paper's second bake: the teacher is the adapter `warm`, with the second headline in its prompt."""
     settings, base = lab.settings([memory], seed, way), lab.base
-    stimuli = lab.stimuli([memory], settings, seed).train
     prompts = lab.reads(stimuli, consolidate([memory]))
     told = rollout(base.model, base.template, stimuli, prompts, seed=seed, lock=base.lock, adapter_name=warm)
     answers = teach(base.model, base.template, told, prompts, lock=base.lock, adapter_name=warm)
