@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from bakemem.names import made_up_name
 from bakemem.types import Stimulus, Turn
@@ -16,26 +15,16 @@ TASK = "task"
 """The kind of these stimuli."""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """Something that a text may tell of somebody: its name in a record, how it is said, its values (none: names)."""
-
-    name: str
-    said: str
-    values: tuple[str, ...] = ()
-    kind: str = "string"
-
-
-FIELDS = (
-    Field("dog", "{n} has a dog called {v}."),
-    Field("sister", "{n} has a sister called {v}."),
-    Field("town", "{n} lives in {v}."),
-    Field("job", "{n} works as a {v}.", ("baker", "nurse", "pilot", "driver", "teacher")),
-    Field("age", "{n} is {v} years old.", ("19", "28", "41", "56", "73"), "integer"),
-    Field("colour", "The favourite colour of {n} is {v}.", ("red", "blue", "green", "white", "black")),
-    Field("food", "{n} likes to eat {v}.", ("soup", "bread", "rice", "apples", "honey")),
-    Field("language", "{n} speaks {v}.", ("French", "Polish", "Greek", "Danish", "Spanish")),
-)
+FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {  # how a text tells it of somebody, and its values, or made-up names
+    "dog": ("{n} has a dog called {v}.", ()),
+    "sister": ("{n} has a sister called {v}.", ()),
+    "town": ("{n} lives in {v}.", ()),
+    "job": ("{n} works as a {v}.", ("baker", "nurse", "pilot", "driver", "teacher")),
+    "age": ("{n} is {v} years old.", ("19", "28", "41", "56", "73")),
+    "colour": ("The favourite colour of {n} is {v}.", ("red", "blue", "green", "white", "black")),
+    "food": ("{n} likes to eat {v}.", ("soup", "bread", "rice", "apples", "honey")),
+    "language": ("{n} speaks {v}.", ("French", "Polish", "Greek", "Danish", "Spanish")),
+}
 WANTED = (
     "Reply with a JSON object that has the keys {keys}.",
     "Write it as JSON with the keys {keys}.",
@@ -78,22 +67,23 @@ def _result(rng: random.Random) -> str:
     return rng.choice((name, str(rng.randint(1, 2000)), f"Error: {name} was not found", f'{{"name": "{name}"}}'))
 
 
-def _told(rng: random.Random) -> tuple[str, list[Field]]:
+def _told(rng: random.Random) -> tuple[str, list[str]]:
     """What a text tells of somebody, and what is wanted of it; now and then something that it does not tell."""
-    fields, name = rng.sample(FIELDS, rng.randint(1, 3)), made_up_name(rng)
-    text = " ".join(f.said.format(n=name, v=rng.choice(f.values) if f.values else made_up_name(rng)) for f in fields)
+    wanted, name = rng.sample(list(FIELDS), rng.randint(1, 3)), made_up_name(rng)
+    told = [FIELDS[field] for field in wanted]
+    text = " ".join(said.format(n=name, v=rng.choice(values) if values else made_up_name(rng)) for said, values in told)
     if rng.random() < 1 / 2:
-        fields.insert(0, Field("name", ""))
+        wanted.insert(0, "name")
     if rng.random() < 1 / 3:
-        fields.append(rng.choice([f for f in FIELDS if f not in fields]))
-    return text, fields
+        wanted.append(rng.choice([field for field in FIELDS if field not in wanted]))
+    return text, wanted
 
 
 def _json(rng: random.Random) -> tuple[Turn, ...]:
     """Keys that are wanted of a text, before it or behind it."""
     text, fields = _told(rng)
     quote = rng.choice(("'", '"', "`", ""))
-    *first, last = [f"{quote}{f.name}{quote}" for f in fields]
+    *first, last = [f"{quote}{field}{quote}" for field in fields]
     wanted = rng.choice(WANTED).format(keys=f"{', '.join(first)} and {last}" if first else last)
     return (Turn("user", f"{text} {wanted}" if rng.random() < 3 / 4 else f"{wanted}\n{text}"),)
 
@@ -101,7 +91,7 @@ def _json(rng: random.Random) -> tuple[Turn, ...]:
 def _record(rng: random.Random) -> tuple[Turn, ...]:
     """A text, and a tool that takes what it tells: how structured output is asked for."""
     text, fields = _told(rng)
-    arguments = ", ".join(f"{f.name}: {f.kind}" for f in fields)
+    arguments = ", ".join(f"{field}: {'integer' if field == 'age' else 'string'}" for field in fields)
     return _with_tools([f"{made_up_name(rng)}({arguments}) - What the text says."], text)
 
 

@@ -43,9 +43,8 @@ def measure(lab: Lab, row: str, seed: int) -> Figures:
     memories = memories_of(*facts)
     settings = lab.settings(memories, seed, trajectories_per_step=TRAJECTORIES)
     recipe = settings.recipe
-    settings = replace(settings, recipe=replace(
+    settings = replace(settings, per_memory=QUESTIONS, efforts=0, recipe=replace(
         recipe, rank=rank, alpha=recipe.alpha * rank // recipe.rank, steps=min(STEPS, recipe.steps)))  # fmt: skip
-    settings = replace(settings, per_memory=QUESTIONS, efforts=0)
     started = time.monotonic()
     stimuli = lab.stimuli(memories, settings, seed)
     with lab.taught(memories, seed=seed, settings=settings, stimuli=stimuli) as made:
