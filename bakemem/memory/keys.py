@@ -34,6 +34,11 @@ _ORDERS = re.compile(
 )
 # List and quote marks before a sentence: "- ", "> ", "1. ", "a) ", "[x] ".
 _MARKS = re.compile(r"(?:[\W_]|(?:\d+(?:\.\d+)*|[a-z])[.):\]]+ )*", re.IGNORECASE)
+# Cyrillic, Greek and Latin letters that are taken for plain ones, as Unicode's confusables.txt has them.
+_LOOK_ALIKES = str.maketrans(
+    "авсԁеһнігјкӏмпорԛѕтѵхуԝαβεικνορστυχγωıɡɑАВСЕНІЈКМОРЅТУХԜΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
+    "abcdehhirjklmnopqstvxywabeikvopotuxywigaABCEHIJKMOPSTYXWABEZHIKMNOPTYX",
+)
 _FILLERS = frozenset("a an the is are am was of to in on at user user's users".split())
 
 
@@ -97,8 +102,11 @@ def visible(text: str, form: Literal["NFC", "NFKC"] = "NFC") -> str:
 
 
 def plain(text: str) -> str:
-    """The text as rules over words read it: one line, in NFKC, no signs that show nothing, no marks before it."""
-    return _MARKS.sub("", " ".join(visible(text, "NFKC").split()), count=1)
+    """The text as rules over words read it: one line, in NFKC, no signs that show nothing, no marks before it.
+
+    Letters of other scripts that look like Latin ones are those, so that none of them hides a word.
+    """
+    return _MARKS.sub("", " ".join(visible(text, "NFKC").split()), count=1).translate(_LOOK_ALIKES)
 
 
 def infer_kind(text: str) -> Kind:

@@ -65,6 +65,10 @@ _BLOCK_END = re.compile(r"-----END [A-Z0-9 ]+-----|---- END [A-Z0-9 ]+ ----|Priv
 _DIGIT_GROUPS = re.compile(
     r"(?<![A-Za-z0-9_])(?<![0-9][.,])[0-9]{3,19}(?:[ \u00a0\u202f\u2011\u2013-]{1,3}[0-9]{3,19})*(?![A-Za-z0-9_])"
 )
+# With other signs between them the groups must be those that stand on a card, else they are versions and measures.
+_CARD_GROUPS = re.compile(
+    r"(?<![A-Za-z0-9_])[0-9]{4}([._/:,*|\u00b7\u2022])(?:[0-9]{4}\1[0-9]{4}\1[0-9]{4}|[0-9]{6}\1[0-9]{5})(?![A-Za-z0-9_])"
+)
 _GROUP = re.compile(r"[0-9]+")
 _LOCAL_PART = re.compile(r"\w[\w+'-]*(?:\.[\w+'-]+)*\Z")
 _DOMAIN = re.compile(r"(?:[\w-]+\.)+[^\W\d_]{2,}")
@@ -162,6 +166,9 @@ def find_cards(text: str) -> Iterator[Finding]:
             if last is not None:
                 yield Finding("card", groups[first][0], groups[last][1])
             first = first + 1 if last is None else last + 1
+    for run in _CARD_GROUPS.finditer(text):
+        if _is_card("".join(_GROUP.findall(run.group()))):
+            yield Finding("card", *run.span())
 
 
 def find_emails(text: str) -> Iterator[Finding]:

@@ -54,6 +54,25 @@ def test_marks_and_white_space_hide_nothing(text: str) -> None:
     assert admit(draft, calendar, trust=TRUST).status == "quarantined"
 
 
+@pytest.mark.parametrize("letters", ["аеіорсухѕјһԁ", "АВСЕНКМОРТХІЅУ", "αικνορτυχ", "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧ"])
+@pytest.mark.parametrize("text", POISON)
+def test_letters_that_look_like_others_hide_nothing(text: str, letters: str) -> None:
+    """Cyrillic and Greek letters in the place of the Latin ones that they look like."""
+    alike = dict(zip("АВСЕНКМОРТХІЅУаеіорсухѕјһԁαικνορτυχΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
+                     "ABCEHKMOPTXISYaeiopcyxsjhdaikvoptuxABEZHIKMNOPTYX", strict=True))  # fmt: skip
+    disguised = text.translate({ord(alike[letter]): letter for letter in letters})
+    assert disguised != text or letters.isupper()
+    draft, calendar = Draft("fact", "key", disguised), Provenance("tool", "tool:calendar")
+    assert admit(draft, calendar, trust=TRUST).status == "quarantined"
+
+
+def test_another_script_makes_no_fact_wait() -> None:
+    """Nor does a unit with a Greek letter."""
+    for text in ("Пользователь живёт в Москве.", "Ο χρήστης ζει στην Αθήνα.", "The film is 5 µm thick."):
+        draft, calendar = Draft("fact", "key", text), Provenance("tool", "tool:calendar")
+        assert admit(draft, calendar, trust=TRUST).status == "pending"
+
+
 @pytest.mark.parametrize("text", ["1.5 litres a day is what the user drinks.", "- The user flies on Monday."])
 def test_marks_make_no_fact_wait(text: str) -> None:
     """A fact in a list is a fact, and a number at the beginning is a number."""

@@ -44,7 +44,8 @@ KEYS = [
 ]
 CARDS = [
     "4111 1111 1111 1111", "4111-1111-1111-1111", "4111111111111111", "4111\u00a01111\u00a01111\u00a01111",
-    "4111 \u2013 1111 \u2013 1111 \u2013 1111", "3782 822463 10005", "5555555555554444", "6011 1111 1111 1117",
+    "4111 \u2013 1111 \u2013 1111 \u2013 1111", "3782 822463 10005", "5555555555554444",
+    "4111.1111.1111.1111", "4111/1111/1111/1111", "4111·1111·1111·1111", "3782.822463.10005", "6011 1111 1111 1117",
 ]  # fmt: skip
 EMAILS = ["first.last+tag@example.co.uk", "ann@example.org", "o'brien@example.ie", "jörg@müller.de", "a_b-c@x-y.io"]
 SECRETS = [*((k, "key") for k in KEYS), *((c, "card") for c in CARDS), *((e, "email") for e in EMAILS),
@@ -92,6 +93,9 @@ def test_an_ordinary_sentence_stays_as_it_is(text: str) -> None:
         ("no. 12 4111 1111 1111 1111", "no. 12 [card]"),
         ("4111 1111 1111 1111 and 5555-5555-5555-4444", "[card] and [card]"),
         ("4111 1111 1111 1112", "4111 1111 1111 1112"),
+        ("4111.1111.1111.1112", "4111.1111.1111.1112"),
+        ("4111.1111-1111.1111", "4111.1111-1111.1111"),
+        ("version 411.11111111.11111", "version 411.11111111.11111"),
         ("see...ann@example.org--thanks", "see...[email]--thanks"),
         ("<mailto:ann@example.org>", "<mailto:[email]>"),
         ("postgres://ann:s3cret@host/db", "postgres://ann:[password]@host/db"),
