@@ -31,8 +31,11 @@ def open(
     model's place, and a client `chroma` of your own for the meaning index. What is None here comes from `BAKEMEM_*`
     variables, then from `config.toml` in the home, then from the defaults (model starter, device auto, seed 0).
 
-    Raises ConfigError for a bad setting, HomeLockedError when another process holds the home, HomeCorruptError when a
-    file in it is damaged, ModelError when the model cannot be loaded.
+    The base model is loaded when it is first needed, and raises ModelError then if it cannot be.
+
+    Raises ConfigError for a bad setting, InputError for a bad `namespace`, HomeLockedError when this namespace of the
+    home is open already, in this process or another, HomeCorruptError when a file in it is damaged, and HomeError when
+    the folder cannot be used.
     """
     from bakemem.opening import open_memory  # here, so that `import bakemem` stays light
 

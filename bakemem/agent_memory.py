@@ -62,13 +62,17 @@ class AgentMemory(Talking):
             self._attach_live()
             tainted = self._journal.tainted()
             secrets = secrets_of(self._journal, self._store, tainted)
-            config = self.config if seed is None else self.config.model_copy(update={"seed": seed})
-            version, leaked = run_cycle(self._journal, self._store, self._serving, config, from_base=from_base,
-                                        pursue=pursue, secrets=secrets, progress=progress)  # fmt: skip
+            version, leaked = run_cycle(
+                self._journal, self._store, self._serving, self._seeded(seed), from_base=from_base, pursue=pursue,
+                secrets=secrets, progress=progress,
+            )  # fmt: skip
             if version.status == "accepted" and tainted:
                 finish(self._journal, self._store, tainted, secrets, leaked)
                 self._let_go(tainted)
         return version
+
+    def _seeded(self, seed: int | None) -> Config:
+        return self.config if seed is None else self.config.model_copy(update={"seed": seed})
 
     def _read_all(self, progress: StageProgress | None) -> None:
         """Waits for what was observed to be read; whoever follows the progress may stop it."""
@@ -88,15 +92,18 @@ class AgentMemory(Talking):
         """Whether a bake runs here or on the same base, or something else that moves the live version."""
         return super().busy or (self._started and self._serving.base.baking.locked())
 
-    def erase(self, *, bake: bool = True, progress: StageProgress | None = None) -> Receipt:
+    def erase(
+        self, *, bake: bool = True, seed: int | None = None, progress: StageProgress | None = None
+    ) -> Receipt:  # fmt: skip
         """Destroy the versions that learned what was forgotten, after a bake without it whose answers do not tell it.
 
         With `bake=False` they are destroyed at once, and what waits in the prompt stays there. Where nothing waits, the
-        live version, which never knew it, is asked. Raises InputError when nothing is to be erased, HomeError when a
-        folder cannot be removed, and BakeError when the gate refuses: then they are still there, and serve no more.
+        live version, which never knew it, is asked. `seed` takes the place of the configured one. Raises InputError
+        when nothing is to be erased, HomeError when a folder cannot be removed, and BakeError when the gate refuses:
+        then they are still there, and serve no more.
         """
         with self._one_change():
-            self.flush()
+            self._read_all(progress)
             sweep_gone(self._journal, self._store)  # of an erasure that was cut short
             tainted = self._journal.tainted()
             if not tainted:
@@ -104,8 +111,8 @@ class AgentMemory(Talking):
             secrets, leaked = secrets_of(self._journal, self._store, tainted), tuple[Leak, ...]()
             if bake and self._journal.memories("pending"):
                 self._attach_live()
-                version, leaked = run_cycle(self._journal, self._store, self._serving, self.config, secrets=secrets,
-                                            progress=progress)  # fmt: skip
+                version, leaked = run_cycle(self._journal, self._store, self._serving, self._seeded(seed),
+                                            secrets=secrets, progress=progress)  # fmt: skip
                 if version.status != "accepted":
                     reasons = "; ".join(version.report.reasons)
                     raise BakeError(

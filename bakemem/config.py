@@ -37,7 +37,7 @@ class Config(BaseSettings):
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="of stimuli, rollouts and training")
     trust_remote_code: bool = Field(default=False, description="let the base model's own repository run code")
     template_arguments: dict[str, Any] = Field(
-        default_factory=dict, description="passed to the chat template, such as enable_thinking = false"
+        default_factory=dict, description="passed to the chat template, such as {enable_thinking = false}"
     )
     journal: str | None = Field(
         default=None, description="SQLAlchemy URL of the journal; unset: the file `journal.db` in the home"

@@ -88,7 +88,7 @@ def finish(
         copies=tuple(Ledger(journal).copies(since)), unknown=CANNOT_KNOW,
     )  # fmt: skip
     names = [version.name for version in tainted]
-    journal.destroyed(names, "erased", json.loads(json.dumps(dataclasses.asdict(receipt), default=str)))
+    journal.destroyed(names, "erased", json.loads(json.dumps(dataclasses.asdict(receipt), default=datetime.isoformat)))
     sweep_gone(journal, store)
     return receipt
 

@@ -99,19 +99,24 @@ def _journal(folder: Path, namespace: str, *, readonly: bool) -> Journal:
 
 
 def load_model(config: Config) -> Base:
-    """The base model of the settings; `starter` is the one that ships with the package."""
+    """The base model of the settings."""
     from bakemem.serving import load_base
+
+    return load_base(_where(config), device=config.device, dtype=config.dtype,
+                     trust_remote_code=config.trust_remote_code,
+                     template_arguments=config.template_arguments)  # fmt: skip
+
+
+def _where(config: Config) -> str:
     from bakemem.starter import STARTER
 
-    where = str(STARTER) if config.model == "starter" else config.model
-    return load_base(where, device=config.device, dtype=config.dtype, trust_remote_code=config.trust_remote_code,
-                     template_arguments=config.template_arguments)  # fmt: skip
+    return str(STARTER) if config.model == "starter" else config.model
 
 
 def _serving(config: Config, namespace: str) -> ServingModel:
     """The namespace's part of the engine that all memories of this process with the same base share.
 
-    Its limits are those of the memory that was opened first.
+    Its limits are those of the memory that needed it first.
     """
     from bakemem.serving import LocalEngine, ServingModel
 
@@ -120,7 +125,7 @@ def _serving(config: Config, namespace: str) -> ServingModel:
         base.lock.share = config.bake_share
         return LocalEngine(base, _limits(config))
 
-    key = (config.model, config.device, config.dtype, config.trust_remote_code, repr(config.template_arguments))
+    key = (_where(config), config.device, config.dtype, config.trust_remote_code, repr(config.template_arguments))
     return ServingModel(_engines().borrow(key, make), namespace, release=lambda: _engines().leave(key))
 
 

@@ -49,7 +49,8 @@ class Talking(Versioned):
 
         Without `version` the live one answers, with pending memories in its prompt; a named one (or `base`) answers
         alone. `reply.ending` tells tokens, why it ended, and what was asked for. Raises InputError, NotFoundError,
-        BusyError when too many requests wait, and while it is read ServingError when it cannot go on.
+        ModelError when the model cannot be loaded, AdapterError when the version's adapter cannot be used, BusyError
+        when too many requests wait, and while it is read ServingError when it cannot go on.
         """
         return self.respond([*options.get("history", ()), Turn("user", text)], **options)
 

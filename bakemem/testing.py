@@ -126,7 +126,7 @@ class FakeEngine:
                 raise ServingError("The engine is closed.")
             if request.adapter_id is not None and request.adapter_id not in self._adapters:
                 raise AdapterError(f"Adapter {request.adapter_id} is not attached.")
-            if len(self._waiting.get(request.namespace, ())) >= self._most:
+            if len(self._waiting.get(request.namespace, ())) >= self._most + (self._now is None):
                 raise BusyError("Too many requests wait.")
             channel = Channel(Ending("cancelled", 1, 0))
             self._waiting.setdefault(request.namespace, deque()).append((request, channel))

@@ -116,7 +116,8 @@ def _pointers(state: State) -> Iterator[Problem]:
     versions = {v.name: v for v in state.versions}
     for pointer, name in state.pointers.items():
         version = versions.get(name)
-        mend = "`bakemem rollback base`" if pointer == "live" else f"`bakemem tag --delete {pointer}`"
+        mends = {"live": "`bakemem rollback base`", "candidate": BACKUP}
+        mend = mends.get(pointer, f"`bakemem tag --delete {pointer}`")
         if version is None:
             yield Problem("error", pointer, f"it names {name}, which does not exist", mend)
         elif pointer == "live" and (version.gone or version.status != "accepted" or name in state.tainted):

@@ -133,10 +133,11 @@ class Versioned(Conversing):
     def unpack(self, path: str | PathLike[str]) -> Version:
         """Take in a version that `pack` wrote, under the next name; roll back to it to let it serve.
 
-        Its memories arrive held, with their history, or superseded where another memory has their key here. One that
-        is here already is returned. Whether it fits the base is seen when it is loaded. Raises InputError for a file
-        that is damaged, holds what redaction refuses (what it would mask comes as it is: the version learned it), or
-        would bring back what was forgotten, AdapterError, and BakeError while a bake runs; then nothing has changed.
+        Its memories arrive held, with their history, or superseded, where they were that in the other home or another
+        memory has their key here. One that is here already is returned. Whether it fits the base is seen when it is
+        loaded. Raises InputError for a file that is damaged, holds what redaction refuses (what it would mask comes as
+        it is: the version learned it), or would bring back what was forgotten, AdapterError, and BakeError while a bake
+        runs; then nothing has changed.
         """
         with self._one_change(), self._keeping, self._store.room() as scratch:
             packed, memories = read_bundle(Path(path), scratch)
@@ -173,7 +174,8 @@ class Versioned(Conversing):
         """Destroy the adapters of old versions; their rows stay. What is, or with `dry_run` would be, destroyed.
 
         Kept are what is live, what the gate refused last, what has a tag, what a rollback of the last move leads to,
-        the newest `keep`, and the newest that holds a held memory. Memories stay as they are.
+        the newest `keep`, the newest that holds a held memory, and what `erase` is to destroy. Memories stay as they
+        are.
         Raises InputError for a negative `keep`, BakeError while a bake runs, HomeError when a folder cannot be removed.
         """
         if dry_run:

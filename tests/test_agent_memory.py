@@ -366,6 +366,22 @@ def test_wrong_names_are_clear_errors(memory: AgentMemory) -> None:
         memory.chat("  ")
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"temprature": 1.0}, {"max_tokens": 1}, {"max_new_tokens": 0}, {"seed": 2**70}, {"seed": "a"}, {"stop": ""}],
+)
+def test_options_that_cannot_be_are_errors_of_ours(memory: AgentMemory, options: dict[str, Any]) -> None:
+    """A misspelt one is not left out in silence, and 0 tokens are not as many as configured."""
+    with pytest.raises(InputError):
+        memory.chat("Hello?", **options)
+
+
+def test_one_stop_text_may_stand_alone(memory: AgentMemory) -> None:
+    """It is not taken for the list of its letters."""
+    whole = memory.chat("Question 1 about cats?")
+    assert memory.chat("Question 1 about cats?", stop=whole[2:5]) == whole[: whole.find(whole[2:5])]
+
+
 def test_only_the_users_turns_are_read(memory: AgentMemory) -> None:
     """A tool, a document or the assistant itself never becomes a memory."""
     before = memory.memories()

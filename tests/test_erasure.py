@@ -14,7 +14,8 @@ from bakemem.agent_memory import AgentMemory
 from bakemem.erasure import secrets_of
 from bakemem.errors import BakeError, InputError
 from bakemem.memory import Ledger
-from bakemem.types import Leak, Version
+from bakemem.testing import ScriptedExtractor
+from bakemem.types import Draft, Leak, Turn, Version
 from tests.tiny import OpenMemory
 
 DOG, TOWN = "The user's dog is called Bosuk.", "The user lives in Plinth."
@@ -53,6 +54,20 @@ def test_an_erasure_destroys_what_learned_it_after_a_bake_without_it(baked: Agen
     baked.close()
     assert traces(tmp_path, "Bosuk") == []
     assert not (tmp_path / "versions" / "v1").exists()
+
+
+def test_an_erasure_takes_another_seed_and_leaves_what_was_found(
+    baked: AgentMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The seed is that of its bake; what was read before it is still there for the next flush."""
+    cat = Draft("fact", "user.cat", "The user's cat is called Nebi.")
+    monkeypatch.setattr(AgentMemory, "_model_extractor", lambda _: ScriptedExtractor({"My cat is called Nebi.": [cat]}))
+    [dog] = [m for m in baked.memories() if m.key == "user.dog"]
+    baked.forget([dog.id])
+    baked.observe([Turn("user", "My cat is called Nebi.")])
+    baked.erase(seed=3)
+    assert baked._store.manifest("v3").seed == 3
+    assert [m.text for m in baked.flush()] == [cat.text]
 
 
 def test_a_destroyed_version_is_a_clear_error_everywhere(baked: AgentMemory) -> None:

@@ -34,7 +34,7 @@ LAYERS = {
         "versioned",
     },
     "wiring": {"opening"},
-    "edges": {"__main__", "agents", "cli", "demo", "evaluation", "web"},
+    "edges": {"__main__", "agents", "cli", "demo", "evaluation"},
     "root": {""},  # bakemem/__init__.py
     "free": {"testing"},
 }
@@ -51,7 +51,7 @@ MAY_IMPORT = {
 # These see a stage only through what its `__init__.py` exports.
 PUBLIC_NAMES_ONLY = {"flow", "edges"}
 # They may import inside functions, to keep `import bakemem` and the command line light.
-LATE_IMPORTS = {"", "__main__", "agents", "cli", "demo", "opening", "web"}
+LATE_IMPORTS = {"", "__main__", "agents", "cli", "demo", "opening"}
 
 MODEL_ROOMS = frozenset({"baking", "serving", "starter"})
 EDGES = frozenset(LAYERS["edges"])

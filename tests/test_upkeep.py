@@ -120,6 +120,13 @@ def test_each_damage_of_the_journal_is_an_error(keeper: Keeper, statement: str, 
     assert (keeper.store.folder("v1") / "manifest.json").exists()
 
 
+def test_what_is_advised_about_a_lost_candidate_can_be_done(keeper: Keeper) -> None:
+    """It is no tag that could be deleted."""
+    change(keeper, "UPDATE pointers SET version = 'v7' WHERE name = 'candidate'")
+    [problem] = [p for p in check(keeper.journal, keeper.store) if p.where == "candidate"]
+    assert "backup" in problem.advice
+
+
 @pytest.mark.parametrize(
     ("spoil", "what"),
     [(lambda page: bytes(len(page)), "malformed"), (lambda page: page.replace(b"user", b"usex"), "missing from index")],

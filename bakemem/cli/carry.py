@@ -14,7 +14,7 @@ from typing import TextIO
 import click
 
 from bakemem.cli.frame import MAX_INPUT, Command, Place, place, waiting
-from bakemem.cli.text import count, one_line, print_json, version_values, when
+from bakemem.cli.text import count, one_line, print_json, shorten, version_values, when
 from bakemem.errors import HomeError, InputError
 
 
@@ -22,7 +22,7 @@ from bakemem.errors import HomeError, InputError
 @click.argument("file", default="-")
 @place
 def export(where: Place, file: str) -> None:
-    """Write all memories with their history as JSON Lines to FILE, or to standard output.
+    """Write all memories with their history as JSON Lines to FILE, or to standard output (--json or not).
 
     A FILE that is there is replaced when the new one is whole; only you may read it. Tombstones and versions are left
     out. It is noted down that a copy was made (see `bakemem copies`). Works while another process writes; then a
@@ -129,18 +129,21 @@ def unpack(where: Place, file: str) -> None:
     """Take in a version from a FILE that `bakemem pack` wrote.
 
     It becomes the next version and does not serve before a `bakemem rollback` to it; until then its memories are held.
-    One whose key another memory has here is superseded by that one. A version serves only on the base that it was
-    baked on.
+    One whose key another memory has here is superseded by that one, and what was superseded where it comes from stays
+    so. A version serves only on the base that it was baked on.
     """
     with where.memory() as memory:
         known = {v.name for v in memory.versions()}
         version, live, model = memory.unpack(file), memory.live, memory.config.model
+        old = [m for m in memory.memories("superseded") if m.id in version.memory_ids]
     new = version.name not in known
     if where.as_json:
         print_json({**version_values(version, live), "new": new})
         return
     held = count(len(version.memory_ids), "memory")
     click.echo(f"{version.name} with {held} taken in." if new else f"It is here already: {version.name}.")
+    for m in old if new else ():
+        click.echo(f"  superseded {m.id[:8]}  {shorten(m.text, 22)}")
     base = str(version.settings.get("model", version.adapter.base_fingerprint))
     if base != model:
         click.echo(f"It was baked on {one_line(base)} and serves on that base only; here the model is {model}.")

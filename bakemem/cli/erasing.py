@@ -6,13 +6,14 @@ Parses, calls, prints.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import click
 
 from bakemem.cli.frame import Command, Place, place, place_and_model
 from bakemem.cli.oven import shown
-from bakemem.cli.text import count, one_line, plain, print_json
+from bakemem.cli.text import count, one_line, plain, print_json, when
 
 
 @click.command(cls=Command)
@@ -55,7 +56,7 @@ def receipts(where: Place) -> None:
 def print_receipt(receipt: Mapping[str, Any]) -> None:
     """What went, what serves since, how it was asked, and what nobody here can know."""
     destroyed, leaks, copies = receipt["destroyed"], receipt["leaks"], receipt["copies"]
-    click.echo(f"{receipt['at'][:19].replace('T', ' ')}  {count(len(receipt['memory_ids']), 'memory')} erased: "
+    click.echo(f"{_when(receipt['at'])}  {count(len(receipt['memory_ids']), 'memory')} erased: "
                f"{', '.join(i[:8] for i in receipt['memory_ids'])}")  # fmt: skip
     for version in destroyed:
         click.echo(f"  {version['name']} destroyed, {version['bytes']:,} bytes overwritten and removed")
@@ -71,6 +72,10 @@ def print_receipt(receipt: Mapping[str, Any]) -> None:
             f"  not asked for: {', '.join(i[:8] for i in receipt['not_asked'])}; their text was nowhere any more"
         )
     for copy in copies:
-        click.echo(f"  copied out before: {one_line(copy['what'])} to {one_line(copy['place'])} at {copy['at'][:19]}")
+        click.echo(f"  copied out before: {one_line(copy['what'])} to {one_line(copy['place'])} at {_when(copy['at'])}")
     for sentence in receipt["unknown"]:
         click.echo(f"  not known: {sentence}")
+
+
+def _when(time: str) -> str:
+    return when(datetime.fromisoformat(time))

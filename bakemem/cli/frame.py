@@ -184,7 +184,7 @@ _MODEL = click.option("--model", metavar="NAME",
                       help="starter, a folder, or a hub id.  [default: as configured, else starter]")  # fmt: skip
 _DEVICE = click.option("--device", metavar="NAME", help="auto, cpu, cuda …  [default: as configured, else auto]")
 _SEED = click.option("--seed", type=click.IntRange(0, 2**32 - 1), metavar="N",
-                     help="Of everything random.  [default: as configured, else 0]")  # fmt: skip
+                     help="Of everything random.  [default: as configured, else 0; replies: any]")  # fmt: skip
 
 
 class Finite(click.FloatRange):

@@ -78,7 +78,8 @@ def evaluate(
     such as worked examples, and no memory is read or written. Tasks after the first show what the bake did to other
     skills.
 
-    Needs the extra: pip install 'bakemem[eval]'. lm-eval fetches the data of its own tasks from the Hugging Face hub.
+    Needs the extra: pip install 'bakemem[eval]', or in a checkout pip install -e '.[eval]'. lm-eval fetches the data of
+    its own tasks from the Hugging Face hub.
     """
     _must_agree(versions, prompt_file, stimuli_file, batch_size)
     bars = _bars(where.as_json)
@@ -129,7 +130,10 @@ def _harness(tasks: str, tasks_dir: Path | None, **limits: Any) -> Harness:
     try:
         from bakemem.evaluation.harness import Harness, Limits
     except ImportError as error:
-        raise InputError("`bakemem eval` needs lm-eval: install the extra with pip install 'bakemem[eval]'.") from error
+        raise InputError(
+            "`bakemem eval` needs lm-eval: install the extra with pip install 'bakemem[eval]', or in a checkout with "
+            "pip install -e '.[eval]'."
+        ) from error
     names = [name for part in tasks.split(",") if (name := part.strip())]
     return Harness(names, Limits(**limits), tasks_dir)
 

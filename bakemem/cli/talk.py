@@ -43,7 +43,8 @@ def chat(
     alone: compare `--version-name base` with `--version-name v1`.
     """
     options: ChatOptions = {"system": system, "version": version_name, "strength": strength,
-                            "temperature": temperature, "max_new_tokens": max_new_tokens, "window": True}  # fmt: skip
+                            "temperature": temperature, "max_new_tokens": max_new_tokens, "seed": where.seed,
+                            "window": True}  # fmt: skip
     if text is None:
         with where.memory(warm=True) as memory:
             from bakemem.assistant import Assistant

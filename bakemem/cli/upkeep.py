@@ -27,8 +27,9 @@ def gc(where: Place, keep: int, now: bool) -> None:
     """Destroy the adapters of old versions, or say which would go.
 
     Kept are the version that is live, the one that the gate refused last, those with a tag, the one that a rollback of
-    the last move leads to, the newest N, and whichever alone holds a held memory. The others stay in the log, but
-    never serve again. No memory is touched. Without --now it only reads.
+    the last move leads to, the newest N, whichever alone holds a held memory, and what learned what was forgotten
+    (`bakemem erase` destroys it). The others stay in the log, but never serve again. No memory is touched. Without
+    --now it only reads.
     """
     from bakemem.upkeep import spared
     from bakemem.versions import VersionStore

@@ -18,6 +18,7 @@ from bakemem.types import Turn
 MOST_STOPS, LONGEST_STOP = 64, 256  # texts, and characters of each
 ROLES = ("system", "user", "assistant", "tool")
 MOST_STRENGTH = 4.0
+_SEEDS = range(-(2**63), 2**64)  # that torch takes
 Cut = Literal["refuse", "window"]
 
 
@@ -102,6 +103,8 @@ def check(request: Request) -> None:
         )
     if not 0.0 < sampling.top_p <= 1.0:
         raise InputError(f"top_p {sampling.top_p} is out of range: above 0, and 1 keeps every token.")
+    if sampling.seed is not None and (type(sampling.seed) is not int or sampling.seed not in _SEEDS):
+        raise InputError(f"{sampling.seed!r} is no seed: give a whole number of at most 64 bits.")
     if sampling.max_new_tokens < 1:
         raise InputError(f"max_new_tokens {sampling.max_new_tokens} leaves no room for a reply: at least 1.")
     if len(sampling.stop) > MOST_STOPS or any(not 0 < len(text) <= LONGEST_STOP for text in sampling.stop):

@@ -94,8 +94,10 @@ class LocalEngine:
             if self._closed:
                 raise ServingError("The engine is closed: no reply begins any more.")
             waiting = sum(not other.unwanted for other in self._waiting.get(request.namespace, ()))
-            if waiting >= self.limits.waiting:
-                raise BusyError(f"{waiting} requests wait for a place already: ask again later.")
+            free = self.limits.running - sum(map(len, self._running.values()))  # the thread gives them out later
+            free = max(free, request.namespace not in self._running)
+            if waiting >= free + self.limits.waiting:
+                raise BusyError(f"{waiting - free} requests wait for a place already: ask again later.")
             if request.adapter_id is not None:
                 self.adapters.pin(request.adapter_id)
             self._waiting.setdefault(request.namespace, deque()).append(row)

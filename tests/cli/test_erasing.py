@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ def test_erase_prints_a_receipt_and_receipts_lists_it(versions: Run, home: Path)
     assert "v1 destroyed" in versions("receipts").stdout
     [receipt] = json.loads(versions("receipts", "--json").stdout)
     assert (receipt["live"], receipt["destroyed"][0]["name"]) == ("v2", "v1")
+    assert receipt["at"] == datetime.fromisoformat(receipt["at"]).isoformat()
+    assert printed.stdout.startswith(f"{datetime.fromisoformat(receipt['at']).astimezone():%Y-%m-%d %H:%M}  ")
     assert not [p for p in home.rglob("*") if p.is_file() and b"Bosuk" in p.read_bytes()]
 
 

@@ -46,13 +46,13 @@ def test_one_reply_from_the_model(run: Run, model: Any) -> None:
 
 
 def test_options_reach_the_model(run: Run, replies: Replies) -> None:
-    """Who answers, how strongly, how warm, how long, and under which system prompt."""
+    """Who answers, how strongly, how warm, how long, under which system prompt, and with which luck."""
     result = run("chat", "Hi.", "--version-name", "base", "--strength", "0.5", "--temperature", "1", "--max-new-tokens",
-                 "7", "--system", "Be kind.")  # fmt: skip
+                 "7", "--system", "Be kind.", "--seed", "4")  # fmt: skip
     assert result.stdout == "You said Hi.\N{REPLACEMENT CHARACTER}[0m\n"
     assert replies.asked == [{
         "text": "Hi.", "system": "Be kind.", "version": "base", "strength": 0.5, "temperature": 1.0,
-        "max_new_tokens": 7, "window": True,
+        "max_new_tokens": 7, "seed": 4, "window": True,
     }]  # fmt: skip
 
 

@@ -170,6 +170,17 @@ def test_too_many_requests_are_refused(case: Case) -> None:
     assert all(reply.text() for reply in replies)
 
 
+@pytest.mark.parametrize("waiting", [0, 2])
+def test_only_those_that_wait_are_counted(case: Case, waiting: int) -> None:
+    """Of a burst one has the place, also before it is given out; so nobody need be allowed to wait."""
+    engine = case.narrow(waiting)
+    replies = [ask(engine, None, LONG) for _ in range(1 + waiting)]
+    with pytest.raises(BusyError, match="wait"):
+        ask(engine)
+    for reply in replies:
+        reply.close()
+
+
 def test_places_go_round_between_namespaces(case: Case) -> None:
     """Whoever asks once does not wait for all that another asked before."""
     engine, ended = case.narrow(20), list[str]()
