@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -25,17 +25,17 @@ from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough,
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
-from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, SkipValidation, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, SkipValidation, model_validator
 
-import bakemem
 from bakemem.agent_memory import AgentMemory
 from bakemem.chat_options import ChatOptions
-from bakemem.errors import BusyError, ContextError, InputError
+from bakemem.errors import BusyError, ContextError, InputError, NotFoundError
 from bakemem.serving import Reply
 
 from .asked import Asked, TooLong
-from .grammar import call_grammar, json_grammar
+from .grammar import call_grammar, is_schema, json_grammar
 from .messages import turns_of
+from .namespaces import Namespaces
 from .tool_calls import Listener
 
 _LOG = logging.getLogger(__name__)
@@ -46,7 +46,8 @@ class BakedChatModel(BaseChatModel):
     """A chat model over an `AgentMemory`: `BakedChatModel(memory=memory)`, or `BakedChatModel(home="./memory")`.
 
     The live version answers, with pending memories in its prompt; `version` pins another (`base`: none), `strength`
-    scales it. A memory that is opened from `home` is opened when it is first needed, and closed by `close`.
+    scales it. A memory that is opened from `home` is opened when it is first needed, shared by the model's copies
+    (which LangChain makes for each call with `configurable_fields`), and closed by `close`.
     Each reply's `response_metadata` names the version that gave it. With `window` the oldest turns are left out of a
     conversation that is too long for the model, which is an error without. Tool calls and structured output are held
     to their schemas as they are written, unless `strict` is off.
@@ -72,17 +73,20 @@ class BakedChatModel(BaseChatModel):
     logprobs: bool = False
     streaming: bool = False
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False, description="not used: it runs here")
-
-    _opened: AgentMemory | None = PrivateAttr(default=None)
-    _opening: threading.Lock = PrivateAttr(default_factory=threading.Lock)
+    opened: SkipValidation[Namespaces | None] = Field(default=None, exclude=True, repr=False)
 
     @model_validator(mode="after")
     def _has_a_memory(self) -> BakedChatModel:
         if self.memory is not None:
             for name, value in _place(self.memory).items():
+                given = getattr(self, name) if name in self.model_fields_set else None
+                if given is not None and _plain(given) != _plain(value):
+                    raise ValueError(f"{name} is {given!r}, but the memory's is {value!r}: give the memory alone.")
                 setattr(self, name, value)
         elif self.home is None:
             raise ValueError("Give a memory (memory=bakemem.open(...)) or the folder of one (home=...).")
+        elif self.opened is None or self.opened.home != Path(self.home).expanduser():
+            self.opened = Namespaces(self.home, model=self.model_name)
         return self
 
     def of(self, memory: AgentMemory) -> BakedChatModel:
@@ -90,20 +94,16 @@ class BakedChatModel(BaseChatModel):
         return self.model_copy(update={"memory": memory, **_place(memory)})
 
     def close(self) -> None:
-        """Close the memory if it was opened here."""
-        with self._opening:
-            opened, self._opened = self._opened, None
-        if opened is not None:
-            opened.close()
+        """Close the memory if it was opened here, for the model's copies too; it is opened again when it is needed."""
+        if self.opened is not None:
+            self.opened.release(self.namespace)
 
     @property
     def _memory(self) -> AgentMemory:
-        if self.memory is not None:
-            return self.memory
-        with self._opening:
-            if self._opened is None:
-                self._opened = bakemem.open(str(self.home), model=self.model_name, namespace=self.namespace)
-            return self._opened
+        if self.memory is None and self.opened is not None:
+            return self.opened(self.namespace)
+        assert self.memory is not None  # as the validator has it
+        return self.memory
 
     # ---- what LangChain asks of a model
 
@@ -124,18 +124,28 @@ class BakedChatModel(BaseChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         """What an answer depends on: a cache that is keyed by it never answers from an older memory."""
-        memory = self._memory
-        pending = hashlib.sha256(memory.pending_prompt().encode()).hexdigest() if self.version is None else ""
         return {
-            "home": self.home, "namespace": self.namespace, "model": self.model_name,
-            "version": self.version or memory.live or "base", "pending_sha256": pending, "strength": self.strength,
-            "temperature": self.temperature, "max_tokens": self.max_tokens, "top_p": self.top_p, "seed": self.seed,
-            "stop": self.stop_sequences, "strict": self.strict,
+            "home": self.home, "namespace": self.namespace, "model": self.model_name, **self._knowing(self.version),
+            "strength": self.strength, "temperature": self.temperature, "max_tokens": self.max_tokens,
+            "top_p": self.top_p, "seed": self.seed, "stop": self.stop_sequences, "strict": self.strict,
+            "logprobs": self.logprobs, "window": self.window,
         }  # fmt: skip
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
-        known = json.dumps({**self._identifying_params, **kwargs, "stop_now": stop}, sort_keys=True, default=str)
-        return f"{self._llm_type} {known}"
+        knowing = self._knowing(kwargs.get("version", self.version))
+        known = {**self._identifying_params, **kwargs, **knowing, "stop_now": stop}
+        return f"{self._llm_type} {json.dumps(known, sort_keys=True, default=str)}"
+
+    def _knowing(self, version: str | None) -> dict[str, str]:
+        """What a reply knows: the id of the version that gives it, as names move on, and what is pending beside it."""
+        memory = self._memory
+        pending = hashlib.sha256(memory.pending_prompt().encode()).hexdigest() if version is None else ""
+        name = version or memory.live or "base"
+        try:
+            found = name if name == "base" else memory.servable(name).id
+        except (NotFoundError, InputError) as error:  # nothing was ever kept under that
+            found = str(error)
+        return {"version": found, "pending_sha256": pending}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = LangSmithParams(ls_provider="bakemem", ls_model_type="chat",
@@ -172,12 +182,17 @@ class BakedChatModel(BaseChatModel):
         method: Literal["function_calling", "json_mode", "json_schema"] = "function_calling", **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:  # fmt: skip
         """Answers in a schema's form: by a call of a tool with that schema (`json_schema` too), or in `json_mode` as
-        JSON that your prompt asks for. Keys come in the schema's order.
+        JSON that your prompt asks for. Keys come in the schema's order. With `strict=False` it is held to nothing.
         """
+        strict = kwargs.pop("strict", None)
+        if strict is not None and strict != self.strict:
+            held = self.model_copy(update={"strict": strict})
+            return held.with_structured_output(schema, include_raw=include_raw, method=method, **kwargs)
         if method in ("function_calling", "json_schema"):
             return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
-        if method != "json_mode":
-            raise ValueError(f"Method {method!r} is not known: give function_calling, json_schema or json_mode.")
+        if method != "json_mode" or kwargs:
+            what = f"Method {method!r}" if method != "json_mode" else f"The argument {min(kwargs)!r}"
+            raise ValueError(f"{what} is not known: give function_calling, json_schema or json_mode as the method.")
         shown = {"kwargs": {"method": method}, "schema": schema}
         asked = self.bind(ls_structured_output_format=shown, json_schema=_json_schema(schema))
         parser: Runnable[Any, Any] = JsonOutputParser()
@@ -316,14 +331,25 @@ def _place(memory: AgentMemory) -> dict[str, str]:
     return {"home": str(memory.home), "model_name": memory.config.model, "namespace": memory.namespace}
 
 
+def _plain(text: str) -> str:
+    """A name as it is, a folder as it is written whole."""
+    return str(Path(text).expanduser().resolve())
+
+
 def _name(tool: dict[str, Any]) -> str:
-    return str(tool["function"]["name"])
+    """Raises InputError for a tool that a provider runs, such as its web search: here is nobody to run it."""
+    if not isinstance(function := tool.get("function"), dict) or "name" not in function:
+        raise InputError(f"A tool is of the type {tool.get('type')!r}: give functions, or tools of LangChain.")
+    return str(function["name"])
 
 
 def _json_schema(schema: Any) -> dict[str, Any]:
     """Of whatever LangChain takes as one; none allows every object."""
-    whole = schema is None or (isinstance(schema, dict) and "properties" in schema)
-    return (schema or {}) if whole else convert_to_json_schema(schema)
+    if isinstance(schema, type) and issubclass(schema, BaseModel):
+        return schema.model_json_schema()
+    if schema is None or (isinstance(schema, dict) and (is_schema(schema) or "properties" in schema)):
+        return schema or {}
+    return convert_to_json_schema(schema)
 
 
 def _chosen(choice: str | bool | dict[str, Any] | None, names: list[str]) -> str:

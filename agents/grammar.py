@@ -13,6 +13,8 @@ from typing import Any
 from bakemem.template import CallForm, Tool
 
 _SPACE = r"[\x20\x0A\x0D\x09]{1,8}"  # where JSON allows white space: a small model may write it for ever
+_TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
+_KINDS = frozenset("$ref allOf anyOf oneOf enum const".split())
 _JSON = {"whitespace_pattern": _SPACE, "lenient": True}  # lenient: keywords and formats it does not know hold nothing
 
 
@@ -54,8 +56,15 @@ def call_grammar(
 _GAP = f"GAP: /{_SPACE}/"
 
 
+def is_schema(schema: Mapping[str, Any]) -> bool:
+    """Whether it says itself of which kind its values are."""
+    kinds = schema.get("type")
+    return not _KINDS.isdisjoint(schema) or all(k in _TYPES for k in (kinds if isinstance(kinds, list) else [kinds]))
+
+
 def _value(schema: Mapping[str, Any]) -> str:
-    held = {"type": "object", **_closed(dict(schema)), "x-guidance": _JSON}
+    """A value of the schema; an object where the schema does not say."""
+    held = {**({} if is_schema(schema) else {"type": "object"}), **_closed(dict(schema)), "x-guidance": _JSON}
     return f"GAP? %json {json.dumps(held)}"
 
 

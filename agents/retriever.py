@@ -8,7 +8,7 @@ from __future__ import annotations
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
-from pydantic import ConfigDict, Field, SkipValidation
+from pydantic import ConfigDict, Field, SkipValidation, field_validator
 
 from bakemem.agent_memory import AgentMemory
 from bakemem.errors import InputError
@@ -27,6 +27,13 @@ class BakedMemoryRetriever(BaseRetriever):
     memory: SkipValidation[AgentMemory] = Field(exclude=True, repr=False)
     k: int = Field(default=5, ge=1)
     kind: Kind | None = None
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _is_one_memory(cls, memory: object) -> object:
+        if not hasattr(memory, "recall"):
+            raise ValueError("Give one memory: that of a namespace is memories('alice') of a Namespaces.")
+        return memory
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None

@@ -143,7 +143,7 @@ class BakedMemoryStore(BaseStore):
         memory, key = self._of(op.namespace), _slug(op.key)
         if op.value is None:
             return lambda: self._delete(memory, key)
-        text = clean_text(_text(op.value), "A value (as JSON, unless it is {'text': …} alone)")
+        text = clean_text(memory.redact(_text(op.value)), "A value (as JSON, unless it is {'text': …} alone)")
         kind: Kind | None = "fact" if text.startswith("{") else None  # JSON has no wording to guess from
         return lambda: memory.remember(text, kind=kind, key=key, role=self._role)
 

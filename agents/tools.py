@@ -65,6 +65,8 @@ class _Tools:
         # A key is always given: without one the base model would be asked for it, while the chat waits.
         kept = self._memory.remember(text, kind=sort, key=key or slug_key(text, sort), role="assistant",
                                      conversation=_thread())  # fmt: skip
+        if kept.status != "quarantined":
+            return f"That is remembered already: memory {kept.id}."
         return (
             f"Proposed as memory {kept.id}: it counts when the user approves it. Tell them what you would remember, "
             f"and that `bakemem approve {kept.id}` takes it and `bakemem reject {kept.id}` drops it."

@@ -141,7 +141,7 @@ class Assistant:
         return self._open
 
     def learned(self, timeout: float | None = None) -> Learned:
-        """What was learned from what was said since this was last asked.
+        """What was learned from what was said here since this was last asked, and what a user's word erased.
 
         Waits until all of it is read, at most `timeout` seconds; what comes later is told the next time.
         """
@@ -149,7 +149,8 @@ class Assistant:
         self._catch_up()
         self.memory.flush(timeout)
         self._mark, changes = self.memory.changes(self._mark)
-        kept = [m for event, m in changes if event.old is None and m.provenance.extractor == "model"]
+        kept = [m for event, m in changes if event.old is None and m.provenance.extractor == "model"
+                and m.provenance.conversation == self.conversation]  # fmt: skip
         gone = [m for event, m in changes if event.new == "forgotten" and event.actor == "user"]
         return Learned(tuple(m for m in kept if m.status != "forgotten"), tuple(gone))
 

@@ -77,6 +77,10 @@ class Knowledge:
 
     # ---- gather
 
+    def redact(self, text: str) -> str:
+        """The text as it may be stored, by the setting `redaction`; with `refuse` it raises InputError for a secret."""
+        return self._redact(text)
+
     def remember(
         self, text: str, *, kind: Kind | None = None, key: str | None = None, role: Role = "user", source: str = "",
         conversation: str = "",

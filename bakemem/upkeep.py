@@ -134,6 +134,8 @@ def _pointers(state: State) -> Iterator[Problem]:
 
 def _memories(journal: Journal, state: State) -> Iterator[Problem]:
     live = state.pointers.get("live")
+    serve = {i for v in state.versions if v.status == "accepted" and not v.gone and v.name not in state.tainted
+             for i in v.memory_ids}  # fmt: skip
     baked = {i for v in state.versions if v.name == live for i in v.memory_ids}
     known = {memory.id for memory in state.memories}
     mend = f"`bakemem rollback base`, then `bakemem rollback {live}`"
@@ -144,6 +146,9 @@ def _memories(journal: Journal, state: State) -> Iterator[Problem]:
                           "`bakemem bake --from-base` takes it in")  # fmt: skip
         elif memory.status in ("quarantined", "pending", "held") and memory.id in baked:
             yield Problem("error", where, f"it is {memory.status}, though the live version {live} holds it", mend)
+        elif memory.status == "held" and memory.id not in serve:
+            yield Problem("note", where, "it is held, and no version that may serve knows it",
+                          f"`bakemem release {memory.id[:8]}` gives it back to the prompt")  # fmt: skip
         elif memory.status == "superseded" and memory.superseded_by not in known and not _came_so(journal, memory):
             yield Problem("error", where, "it is superseded by nothing that is there", BACKUP)
         elif memory.status == "forgotten" and (memory.text or memory.provenance.turn):

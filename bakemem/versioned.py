@@ -80,6 +80,13 @@ class Versioned(Conversing):
         """All versions of this namespace, rejected and destroyed ones too, oldest first."""
         return self._journal.versions()
 
+    def servable(self, version: str) -> Version:
+        """The version of that name, tag, beginning of an id, or `live`.
+
+        Raises NotFoundError, and InputError for one that may not serve.
+        """
+        return self._journal.servable(version)
+
     def reflog(self) -> list[ReflogEntry]:
         """Every move of the live pointer, and every version that was destroyed, oldest first."""
         return self._journal.reflog()

@@ -77,6 +77,18 @@ def test_a_sound_home_has_no_problem(keeper: Keeper) -> None:
     assert found(keeper) == []
 
 
+def test_a_held_memory_that_no_version_knows_any_more_is_noted(keeper: Keeper) -> None:
+    """As after a rollback and an erasure; it can be given back."""
+    keeper.journal.set_live("v1")
+    change(keeper, "UPDATE versions SET gone = 'erased' WHERE name = 'v2'")
+    change(keeper, "UPDATE reflog SET old = NULL WHERE old = 'v2'")
+    shutil.rmtree(keeper.store.folder("v2"))
+    [problem] = check(keeper.journal, keeper.store)
+    [held] = [m for m in keeper.journal.memories() if m.status == "held"]
+    assert (problem.severity, problem.where) == ("note", f"memory {held.id}")
+    assert held.id[:8] in problem.advice
+
+
 def test_a_new_home_has_no_problem(home: Path) -> None:
     """There is no folder of versions yet."""
     assert found(Keeper(home)) == []

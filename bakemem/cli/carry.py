@@ -34,13 +34,13 @@ def export(where: Place, file: str) -> None:
     with where.journal() as journal:
         lines = list(exported(journal))
     if file == "-":
+        _note_copy(where, "standard output")  # first: who reads it may take what is wanted and go
         for line in lines:
             click.echo(line)
-        _note_copy(where, "standard output")
         return
     with placed(Path(file), force=True) as out:
         out.writelines(f"{line}\n".encode() for line in lines)
-    noted = _note_copy(where, str(Path(file).absolute()))
+        noted = _note_copy(where, str(Path(file).absolute()))
     if where.as_json:
         print_json({"file": file, "memories": len(lines), "noted": noted})
     else:

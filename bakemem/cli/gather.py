@@ -71,8 +71,11 @@ def observe(where: Place, file: str, conversation: str | None) -> None:
         with waiting("Reading …"):
             found = memory.flush()
         unread, gone = memory.unread(), len(memory.memories("forgotten")) - gone
+        dropped = memory.rejected
     for turn in unread:
         click.echo(f"not read: {shorten(turn.turn.content, 40)} ({one_line(turn.error)})", err=True)
+    for reason, n in dropped.items():
+        click.echo(f"dropped: {reason} ({n})", err=True)
     if where.as_json:
         print_json(found)
         return
@@ -99,7 +102,7 @@ def memories(
     """List the memories, oldest first.
 
     A memory is pending (in the prompt), baked (in the weights), superseded (a newer one of its key took its place),
-    held (only versions that a rollback left know it), quarantined or forgotten. Where the output is no terminal,
+    held (set aside by a rollback: `bakemem release`), quarantined or forgotten. Where the output is no terminal,
     each line holds id, status, kind, key and text with tabs between. Works while another process writes.
     """
     with where.journal() as journal:

@@ -60,8 +60,10 @@ def _read(where: Place) -> dict[str, Any]:
     rules, now = rules_of(where.config()), datetime.now(UTC)
     with where.journal() as journal:
         jobs = Jobs(journal).all()
-        state = state_of(journal.waiting(), jobs, journal.versions(), journal.live(), load=load_per_cpu())
-    running, decision = is_running(jobs, now), decide(state, rules, now)
+        running = is_running(jobs, now)
+        state = state_of(journal.waiting(), jobs, journal.versions(), journal.live(), load=load_per_cpu(),
+                         talked=None if running else now)  # fmt: skip  # a start counts as talk
+    decision = decide(state, rules, now)
     seen = jobs.pop(SCHEDULE, None)
     return {
         "running": running, "since": seen.started if seen and running else None,
@@ -78,7 +80,7 @@ def _print(state: Mapping[str, Any]) -> None:
         click.echo(f"The schedule runs since {when(state['since'])}: {one_line(state['now'])}")
     else:
         click.echo("No schedule runs: `bakemem schedule --run`, or `with memory.scheduled():` in a program.")
-        click.echo(f"One that ran now: {one_line(state['now'])}")
+        click.echo(f"One that began now: {one_line(state['now'])}")
     since = f", the oldest since {when(state['oldest'])}" if state["pending"] else ""
     memories = count(state["pending"], "memory")
     click.echo(f"Pending: {memories}, about {state['tokens']} tokens of the prompt{since}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo
@@ -25,10 +26,11 @@ def rules_of(config: Config) -> Rules:
     zone = _zone(config.time_zone)
     start, _, end = (config.quiet_hours or "00:00-00:00").partition("-")
     try:
-        cron = CronTrigger.from_crontab(config.bake_cron, zone) if config.bake_cron else None
+        cron = _cron(config.bake_cron, zone) if config.bake_cron else None
     except ValueError as error:
         raise ConfigError(
-            f"bake_cron = {config.bake_cron!r} is no time: {error}. Write it as in crontab, such as '0 3 * * *'."
+            f"bake_cron = {config.bake_cron!r} is no time: {error}. Write it as in crontab, such as '0 3 * * *', and "
+            "weekdays by their names: '0 3 * * mon-fri'."
         ) from error
     return Rules(
         hours=Hours(time.fromisoformat(start), time.fromisoformat(end), zone), memories=config.bake_memories,
@@ -62,6 +64,14 @@ def load_per_cpu() -> float | None:
     if not hasattr(os, "getloadavg"):
         return None
     return os.getloadavg()[0] / (os.cpu_count() or 1)
+
+
+def _cron(text: str, zone: tzinfo) -> CronTrigger:
+    """Raises ValueError, for weekdays by number too: 0 is Sunday in crontab, and Monday in APScheduler."""
+    cron = CronTrigger.from_crontab(text, zone)
+    if re.search(r"(?<![/\d])\d", text.split()[-1]):
+        raise ValueError("a weekday is a number")
+    return cron
 
 
 def _zone(name: str | None) -> tzinfo:

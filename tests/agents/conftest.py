@@ -10,6 +10,7 @@ import pytest
 from bakemem.agent_memory import AgentMemory
 from bakemem.config import load_config
 from bakemem.memory import HomeLock, Journal
+from bakemem.opening import _redactor
 from bakemem.serving import ServingModel
 from bakemem.testing import MemoryIndex, ScriptedExtractor
 from bakemem.types import Draft
@@ -36,10 +37,12 @@ def unloaded(tmp_path: Path) -> Iterator[Unloaded]:
 
     def give(namespace: str = "default", **settings: object) -> AgentMemory:
         if namespace not in opened:
+            config = load_config(tmp_path, **settings)
             opened[namespace] = AgentMemory(
-                load_config(tmp_path, **settings), HomeLock(tmp_path, namespace).acquire(),
+                config, HomeLock(tmp_path, namespace).acquire(),
                 Journal(tmp_path / "journal.db", namespace), VersionStore(tmp_path, namespace),
                 load_serving=no_model, open_index=MemoryIndex, extractor=ScriptedExtractor(SCRIPT),
+                redact=_redactor(config),
             )  # fmt: skip
         return opened[namespace]
 

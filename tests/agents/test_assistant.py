@@ -86,6 +86,15 @@ def test_it_learns_from_the_user_and_never_from_itself(reopen: Open) -> None:
     assert (kept.key, kept.provenance.role, kept.provenance.conversation) == ("user.dog", "user", "default")
 
 
+def test_what_was_said_to_another_is_not_told_here(reopen: Open) -> None:
+    """Several assistants may share a memory."""
+    memory, _ = reopen()
+    here, there = Assistant(memory, "here"), Assistant(memory, "there")
+    there.say(TOLD).text()
+    assert not here.learned()
+    assert str(there.learned()) == "learned: user.dog"
+
+
 def test_it_tells_what_the_user_had_it_forget(reopen: Open, tmp_path: Path) -> None:
     """“Forget that …” takes the memory, the log of it, and itself."""
     assistant = Assistant(reopen()[0])

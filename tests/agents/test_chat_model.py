@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from langchain_core.messages import (
     SystemMessage,
     ToolMessage,
 )
+from langchain_core.runnables import ConfigurableField
 from langchain_core.tools import tool
 from pydantic import BaseModel, ValidationError
 
@@ -277,6 +279,30 @@ def test_a_cached_reply_is_given_again(scripted: Scripted) -> None:
     assert len(scripted.asked) == 2
 
 
+def test_a_cached_reply_is_of_the_version_not_of_its_name(
+    open_memory: OpenMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tag moves on, and what may serve no more is not answered from a cache either."""
+    memory, ids = open_memory(), {"good": "1" * 12}
+
+    def servable(name: str) -> SimpleNamespace:
+        if name not in ids:
+            raise InputError("It never serves again.")
+        return SimpleNamespace(id=ids[name])
+
+    monkeypatch.setattr(memory, "servable", servable)
+    model, other = BakedChatModel(memory=memory, version="good"), BakedChatModel(memory=memory)
+    keys = [model._get_llm_string(), BakedChatModel(memory=memory, version="good", logprobs=True)._get_llm_string()]
+    assert other._get_llm_string(version="good") == other._get_llm_string(version="good")
+    pinned = other._get_llm_string(version="good")
+    ids["good"] = "2" * 12
+    keys += [model._get_llm_string()]
+    assert pinned != other._get_llm_string(version="good")
+    del ids["good"]
+    keys += [model._get_llm_string()]
+    assert len(set(keys)) == 4
+
+
 def test_it_is_written_down_and_read_back(scripted: Scripted) -> None:
     """By its home, without the memory itself and without a key."""
     model = BakedChatModel(memory=scripted.memory, temperature=0.5, stop=["x"], api_key="hidden")
@@ -287,12 +313,31 @@ def test_it_is_written_down_and_read_back(scripted: Scripted) -> None:
 
 
 @pytest.mark.parametrize("make", [
-    lambda: BakedChatModel(), lambda: BakedChatModel(home="x", temprature=1),
-], ids=["no memory", "typing error"])  # fmt: skip
-def test_a_wrong_model_is_refused(make: Callable[[], object]) -> None:
+    lambda memory: BakedChatModel(), lambda memory: BakedChatModel(home="x", temprature=1),
+    lambda memory: BakedChatModel(memory=memory, model="another/model"),
+    lambda memory: BakedChatModel(memory=memory, namespace="alice"),
+], ids=["no memory", "typing error", "another model", "another namespace"])  # fmt: skip
+def test_a_wrong_model_is_refused(make: Callable[[AgentMemory], object], scripted: Scripted) -> None:
     """When it is made."""
     with pytest.raises(ValidationError):
-        make()
+        make(scripted.memory)
+
+
+def test_a_tool_that_a_provider_runs_is_refused(model: BakedChatModel) -> None:
+    """There is nobody here to run it."""
+    with pytest.raises(InputError, match="web_search"):
+        model.bind_tools([{"type": "web_search"}])
+
+
+@pytest.mark.parametrize("method", ["function_calling", "json_mode"])
+def test_structured_output_may_be_held_to_nothing(model: BakedChatModel, scripted: Scripted, method: Any) -> None:
+    """With `strict=False`; and a misspelt argument is an error."""
+    schema = {"title": "Town", "type": "object", "properties": {"name": {"type": "string"}}}
+    model.with_structured_output(schema, method=method, include_raw=True).invoke("x")
+    model.with_structured_output(schema, method=method, include_raw=True, strict=False).invoke("x")
+    assert [bool(asked["grammar"]) for asked in scripted.asked] == [True, False]
+    with pytest.raises(ValueError, match="strikt"):
+        model.with_structured_output(schema, method=method, strikt=False)
 
 
 def test_tokens_are_counted_by_the_base(model: BakedChatModel, scripted: Scripted) -> None:
@@ -338,6 +383,22 @@ def test_a_home_is_opened_when_needed_and_closed(open_memory: OpenMemory, tmp_pa
     memory = open_memory()
     BakedChatModel(memory=memory).close()
     assert memory.memories() == []
+
+
+def test_copies_of_a_model_share_what_it_opened(open_memory: OpenMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LangChain makes one for each call of `configurable_fields`."""
+    memory, opened = open_memory(), list[str]()
+
+    def note(home: Any, *, namespace: str, **settings: Any) -> AgentMemory:
+        opened.append(namespace)
+        return memory
+
+    monkeypatch.setattr(bakemem, "open", note)
+    model = BakedChatModel(home="./own", max_tokens=2).configurable_fields(
+        temperature=ConfigurableField(id="t"), namespace=ConfigurableField(id="who"))  # fmt: skip
+    for configurable in ({"t": 0.0}, {"t": 1.0}, {}, {"who": "alice"}, {"who": "alice", "t": 0.5}):
+        model.with_config(configurable=configurable).invoke("x")
+    assert opened == ["default", "alice"]
 
 
 def test_a_home_is_opened_beside_the_loop(open_memory: OpenMemory, monkeypatch: pytest.MonkeyPatch) -> None:

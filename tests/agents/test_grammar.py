@@ -10,10 +10,10 @@ from typing import Any, Literal
 import pytest
 import torch
 from langchain_core.messages import AIMessage
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 from transformers import AddedToken, PreTrainedTokenizerBase
 
-from bakemem.agents.chat_model import BakedChatModel
+from bakemem.agents.chat_model import BakedChatModel, _json_schema
 from bakemem.agents.grammar import call_grammar, json_grammar
 from bakemem.serving import Reply
 from bakemem.serving.guide import Grammars
@@ -70,6 +70,30 @@ def test_a_call_that_was_begun_goes_on(
 ) -> None:
     """From where its beginning ends."""
     assert fits(tokenizer, call_grammar(TOOLS, FORM, {}, begun=begun, alone=alone), rest) == wanted
+
+
+class Row(BaseModel):
+    """A recursive model."""
+
+    n: int
+    inner: Row | None = None
+
+
+class Rows(RootModel[list[int]]):
+    """A model that is a list."""
+
+
+@pytest.mark.parametrize(("schema", "right", "wrong"), [
+    ({"title": "Row", "type": "array", "items": {"type": "integer"}}, "[1, 2]", "{}"), (Rows, "[1, 2]", "{}"),
+    (Row, '{"n": 1, "inner": {"n": 2, "inner": null}}', '{"n": "x"}'),
+    ({"title": "Row", "anyOf": [{"type": "integer"}, {"type": "string"}]}, "1", "{}"), (None, '{"a": 1}', "[]"),
+    ({"title": "Row", "type": "object"}, '{"a": 1}', "[]"),
+])  # fmt: skip
+def test_json_need_not_be_an_object(tokenizer: PreTrainedTokenizerBase, schema: Any, right: str, wrong: str) -> None:
+    """Where the schema says so."""
+    grammar = json_grammar(_json_schema(schema))
+    assert fits(tokenizer, grammar, right)
+    assert not fits(tokenizer, grammar, wrong)
 
 
 @pytest.mark.parametrize("special", [True, False])

@@ -75,3 +75,9 @@ def test_nothing_is_found_for_nothing(told: AgentMemory) -> None:
         retriever.invoke("dog", k=0)
     with pytest.raises(ValidationError):
         BakedMemoryRetriever(memory=told, k=0)
+
+
+def test_a_function_of_namespaces_is_no_memory(memory: AgentMemory) -> None:
+    """It is told where the retriever is made, and how to take one."""
+    with pytest.raises(ValidationError, match="memories"):
+        BakedMemoryRetriever(memory=lambda namespace: memory)

@@ -247,6 +247,15 @@ def test_what_cannot_be_kept_is_refused_before_anything_is(
     assert store.search(()) == []
 
 
+def test_what_may_not_be_stored_is_refused_before_anything_is(unloaded: Unloaded) -> None:
+    """By the redaction, also where it comes last in a batch."""
+    store = BakedMemoryStore(unloaded(redaction="refuse"), role="operator")
+    mail = {"text": "Write to ann@example.org."}
+    with pytest.raises(InputError, match="email"):
+        store.batch([PutOp(("default",), "dog", DOG), PutOp(("default",), "mail", mail)])
+    assert store.search(()) == []
+
+
 def test_unknown_operations_are_refused(store: BakedMemoryStore) -> None:
     """And unknown operators of filters."""
     store.put(ALICE, "dog", DOG)

@@ -119,6 +119,12 @@ def test_what_the_model_remembers_waits_for_the_user(memory: AgentMemory, dog: M
     assert [m.text for m in memory.memories("pending")] == ["The user's dog is called Rex."]
 
 
+def test_what_is_known_is_not_proposed_again(memory: AgentMemory, dog: Memory) -> None:
+    """There would be nothing to approve."""
+    told = str(use(memory, "remember", text=dog.text, key=dog.key).content)
+    assert (dog.id in told, "approve" in told, memory.memories("quarantined")) == (True, False, [])
+
+
 def test_an_instruction_from_the_model_waits_too(memory: AgentMemory) -> None:
     """Even where its source would be trusted with facts; without a kind and a key both are guessed."""
     memory.config.trust["assistant"] = "fact"

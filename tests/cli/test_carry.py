@@ -133,6 +133,19 @@ def test_copies_lists_what_left_the_home(run: Run, filled: Home, tmp_path: Path)
     ]  # fmt: skip
 
 
+def test_a_copy_is_noted_also_where_its_reader_goes(run: Run, filled: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `head` does: what it took has left the home."""
+
+    def broken(*arguments: object, **options: object) -> None:
+        raise BrokenPipeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bakemem.cli.carry.click.echo", broken)
+        with pytest.raises(BrokenPipeError):
+            run("export")
+    assert "standard output" in run("copies").stdout
+
+
 def test_an_export_is_whole_and_its_owners_alone(
     run: Run, filled: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,15 @@ def test_it_tells_what_is_waited_for(run: Run, baked: Keeper) -> None:
     assert answer["jobs"]["check"]["failures"] == 3
 
 
+def test_the_start_counts_as_talk(run: Run, baked: Keeper) -> None:
+    """As for a schedule that begins: outside of quiet hours it waits until nobody talked for a while."""
+    rules = 'bake_memories = 1\nquiet_hours = ""\nmost_load = 0\nnightly_check = true\nkeep_versions = 0\n'
+    (baked.home / "config.toml").write_text(f"{rules}idle_minutes = 30\n", encoding="utf-8")
+    answer = json.loads(run("schedule", "--json").stdout)
+    assert answer["action"] == ""
+    assert answer["until"] is not None
+
+
 def test_it_tells_of_one_that_runs(run: Run, baked: Keeper) -> None:
     """In its own words, which a reader beside it cannot know."""
     jobs, now = Jobs(baked.journal), datetime.now(UTC)

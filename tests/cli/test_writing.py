@@ -6,6 +6,7 @@ import io
 import json
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,13 @@ def test_observe_keeps_what_the_user_told(run: Run, model: Any, tmp_path: Path) 
     assert "1 found in 2 turns." in result.stdout
     [memory] = json.loads(run("memories", "--json").stdout)
     assert memory["provenance"]["conversation"] == "talk.txt"
+
+
+def test_observe_says_what_it_did_not_take(run: Run, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the memories, and why."""
+    monkeypatch.setattr(AgentMemory, "rejected", property(lambda _: Counter({"turn too long": 2})))
+    result = run("observe", "-", "--json", stdin="user: Bye.")
+    assert (json.loads(result.stdout), result.stderr) == ([], "dropped: turn too long (2)\n")
 
 
 def test_observe_reads_standard_input(run: Run, model: Any) -> None:

@@ -245,7 +245,8 @@ def test_one_that_lives_is_seen_from_time_to_time(memory: FakeMemory) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "word"),
-    [({"bake_cron": "each night"}, "as in crontab"), ({"time_zone": "Mars/Olympus"}, "Europe/Berlin"),
+    [({"bake_cron": "each night"}, "as in crontab"), ({"bake_cron": "0 3 * * 1-5"}, "mon-fri"),
+     ({"time_zone": "Mars/Olympus"}, "Europe/Berlin"),
      ({"time_zone": "../../etc/passwd"}, "Europe/Berlin")],
 )  # fmt: skip
 def test_a_bad_setting_is_told_before_anything_runs(memory: FakeMemory, settings: dict[str, Any], word: str) -> None:
