@@ -25,7 +25,7 @@ from bakemem.prompts import system_text
 from bakemem.types import Memory, Turn
 
 from .chat_model import BakedChatModel
-from .namespaces import Memories, memory_of
+from .namespaces import Memories, memory_of, thread_of
 
 _LOG = logging.getLogger(__name__)
 _LEAST_TOKENS = 4  # of a fact: hardly any is shorter
@@ -115,7 +115,7 @@ class BakedMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
         if not new:
             return None
         memory = memory_of(self._memories, runtime.context)
-        conversation = (info and info.thread_id) or ""
+        conversation = thread_of(info)
         # One by one, so that one that cannot be kept costs no other.
         lost = {m.id for m in new if not _hear(memory, str(m.text), conversation)}
         # Of messages that were removed nothing has to be known any more.

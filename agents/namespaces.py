@@ -44,6 +44,12 @@ def memory_of(memories: Memories, context: object) -> AgentMemory:
     return memories(DEFAULT if context is None else str(named))
 
 
+def thread_of(info: Any) -> str:
+    """The thread of a run as the name of its conversation, empty without one; LangGraph takes numbers and UUIDs too."""
+    thread = getattr(info, "thread_id", None)
+    return "" if thread is None else str(thread)
+
+
 class Namespaces:
     """The memories of one home, each opened when it is first asked for, and all closed by `close` or `with`.
 

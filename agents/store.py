@@ -107,7 +107,7 @@ class BakedMemoryStore(BaseStore):
         scored: Sequence[tuple[Memory, float | None]]
         if op.query:
             most = len(memory.memories(tuple(LIVE))) if op.filter else op.offset + op.limit
-            scored = [(why.memory, why.score) for why in memory.why(op.query, most)]
+            scored = memory.nearest(op.query, most)
         else:
             scored = [(m, None) for m in memory.memories(tuple(LIVE))]
         for found, score in scored:

@@ -20,7 +20,7 @@ from bakemem.errors import BakememError, NotFoundError
 from bakemem.memory import infer_kind, slug_key
 from bakemem.types import Kind, Memory
 
-from .namespaces import Memories, memory_of
+from .namespaces import Memories, memory_of, thread_of
 
 _LOG = logging.getLogger(__name__)
 _P = ParamSpec("_P")
@@ -124,8 +124,7 @@ def _runtime() -> Any:
 def _thread() -> str:
     """The id of the conversation, where it has one."""
     runtime = _runtime()
-    info = runtime and runtime.execution_info
-    return (info and info.thread_id) or ""
+    return thread_of(runtime and runtime.execution_info)
 
 
 def _told(memory: Memory) -> str:

@@ -15,7 +15,7 @@ from bakemem.baking import Adherence, StageProgress, adherence, answers, blame, 
 from bakemem.config import Config
 from bakemem.cycle import prompts_of, run_cycle
 from bakemem.erasure import Receipt, finish, secrets_of, sweep_gone
-from bakemem.errors import BakeError, InputError
+from bakemem.errors import CLOSED, BakeError, HomeError, InputError
 from bakemem.memory import LIVE, Extractor, HomeLock, Index, Journal, Observed, consolidate
 from bakemem.prompts import system_text
 from bakemem.schedule import Schedule
@@ -57,6 +57,7 @@ class AgentMemory(Talking):
         Raises BakeError when nothing is new or a bake is running, and the old version stays live; HomeError also when
         the new one is live, but a folder of those that are to be destroyed cannot be removed.
         """
+        progress = self._ending(progress)
         with self._one_change():
             self._read_all(progress)
             self._attach_live()
@@ -70,6 +71,17 @@ class AgentMemory(Talking):
                 finish(self._journal, self._store, tainted, secrets, leaked)
                 self._let_go(tainted)
         return version
+
+    def _ending(self, progress: StageProgress | None) -> StageProgress:
+        """The progress of a bake, which ends where this was closed meanwhile, and goes on there another time."""
+
+        def tell(stage: str, done: int, total: int, kl: float | None) -> None:
+            if self._closed:
+                raise HomeError(CLOSED)
+            if progress:
+                progress(stage, done, total, kl)
+
+        return tell
 
     def _seeded(self, seed: int | None) -> Config:
         return self.config if seed is None else self.config.model_copy(update={"seed": seed})
@@ -102,6 +114,7 @@ class AgentMemory(Talking):
         when nothing is to be erased, HomeError when a folder cannot be removed, and BakeError when the gate refuses:
         then they are still there, and serve no more.
         """
+        progress = self._ending(progress)
         with self._one_change():
             self._read_all(progress)
             sweep_gone(self._journal, self._store)  # of an erasure that was cut short
@@ -243,8 +256,9 @@ class AgentMemory(Talking):
     def close(self) -> None:
         """Let go of the home; what was observed and is not read yet stays in the queue.
 
-        A reply of an assistant ends and is logged as far as it came; others that are still made have five seconds to
-        end. A second call does nothing, any other use is a HomeError or ServingError.
+        A bake ends at its next step, and goes on there another time. A reply of an assistant ends and is logged as far
+        as it came; others that are still made have five seconds to end. A second call does nothing, any other use is a
+        HomeError or ServingError.
         """
         if self._closed:
             return
@@ -252,6 +266,7 @@ class AgentMemory(Talking):
         with ExitStack() as ending:  # from the last to the first, and whatever fails, the rest is done
             ending.callback(self._lock.release)
             ending.callback(self._close)
+            ending.callback(self._await_change)
             for method in [known() for known in tuple(self._at_close)]:
                 if method:
                     ending.callback(method)

@@ -8,7 +8,7 @@ their public names only.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -79,7 +79,7 @@ class _Oven:
         base, new = self.serving.base, fresh if self.parent else None
         settings = settings_of(self.config, base, memories, self.parent, new)
         read = prompts_of(self.config, base, memories)
-        with base.baking:
+        with _turn(base, self.progress):
             return bake(
                 base.model, base.template, memories, read, replace(settings, pursuit=Pursuit(self.pursue)),
                 start=self.parent.id if self.parent else None, fresh=new, secrets=self.secrets, lock=base.lock,
@@ -103,6 +103,18 @@ class _Oven:
                 return kept, replace(baked, report=report)
             refused = replace(refused, report=replace(refused.report, efforts=tried))
         return memories, refused
+
+
+@contextlib.contextmanager
+def _turn(base: Base, progress: StageProgress | None) -> Iterator[None]:
+    """Inside, nobody else bakes on this base; whoever follows the progress may stop the wait."""
+    while not base.baking.acquire(timeout=0.2):
+        if progress:
+            progress("wait", 0, 1, None)
+    try:
+        yield
+    finally:
+        base.baking.release()
 
 
 def prompts_of(config: Config, base: Base, memories: Sequence[Memory]) -> list[Prompt]:

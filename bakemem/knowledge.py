@@ -227,6 +227,10 @@ class Knowledge:
 
         return [memory for memory, _ in self._shadow.recall(text, k, wanted)]
 
+    def nearest(self, text: str, k: int) -> list[tuple[Memory, float]]:
+        """As `recall`, with the cosine of each to the text."""
+        return self._shadow.recall(text, k)
+
     def why(self, question: str, k: int = 3) -> list[Why]:
         """Which memories an answer to the question rests on, from which turns, and in which versions; nearest first.
 

@@ -83,7 +83,7 @@ def own_journal(home: str | PathLike[str], namespace: str = "default") -> Iterat
 def _folder(home: str | PathLike[str]) -> Path:
     """Where a home is or would be. Raises HomeError for a path that can never be one, such as a name too long."""
     try:
-        folder = Path(home).expanduser()
+        folder = Path(home).expanduser().absolute()  # wherever the program goes on to work
         with suppress(FileNotFoundError):
             folder.stat()
     except (OSError, ValueError, RuntimeError) as error:

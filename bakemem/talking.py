@@ -162,7 +162,8 @@ class Talking(Versioned):
     def _close(self) -> None:
         with self._loading:
             self._shut = True
-        self._keeping_attached.close()
-        if self._started:
-            self._serving.close()  # first: who reads a reply may log it
-        super()._close()
+        with ExitStack() as ending:  # from the last to the first, and whatever fails, the rest is done
+            ending.callback(super()._close)
+            if self._started:
+                ending.callback(self._serving.close)  # before: who reads a reply may log it
+            ending.callback(self._keeping_attached.close)

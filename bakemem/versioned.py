@@ -32,15 +32,25 @@ class Versioned(Conversing):
         super().__init__(config, journal, open_index=open_index, make_extractor=make_extractor, redact=redact)
         self._store = store
         self._changing = threading.Lock()
+        self._changer: int | None = None  # the thread that holds it
 
     @contextmanager
     def _one_change(self) -> Iterator[None]:
         """What moves the live pointer or destroys folders does so one at a time."""
         if not self._changing.acquire(blocking=False):
             raise BakeError("A bake is running on this memory; wait for it.")
+        self._changer = threading.get_ident()
         try:
             yield
         finally:
+            self._changer = None
+            self._changing.release()
+
+    def _await_change(self) -> None:
+        """Until nothing moves or destroys versions any more, unless it is this thread that does."""
+        if self._changer != threading.get_ident():
+            while not self._changing.acquire(timeout=0.2):  # in slices, so that Ctrl-C gets through everywhere
+                pass
             self._changing.release()
 
     @property

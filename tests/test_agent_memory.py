@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,7 @@ from transformers import PreTrainedModel
 from bakemem import cycle
 from bakemem.agent_memory import AgentMemory
 from bakemem.baking import Baked
-from bakemem.errors import AdapterError, BakeError, HomeLockedError, InputError, NotFoundError
+from bakemem.errors import AdapterError, BakeError, HomeError, HomeLockedError, InputError, NotFoundError
 from bakemem.memory import Journal
 from bakemem.serving import Base
 from bakemem.template import ChatTemplate
@@ -243,6 +247,47 @@ def test_a_failed_commit_leaves_the_old_version_live(memory: AgentMemory, monkey
     assert [v.name for v in memory.versions()] == ["v1"]
     assert statuses(memory)["user.town"] == "pending"
     assert memory.bake().name == "v2"
+
+
+def test_a_close_ends_a_bake_before_it_gives_the_home_back(
+    memory: AgentMemory, open_memory: OpenMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At its next step, so that the next owner has the home alone."""
+    begun, steps = threading.Event(), list[int]()
+
+    def bake(*args: object, progress: Callable[..., None], **named: object) -> None:
+        for step in range(1000):
+            begun.set()
+            time.sleep(0.01)
+            progress("bake", step, 1000, None)
+            steps.append(step)
+
+    monkeypatch.setattr("bakemem.cycle.bake", bake)
+    with ThreadPoolExecutor(1) as pool:
+        baking = pool.submit(memory.bake)
+        assert begun.wait(10)
+        memory.close()
+        made = len(steps)
+        with pytest.raises(HomeError, match="closed"):
+            baking.result(10)
+    assert len(steps) == made < 900
+    assert statuses(open_memory())["user.dog"] == "pending"
+
+
+def test_a_model_that_fails_to_close_leaves_no_journal_open(
+    memory: AgentMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a second Ctrl-C while it waits for replies."""
+    assert memory.chat("Hello?")
+
+    def stopped() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(memory._serving, "close", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        memory.close()
+    with pytest.raises(HomeError, match="closed"):
+        memory.memories()
 
 
 def test_a_damaged_live_adapter_is_named_and_never_served(

@@ -13,7 +13,7 @@ import pytest
 
 import bakemem
 from bakemem import opening
-from bakemem.errors import BakeError, BusyError, HomeLockedError, InputError, ServingError
+from bakemem.errors import BakeError, BusyError, HomeError, HomeLockedError, InputError, ServingError
 from bakemem.serving import Base
 from tests.tiny import LENIENT, byte_base
 
@@ -56,6 +56,20 @@ def test_two_memories_share_one_base_and_keep_their_own_versions(loaded: list[Ba
     with bakemem.open(tmp_path / "a", **SETTINGS) as a:
         assert a.chat("dog?") == alone[0]
     assert len(loaded) == 2
+
+
+def test_a_close_ends_a_bake_that_waits_for_another(loaded: list[Base], tmp_path: Path) -> None:
+    """It need not outwait the other's."""
+    with bakemem.open(tmp_path, **SETTINGS) as memory, ThreadPoolExecutor(1) as pool:
+        memory.remember("The user's dog is called Bosuk.", key="user.dog", kind="fact")
+        with memory.base.baking:
+            waiting = pool.submit(memory.bake)
+            while not memory.busy:
+                time.sleep(0.01)
+            time.sleep(0.3)
+            memory.close()
+            with pytest.raises(HomeError, match="closed"):
+                waiting.result(10)
 
 
 def test_one_bake_at_a_time_on_a_base(loaded: list[Base], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,14 +111,21 @@ def rollback(where: Place, version: str) -> None:
 
     VERSION is a name such as v1, a tag, the beginning of an id, or base for none. Nothing is destroyed, and a rollback
     to a newer version undoes it. Memories that only the version left behind knows become held: out of the prompt and
-    the answers until `bakemem release` or a rollback brings them back.
+    the answers until `bakemem release` or a rollback brings them back. What a newer memory superseded stays so: the
+    version knows it, and the next bake does not teach it again.
     """
     with where.memory(must_exist=True) as memory:
         was, live, held = roll_back(memory, version)
+        inside = [i for v in memory.versions() if v.name == live for i in v.memory_ids]
+        old = [m for m in memory.memories("superseded") if m.id in inside]
     if where.as_json:
-        print_json({"was": was, "live": live, "held": held})
-    else:
-        print_rollback(was, live, held)
+        print_json({"was": was, "live": live, "held": held, "superseded": old})
+        return
+    print_rollback(was, live, held)
+    for m in old:
+        click.echo(f"  superseded {m.id[:8]}  {shorten(m.text, 22)}")
+    if old:
+        click.echo(f"{live} knows what is superseded, and the next bake does not: remember it again if it is so.")
 
 
 def roll_back(memory: AgentMemory, version: str) -> tuple[str | None, str | None, list[Memory]]:

@@ -26,11 +26,17 @@ if sys.platform == "win32":
     def _lock(handle: int) -> None:
         os.lseek(handle, _FAR, os.SEEK_SET)
         msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+
+    def _unlock(handle: int) -> None:
+        pass  # closing does it
 else:
     import fcntl
 
     def _lock(handle: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _unlock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_UN)  # closing would leave it to a process that was forked meanwhile
 
 
 @dataclass
@@ -55,7 +61,7 @@ class HomeLock:
     """
 
     def __init__(self, home: Path, namespace: str | None = None) -> None:
-        self._home, self._namespace = home, namespace or ""
+        self._home, self._namespace = home.absolute(), namespace or ""
         self._held: _Held | None = None
 
     def acquire(self) -> HomeLock:
@@ -98,8 +104,11 @@ class HomeLock:
             if held is not None:
                 held.namespaces.discard(self._namespace)
                 if not held.namespaces:
+                    if held.process == os.getpid():
+                        _unlock(held.handle)
                     os.close(held.handle)
-                    _HELD.pop(self._home.resolve(), None)
+                    for place in [place for place, one in _HELD.items() if one is held]:
+                        del _HELD[place]
 
     def _who(self) -> str:
         try:

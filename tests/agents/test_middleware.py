@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import pytest
 from langchain.agents import create_agent
@@ -215,6 +216,14 @@ def test_only_the_user_is_heard_and_each_message_once(memory: AgentMemory, obser
     assert observed == [DOG, "Hi.", "And now?"]
     assert [m.provenance.conversation for m in memory.flush()] == ["t1"]
     assert [m.text for m in memory.memories()] == [DOG_FACT]
+
+
+@pytest.mark.parametrize("thread", [0, UUID(int=7)])
+def test_a_thread_may_have_any_id(memory: AgentMemory, thread: Any) -> None:
+    """LangGraph takes numbers and UUIDs as they are; as the name of a conversation they are text."""
+    built = agent(ScriptedChatModel(), BakedMemoryMiddleware(memory))
+    built.invoke({"messages": [HumanMessage(DOG)]}, {"configurable": {"thread_id": thread}})
+    assert [m.provenance.conversation for m in memory.flush()] == [str(thread)]
 
 
 async def test_it_works_in_asyncio(memory: AgentMemory, observed: list[str]) -> None:

@@ -186,6 +186,7 @@ def test_search_by_meaning_over_namespaces(store: BakedMemoryStore) -> None:
     assert found[0].score >= found[1].score > 0
     assert [i.namespace for i in store.search(("users",), query="dog", filter={"sort": "pet"})] == [BOB]
     assert len(store.search(("users",), query="dog", limit=1, offset=1)) == 1
+    assert len(store.search(("users",), query="zebra crossing", limit=10)) == 3  # however far they are
 
 
 def test_a_delete_forgets(store: BakedMemoryStore, memories: Namespaces) -> None:

@@ -68,6 +68,35 @@ def test_namespaces_of_one_process_share_a_home(tmp_path: Path) -> None:
         HomeLock(tmp_path, "one").acquire()
 
 
+def test_a_home_stays_where_it_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program may go on to work elsewhere, as a daemon or a notebook does."""
+    monkeypatch.chdir(tmp_path)
+    lock = HomeLock(Path("home")).acquire()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(HomeLockedError):
+        HomeLock(tmp_path / "home").acquire()
+    lock.release()
+    with HomeLock(tmp_path / "home"), pytest.raises(HomeLockedError):
+        HomeLock(tmp_path / "home").acquire()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forking is POSIX")
+def test_a_forked_process_keeps_no_home_locked(tmp_path: Path) -> None:
+    """It has a copy of the open file, until it ends."""
+    lock = HomeLock(tmp_path).acquire()
+    child = os.fork()
+    if child == 0:
+        time.sleep(30)
+        os._exit(0)
+    try:
+        lock.release()
+        HomeLock(tmp_path).acquire().release()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
 def test_a_file_left_by_a_dead_process_is_no_obstacle(tmp_path: Path) -> None:
     """The lock counts, not what an old file says, be it readable or not."""
     (tmp_path / "lock").write_bytes(b"\xff not json")
