@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -220,31 +220,47 @@ class ChatTemplate:
         """Token ids from the end of one answer to where the next begins, when the user goes on with `text`."""
         turns = [Turn("user", "x"), Turn("assistant", _SENTINEL), Turn("user", text)]
         _, _, rest = self.text(turns).partition(_SENTINEL)
-        return self._encode(rest.removeprefix(self._end_text))
+        rest, after = self._behind_end(rest, self.end_id)
+        return self._encode(rest, after)
 
     def dialogue_ids(
-        self, turns: Sequence[Turn], answers: Mapping[int, Sequence[int]]
+        self, turns: Sequence[Turn], answers: Mapping[int, Sequence[int]], past: Container[int] = ()
     ) -> tuple[list[int], dict[int, int]]:
         """Token ids of a whole dialogue, and where each answer's first token stands.
 
-        `answers` maps the index of an assistant turn to its token ids, which end with the end-of-turn token; they
-        are put in as they are, so that training sees the very tokens that the teacher produced.
+        `answers` maps the index of an assistant turn to its token ids, which end with a token that ends answers; they
+        are put in as they are, so that training sees the very tokens that the teacher produced. Only the end is left
+        out where the template writes none there. Those in `past` are read and not asked for: before them stands what
+        the template writes in a history, which need not be what it has a model go on from.
         """
         marked = [Turn(t.role, _SENTINEL.format(i)) if i in answers else t for i, t in enumerate(turns)]
         rest = self.text(marked, generation_prompt=False)
         ids: list[int] = list(self._begin)
         starts: dict[int, int] = {}
+        after: int | None = None
         for i, answer in sorted(answers.items()):
             before, found, rest = rest.partition(_SENTINEL.format(i))
             if not found:
                 raise InputError("The model's chat template leaves out an assistant turn of the dialogue.")
-            header = next((h for h in self._history_headers if before.endswith(h)), "")
-            ids += self._encode(before.removesuffix(header) + self._generation_header)
+            if i not in past:
+                header = next((h for h in self._history_headers if before.endswith(h)), "")
+                before = before.removesuffix(header) + self._generation_header
+            ids += self._encode(before, after)
             starts[i] = len(ids)
             ids += answer
-            if answer and answer[-1] == self.end_id:  # one that was cut short has no end of its own
-                rest = rest.removeprefix(self._end_text)
+            after = None
+            if answer and answer[-1] in self.stop_ids:  # one that was cut short has no end of its own
+                rest, after = self._behind_end(rest, answer[-1])
+                ids[-1:] = [] if after is None else [after]
         return ids, starts
+
+    def _behind_end(self, rest: str, stop: int) -> tuple[str, int | None]:
+        """What the template writes behind the end of an answer, and that end, which may be another than was made."""
+        for token in dict.fromkeys((stop, self.end_id)):
+            text = str(self.tokenizer.decode([token]))
+            if text.strip() and rest.lstrip().startswith(text):
+                return rest.lstrip().removeprefix(text), token
+        return rest, None
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of an answer, without special tokens and the space around it."""
@@ -264,9 +280,14 @@ class ChatTemplate:
         """How many tokens a text has."""
         return len(self._encode(text))
 
-    def _encode(self, text: str) -> list[int]:
+    def _encode(self, text: str, after: int | None = None) -> list[int]:
+        """The ids of a text, as they are behind a special token, which may swallow white space."""
         try:
-            return list(self.tokenizer.encode(text, add_special_tokens=False))
+            before = "" if after is None else str(self.tokenizer.decode([after]))
+            ids = list(self.tokenizer.encode(before + text, add_special_tokens=False))
+            if before and ids[:1] != [after]:
+                return list(self.tokenizer.encode(text, add_special_tokens=False))
+            return ids[1:] if before else ids
         except (UnicodeEncodeError, TypeError) as error:
             raise InputError("The text holds lone surrogates, which no tokenizer reads. Clean it first.") from error
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
+from collections.abc import Container
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
-from transformers import AddedToken, PreTrainedTokenizerBase
+from transformers import AddedToken, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from bakemem.errors import InputError, ModelError
 from bakemem.template import ChatTemplate
@@ -190,14 +193,72 @@ def test_marks_of_calls_are_text(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def test_an_end_that_is_plain_text_stops_no_answer(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Its first piece, such as a bracket, is in many answers: they end with the end-of-sequence token."""
+    """Its first piece, such as a bracket, is in many answers: they end with the end-of-sequence token.
+
+    No history that is served has that token, so no dialogue of a training has it either.
+    """
     template = _under(tokenizer, PLAIN)
     assert template.stop_ids == (tokenizer.eos_token_id,)
     turns = [Turn("user", "One?"), Turn("assistant", "Yes."), Turn("user", "Two?"), Turn("assistant", "No.")]
     yes, no = answer_ids(template, "Yes."), answer_ids(template, "No.")
     ids, starts = template.dialogue_ids(turns, {1: yes, 3: no})
-    assert ids[starts[1] : starts[1] + len(yes)] == yes
-    assert ids[starts[3] : starts[3] + len(no)] == no
+    assert ids[starts[1] : starts[1] + len(yes) - 1] == yes[:-1]
+    assert ids[starts[3] : starts[3] + len(no) - 1] == no[:-1]
+    assert ids[: starts[3]] == template.prompt_ids(turns[:3])
+
+
+GLM = (
+    "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+LLAMA_2 = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}{{ bos_token + '[INST] ' + m['content'].strip() + ' [/INST]' }}"
+    "{% else %}{{ ' ' + m['content'].strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
+)
+TALK = [Turn("user", "One?"), Turn("assistant", "Yes, one."), Turn("user", "Two?"), Turn("assistant", "No."),
+        Turn("user", "Three?"), Turn("assistant", "Yes.")]  # fmt: skip
+
+
+def packed(template: ChatTemplate, past: Container[int] = ()) -> tuple[list[int], dict[int, int]]:
+    """The talk as training has it, its answers as a model makes them."""
+    return template.dialogue_ids(TALK, {i: answer_ids(template, TALK[i].content) for i in (1, 3, 5)}, past)
+
+
+def test_a_dialogue_goes_on_as_serving_has_it(template: ChatTemplate) -> None:
+    """Before each answer, not the first alone."""
+    ids, starts = packed(template)
+    assert [ids[: starts[i]] for i in (1, 3, 5)] == [template.prompt_ids(TALK[:i]) for i in (1, 3, 5)]
+
+
+def test_a_template_without_an_end_has_none_in_a_dialogue(tokenizer: PreTrainedTokenizerBase) -> None:
+    """GLM-4 ends an answer with the mark of the next turn."""
+    test_a_dialogue_goes_on_as_serving_has_it(_under(tokenizer, GLM))
+
+
+def test_a_special_token_that_swallows_white_space_does_so_in_a_dialogue(tokenizer: PreTrainedTokenizerBase) -> None:
+    """As Phi-3's do: what is behind an answer is read behind its end."""
+    backend = json.loads(copy.deepcopy(tokenizer).backend_tokenizer.to_str())  # type: ignore[attr-defined]
+    for token in backend["added_tokens"]:
+        token["rstrip"] = True
+    other = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(backend)),
+                                    eos_token=tokenizer.eos_token, pad_token=tokenizer.pad_token)  # fmt: skip
+    test_a_dialogue_goes_on_as_serving_has_it(_under(other, CHATML))
+
+
+def test_white_space_before_the_end_leaves_no_second_one(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Llama 2 writes a space before it."""
+    other = copy.deepcopy(tokenizer)
+    other.bos_token = "<|tool|>"
+    template = _under(other, LLAMA_2)
+    ids, _ = packed(template)
+    assert ids.count(template.end_id) == 3
+
+
+def test_what_was_said_before_stands_as_a_template_has_it_in_a_history(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Without the empty thoughts that it has a model go on from."""
+    template = ChatTemplate(_under(tokenizer, CHATML).tokenizer, {"enable_thinking": False})
+    ids, starts = packed(template, {1, 3})
+    assert ids[: starts[5]] == template.prompt_ids(TALK[:5])
 
 
 def test_the_models_own_ends_stop_answers_too(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -82,7 +82,8 @@ def _joined(template: ChatTemplate, fitting: Sequence[Taught], context: Set[int]
         turns += item.trajectory.stimulus.turns[-1:] if turns else item.trajectory.stimulus.turns
         said[len(turns)] = item
         turns.append(Turn("assistant", item.trajectory.answer))
-    ids, starts = template.dialogue_ids(turns, {i: t.trajectory.token_ids for i, t in said.items()})
+    past = {i for i, item in said.items() if id(item) in context}
+    ids, starts = template.dialogue_ids(turns, {i: t.trajectory.token_ids for i, t in said.items()}, past)
     answers = {i: item for i, item in said.items() if id(item) not in context}
     positions = [torch.arange(starts[i] - 1, starts[i] - 1 + len(t.trajectory.token_ids)) for i, t in answers.items()]
     teacher_N_K_H = torch.cat([item.hidden_N_K_H for item in answers.values()])
