@@ -279,7 +279,7 @@ class BakedChatModel(BaseChatModel):
         return Asked(reply, listener, kwargs.get("timeout", self.timeout))
 
     def _version_of(self, reply: Reply) -> str:
-        return next((v.name for v in self._memory.versions() if v.id == reply.adapter_id), "base")
+        return (reply.adapter_id and self._memory.name_of(reply.adapter_id)) or "base"
 
     def _begin(self, choice: str, names: list[str]) -> str:
         """How the reply is made to begin, where a call is asked for."""

@@ -97,6 +97,10 @@ class Versioned(Conversing):
         """
         return self._journal.servable(version)
 
+    def name_of(self, version_id: str) -> str | None:
+        """The name of the version with that id, as a reply has it; None where there is none."""
+        return self._journal.name_of(version_id)
+
     def reflog(self) -> list[ReflogEntry]:
         """Every move of the live pointer, and every version that was destroyed, oldest first."""
         return self._journal.reflog()

@@ -6,7 +6,7 @@ Each public method that changes something is one transaction. Knows no model, no
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from bakemem.errors import InputError, NotFoundError
 from bakemem.memory import records, schema
 from bakemem.memory.ledger import Ledger
-from bakemem.memory.memories import Memories, not_found
+from bakemem.memory.memories import SLICE, Memories, not_found
 from bakemem.memory.records import ReflogEntry, State
 from bakemem.types import Memory, Version
 
@@ -31,7 +31,7 @@ class Journal(Memories):
     def next_version_name(self, taken: Collection[str] = ()) -> str:
         """The name of the next version: v1, v2 …; none is used twice in a namespace, nor one that is `taken`."""
         with self.read() as connection:
-            names = connection.scalars(sa.select(schema.versions.c.name).where(self.here(schema.versions))).all()
+            names = self._names(connection)
         return f"v{max((int(n[1:]) for n in (*names, *taken)), default=0) + 1}"
 
     def commit_version(self, version: Version, *, accepted: bool) -> None:
@@ -67,6 +67,13 @@ class Journal(Memories):
         """
         with self.read() as connection:
             return self._version(connection, name)
+
+    def name_of(self, version_id: str) -> str | None:
+        """The name of the version with that id; None where there is none."""
+        table = schema.versions
+        named = sa.select(table.c.name).where(self.here(table), table.c.id == version_id).order_by(table.c.seq)
+        with self.read() as connection:
+            return connection.scalar(named.limit(1))
 
     def live(self) -> str | None:
         """The name of the version that serves; None is the base."""
@@ -162,9 +169,9 @@ class Journal(Memories):
     def tainted(self) -> list[Version]:
         """The versions that learned what was forgotten since and are not destroyed yet, oldest first."""
         with self.read() as connection:
-            gone = self.select(connection, schema.memories.c.status == "forgotten")
-            learned = self.learned(connection, [m.id for m in gone])
-            return [v for v in self._versions(connection) if v.name in learned and not v.gone]
+            lost = self._learned_forgotten(connection)
+            left = self._names(connection, schema.versions.c.gone == "")
+            return [self._version(connection, name) for name in left if name in lost]
 
     def reflog(self) -> list[ReflogEntry]:
         """Every move of the live pointer, oldest first."""
@@ -182,8 +189,8 @@ class Journal(Memories):
             log = connection.execute(sa.select(schema.reflog).where(self.here(schema.reflog)).order_by(sa.text("seq")))
             moves = [records.reflog_of(row) for row in log.mappings()]
             memories, versions = self.select(connection), self._versions(connection)
-            gone = self.learned(connection, [m.id for m in memories if m.status == "forgotten"])
-        return State(memories, versions, named, moves, frozenset(gone))
+            lost = self._learned_forgotten(connection)
+        return State(memories, versions, named, moves, frozenset(lost))
 
     # Inside a transaction
 
@@ -191,7 +198,7 @@ class Journal(Memories):
         """Writes a version and what it holds, and moves nothing; its memories. Raises InputError, NotFoundError."""
         if version.namespace != self.namespace or not re.fullmatch(r"v[1-9][0-9]*", version.name):
             raise InputError(f"{version.name!r} of {version.namespace!r} cannot be kept in {self.namespace!r}.")
-        taken = {v.name for v in self._versions(connection)}
+        taken = self._names(connection)
         if version.name in taken:
             raise InputError(f"Version {version.name} exists already: take the name from next_version_name().")
         if version.parent is not None and version.parent not in taken:
@@ -217,20 +224,30 @@ class Journal(Memories):
         if version.status != "accepted":
             reasons = "; ".join(version.report.reasons) or "see its report"
             raise InputError(f"Version {version.name} was rejected by the gate ({reasons}): it never serves.")
-        gone = self.select(connection, schema.memories.c.status == "forgotten")
         if version.gone == "collected":
             raise InputError(f"Version {version.name} was collected by gc, its weights are destroyed: it never serves.")
-        if version.gone == "erased" or version.name in self.learned(connection, [m.id for m in gone]):
+        if version.gone == "erased" or version.name in self._learned_forgotten(connection):
             raise InputError(f"Version {version.name} learned what was forgotten since: it never serves again.")
         return version
 
     def learned(self, connection: sa.Connection, memory_ids: Collection[str]) -> set[str]:
         """The versions that were baked with one of these memories, and those that went on from such a version."""
-        learned: set[str] = set()
-        for version in self._versions(connection):  # parents come first
-            if set(version.memory_ids) & set(memory_ids) or version.parent in learned:
-                learned.add(version.name)
+        table, links = schema.versions, schema.version_memories
+        wanted, told, learned = list(memory_ids), set[int](), set[str]()
+        for start in range(0, len(wanted), SLICE):
+            holds = links.c.memory_id.in_(wanted[start : start + SLICE])
+            told.update(connection.scalars(sa.select(links.c.version).where(holds).distinct()))
+        if told:
+            parents = sa.select(table.c.seq, table.c.name, table.c.parent).where(self.here(table))
+            for seq, name, parent in connection.execute(parents.order_by(table.c.seq)):  # parents come first
+                if seq in told or parent in learned:
+                    learned.add(name)
         return learned
+
+    def _learned_forgotten(self, connection: sa.Connection) -> set[str]:
+        table = schema.memories
+        gone = connection.scalars(sa.select(table.c.id).where(self.here(table), table.c.status == "forgotten"))
+        return self.learned(connection, gone.all())
 
     def _baked_without(self, connection: sa.Connection, kept: Collection[str]) -> list[Memory]:
         baked = self.select(connection, schema.memories.c.status == "baked")
@@ -262,13 +279,17 @@ class Journal(Memories):
             namespace=self.namespace, at=records.now().isoformat(), action=action, old=old, new=new
         ))  # fmt: skip
 
-    def _versions(self, connection: sa.Connection) -> list[Version]:
+    def _names(self, connection: sa.Connection, *where: sa.ColumnElement[bool]) -> Sequence[str]:
+        table = schema.versions
+        return connection.scalars(sa.select(table.c.name).where(self.here(table), *where).order_by(table.c.seq)).all()
+
+    def _versions(self, connection: sa.Connection, *where: sa.ColumnElement[bool]) -> list[Version]:
         table, links = schema.versions, schema.version_memories
         contained: dict[int, list[str]] = {}
-        joined = sa.select(links.c.version, links.c.memory_id).join(table).where(self.here(table))
+        joined = sa.select(links.c.version, links.c.memory_id).join(table).where(self.here(table), *where)
         for seq, memory_id in connection.execute(joined.order_by(links.c.version, links.c.place)):
             contained.setdefault(seq, []).append(memory_id)
-        rows = connection.execute(sa.select(table).where(self.here(table)).order_by(table.c.seq)).mappings()
+        rows = connection.execute(sa.select(table).where(self.here(table), *where).order_by(table.c.seq)).mappings()
         return [records.version_of(row, contained.get(row["seq"], ()), self._root) for row in rows]
 
     def _version(self, connection: sa.Connection, name: str) -> Version:
@@ -277,11 +298,12 @@ class Journal(Memories):
             if live is None:
                 raise NotFoundError("No version is live: the base serves. Bake one, or name one.")
             name = live
-        pointers = schema.pointers
+        pointers, table = schema.pointers, schema.versions
         query = sa.select(pointers.c.version).where(self.here(pointers), pointers.c.name == name)
         name = connection.scalar(query) or name
-        every = self._versions(connection)
-        found = [v for v in every if v.name == name] or [v for v in every if name and v.id.startswith(name.lower())]
+        found = self._versions(connection, table.c.name == name)
+        if not found and name:
+            found = self._versions(connection, table.c.id.startswith(name.lower(), autoescape=True))
         if len(found) == 1:
             return found[0]
-        raise NotFoundError(not_found("version", name, [v.name for v in found], (v.name for v in every)))
+        raise NotFoundError(not_found("version", name, [v.name for v in found], self._names(connection)))

@@ -22,7 +22,7 @@ from bakemem.memory.transitions import LIVE, transition
 from bakemem.types import Draft, Kind, Memory, Provenance, Role, Status
 
 GONE: tuple[Status, ...] = ("superseded", "forgotten")
-_SLICE = 500  # ids in one query: some databases allow a thousand parameters
+SLICE = 500  # ids in one query: some databases allow a thousand parameters
 
 
 class Memories(Database):
@@ -112,8 +112,8 @@ class Memories(Database):
         """The memories with these ids, by id; unknown ones are left out."""
         wanted, found = list(memory_ids), list[Memory]()
         with self.read() as connection:
-            for start in range(0, len(wanted), _SLICE):
-                found += self.select(connection, schema.memories.c.id.in_(wanted[start : start + _SLICE]))
+            for start in range(0, len(wanted), SLICE):
+                found += self.select(connection, schema.memories.c.id.in_(wanted[start : start + SLICE]))
         return {m.id: m for m in found}
 
     def count(self, status: Status) -> int:
@@ -220,8 +220,8 @@ class Memories(Database):
         last = list(found)
         while last:
             older: list[Memory] = []
-            for start in range(0, len(last), _SLICE):
-                older += self.select(connection, schema.memories.c.superseded_by.in_(last[start : start + _SLICE]))
+            for start in range(0, len(last), SLICE):
+                older += self.select(connection, schema.memories.c.superseded_by.in_(last[start : start + SLICE]))
             last = [m.id for m in older if m.id not in found]
             found |= {m.id: m for m in older if m.id not in found}
         return list(found.values())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,9 +31,11 @@ import bakemem
 from bakemem.agent_memory import AgentMemory
 from bakemem.agents.chat_model import BakedChatModel
 from bakemem.errors import BusyError, ContextError, InputError, ServingError
+from bakemem.memory import records
 from bakemem.serving import Reply, Request
 from bakemem.testing import FakeEngine
-from bakemem.types import Turn
+from bakemem.types import Turn, Version
+from tests.homes import fake_bake, write_adapter
 from tests.tiny import OpenMemory
 
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
@@ -155,6 +158,27 @@ def test_who_waits_asks_again(model: BakedChatModel, scripted: Scripted, monkeyp
 
 
 # ---- replies
+
+
+def test_a_reply_costs_the_same_however_many_versions_there_are(
+    model: BakedChatModel, scripted: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version that gave it is found by its id, and the others are not read: not for a cache's key either."""
+    memory, parsed = scripted.memory, list[str]()
+    for _ in range(3):
+        version = fake_bake(memory._journal, memory._store, write_adapter(tmp_path / "new"))
+    engine = FakeEngine(lambda request: "Yes.")
+    engine.attach(version.id, version.adapter.folder)
+    monkeypatch.setattr(memory, "respond", lambda turns, **_: engine.submit(Request(tuple(turns), version.id)))
+
+    def counted(row: Mapping[Any, Any], *rest: Any, real: Callable[..., Version] = records.version_of) -> Version:
+        parsed.append(row["name"])
+        return real(row, *rest)
+
+    monkeypatch.setattr(records, "version_of", counted)
+    model._get_llm_string()
+    assert model.invoke("x").response_metadata["adapter_version"] == "v3"
+    assert set(parsed) == {"v3"}
 
 
 def test_a_reply_says_what_it_cost_and_who_gave_it(model: BakedChatModel) -> None:

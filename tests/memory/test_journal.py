@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import bakemem
 from bakemem.errors import HomeError, InputError, NotFoundError, TransitionError
-from bakemem.memory import Journal, forget
+from bakemem.memory import Journal, forget, records
 from bakemem.opening import read_journal
 from bakemem.types import Draft, Memory, Provenance, Version
 
@@ -406,6 +407,43 @@ def test_unknown_versions_name_the_closest(journal: Journal, make_version: MakeV
         journal.version("v7")
     with pytest.raises(NotFoundError):
         journal.set_live("v7")
+
+
+@pytest.mark.parametrize(
+    ("read", "most"),
+    [(Journal.serving, 1), (Journal.tainted, 1), (lambda j: j.version("v5"), 1), (lambda j: j.servable("live"), 1),
+     (lambda j: j.version(f"{5:012x}"), 1), (lambda j: j.set_live("v4"), 1), (lambda j: j.name_of(f"{5:012x}"), 0)],
+)  # fmt: skip
+def test_one_version_is_read_where_one_is_asked_for(
+    journal: Journal, make_version: MakeVersion, monkeypatch: pytest.MonkeyPatch, read: Callable[[Journal], object],
+    most: int,
+) -> None:  # fmt: skip
+    """Else each chat would read the reports of every version ever baked; here one learned what is forgotten."""
+    lost, kept = tell(journal, "The user's dog is called Bosuk."), tell(journal, "The user lives in Plinth.", "town")
+    journal.commit_version(make_version("v1", [lost, kept]), accepted=True)
+    forget(journal, [lost.id])
+    for i in range(2, 7):
+        journal.commit_version(make_version(f"v{i}", [kept], parent=f"v{i - 1}" if i > 2 else None), accepted=True)
+    parsed = list[str]()
+
+    def counted(row: Mapping[Any, Any], *rest: Any, real: Callable[..., Version] = records.version_of) -> Version:
+        parsed.append(row["name"])
+        return real(row, *rest)
+
+    monkeypatch.setattr(records, "version_of", counted)
+    read(journal)
+    assert len(parsed) == most
+
+
+def test_a_version_is_named_by_its_whole_id(journal: Journal, tmp_path: Path, make_version: MakeVersion) -> None:
+    """Also one that serves no more; not by the beginning of it, and not in another namespace."""
+    journal.commit_version(make_version("v1"), accepted=True)
+    journal.commit_version(make_version("v2", accepted=False), accepted=False)
+    assert [journal.name_of(f"{i:012x}") for i in (1, 2, 3)] == ["v1", "v2", None]
+    assert journal.name_of("0") is None
+    other = Journal(tmp_path / "journal.db", "other")
+    assert other.name_of(f"{1:012x}") is None
+    other.close()
 
 
 def test_a_read_only_journal_never_creates_one(tmp_path: Path) -> None:

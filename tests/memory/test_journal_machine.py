@@ -20,7 +20,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bakemem.errors import HomeError, InputError
-from bakemem.memory import Journal, forget, memories
+from bakemem.memory import Journal, forget, journal, memories
 from bakemem.types import Adapter, Draft, Memory, Provenance, Report, Version
 
 KEYS = st.sampled_from(["a", "b", "c"])
@@ -43,7 +43,8 @@ def other_process() -> Iterator[None]:
         pytest.MonkeyPatch.context() as patch,
         ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as JournalMachine.other,
     ):
-        patch.setattr(memories, "_SLICE", 2)
+        for room in (memories, journal):
+            patch.setattr(room, "SLICE", 2)
         yield
 
 
