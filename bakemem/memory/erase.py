@@ -27,30 +27,25 @@ def forget(
     With a memory go those that it superseded, and what waits in the queue from there; also each turn that waits or
     that another memory was said in, and each exchange of a logged conversation, that holds it (see `unsaid.py`). If the
     live version knows one of them the base takes its place, and the rest of what it knew returns to the prompt. `heard`
-    is the observed turn that asked for it, which is read with that; what waits behind it was said later and stays. All
-    in one transaction; then the file is compacted. Raises NotFoundError, and InputError for an empty name; HomeError
-    also when all that is done, but not compacted.
+    is the observed turn that asked for it, which is read with that; what waits behind it was said later and stays. The
+    texts are judged first, as nobody can write during the one transaction that all the rest is; then the file is
+    compacted. Raises NotFoundError, and InputError for an empty name; HomeError also when all that is done, but not
+    compacted.
     """
     if "" in (conversation, source):
         raise InputError("The name of a conversation or source is empty: that would be everything that has none.")
-    table = schema.memories
+    ids = list(memory_ids)
+    with journal.read() as connection:
+        judged = _unsaid(_doomed(connection, journal, ids, conversation, source, everything), heard)
+        texts = set[str]() if everything else _texts(connection, journal)
+    for text in texts:
+        judged.holds(text)
     with journal.write() as connection:
-        chosen = [journal.one(connection, i) for i in memory_ids]
-        for column, wanted in ((table.c.conversation, conversation), (table.c.source, source)):
-            if wanted is not None:
-                chosen += journal.select(connection, column == wanted)
-        if everything:
-            chosen += journal.select(connection)
-        # What a source superseded is not its own.
-        theirs = [m for m in journal.older(connection, chosen) if source in (None, m.provenance.source)]
-        doomed = [m for m in theirs if m.status != "forgotten"]
+        doomed = _doomed(connection, journal, ids, conversation, source, everything)
         journal.unlearn(connection, [m.id for m in doomed])
         journal.move(connection, doomed, "forgotten", "", actor)
         _blank(connection, doomed)
-        said = {m.provenance.turn for m in doomed}
-        asked = {heard.turn.content} if heard is not None else set()
-        known = [m for m in doomed if m.status != "quarantined"]  # nothing rests on what was never believed
-        unsaid = Unsaid(known, said | asked)
+        unsaid = _unsaid(doomed, heard, judged)  # more may have come since
         _blank_turns(connection, journal, unsaid)
         _empty_queue(connection, journal, unsaid, heard, conversation, source, everything)
         erase_exchanges(connection, journal, unsaid, conversation, everything or source == "user")
@@ -58,6 +53,36 @@ def forget(
         tombstones = [journal.one(connection, m.id) for m in doomed]
     journal.compact()
     return tombstones
+
+
+def _doomed(
+    connection: sa.Connection, journal: Journal, memory_ids: Iterable[str], conversation: str | None,
+    source: str | None, everything: bool,
+) -> list[Memory]:  # fmt: skip
+    table = schema.memories
+    chosen = [journal.one(connection, i) for i in memory_ids]
+    for column, wanted in ((table.c.conversation, conversation), (table.c.source, source)):
+        if wanted is not None:
+            chosen += journal.select(connection, column == wanted)
+    if everything:
+        chosen += journal.select(connection)
+    # What a source superseded is not its own.
+    theirs = [m for m in journal.older(connection, chosen) if source in (None, m.provenance.source)]
+    return [m for m in theirs if m.status != "forgotten"]
+
+
+def _unsaid(doomed: Collection[Memory], heard: Observed | None, before: Unsaid | None = None) -> Unsaid:
+    said = {m.provenance.turn for m in doomed}
+    asked = {heard.turn.content} if heard is not None else set()
+    known = [m for m in doomed if m.status != "quarantined"]  # nothing rests on what was never believed
+    return Unsaid(known, said | asked, before)
+
+
+def _texts(connection: sa.Connection, journal: Journal) -> set[str]:
+    """All that may hold what is forgotten."""
+    columns = (schema.memories.c.turn, schema.turns.c.content, schema.exchanges.c.text, schema.exchanges.c.reply)
+    rows = (connection.scalars(sa.select(c).where(journal.here(c.table))) for c in columns)
+    return {text or "" for texts in rows for text in texts}
 
 
 def _blank(connection: sa.Connection, doomed: Collection[Memory]) -> None:

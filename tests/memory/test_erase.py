@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bakemem.errors import HomeError, InputError, NotFoundError, TransitionError
-from bakemem.memory import Journal, TurnQueue, forget
+from bakemem.memory import Conversations, Journal, TurnQueue, forget, unsaid
 from bakemem.types import Draft, Provenance, Turn, Version
 
 MakeVersion = Callable[..., Version]
@@ -222,3 +222,63 @@ def test_dropping_a_source_spares_what_it_superseded(journal: Journal) -> None:
     journal.add(Draft("fact", "user.flight", "The user flies on Friday."), Provenance("tool", "tool:x"))
     forget(journal, source="tool:x")
     assert journal.get(mine.id).text == "The user flies on Monday."
+
+
+def _meanwhile(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]) -> None:
+    """Has something done each time that the rules over words look at a text."""
+
+    def looked(text: str, real: Callable[[str], str] = unsaid._folded) -> str:
+        then()
+        return real(text)
+
+    monkeypatch.setattr(unsaid, "_folded", looked)
+
+
+def test_others_write_while_texts_are_judged(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """A long log takes its time, and the namespaces of a home have one database."""
+    dog = journal.add(Draft("fact", "user.dog", "The user's dog is called Bosuk."), Provenance(turn="He is Bosuk."))
+    Conversations(journal).ask("main", "Bosuk is ill.")
+    Conversations(journal).ask("main", "It rains.")
+    TurnQueue(journal).put([Turn("user", "Bosuk, that is my dog.")])
+    looks = list[str]()
+    with closing(sqlite3.connect(tmp_path / "journal.db", timeout=0, isolation_level=None)) as other:
+
+        def write() -> None:
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("ROLLBACK")
+            looks.append("at one")
+
+        _meanwhile(monkeypatch, write)
+        forget(journal, [dog.id])
+    assert len(looks) > 4
+    assert [e.text for e in Conversations(journal).tail("main", 9)] == ["It rains."]
+    assert traces(tmp_path, "bosuk") == []
+
+
+def test_what_comes_while_texts_are_judged_goes_too(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """A new text that holds it, and what a memory that came since is about, in texts that were judged before."""
+    log, queue, came = Conversations(journal), TurnQueue(journal), list[str]()
+    crm = Provenance("tool", "tool:crm", turn="Bosuk is the dog.")
+    journal.add(Draft("fact", "dog", "The user's dog is called Bosuk."), crm)
+    for said in ("My cat is Quagga.", "It rains."):
+        log.ask("main", said)
+    asked = log.ask("main", "How is my dog?")
+
+    def come() -> None:
+        if not came:
+            came.append("once")
+            log.answer(asked, "Bosuk is well.")
+            queue.put([Turn("user", "Bosuk barks."), Turn("user", "I live in Plinth.")])
+            journal.add(Draft("fact", "cat", "The user's cat is called Quagga."), crm)
+            journal.add(Draft("fact", "town", "The user lives in Plinth."), Provenance(turn="Bosuk lives in Plinth."))
+
+    _meanwhile(monkeypatch, come)
+    assert len(forget(journal, source="tool:crm")) == 2
+    assert [e.text for e in log.tail("main", 9)] == ["It rains."]
+    assert [o.turn.content for o in queue.waiting()] == ["I live in Plinth."]
+    assert [m.text for m in journal.memories("pending")] == ["The user lives in Plinth."]
+    assert traces(tmp_path, "bosuk", "quagga") == []

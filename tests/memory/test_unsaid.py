@@ -71,3 +71,16 @@ def test_nothing_holds_nothing(make_memory: MakeMemory) -> None:
     """Without a text there is nothing to look for."""
     assert not Unsaid([make_memory("")], ["", " "])
     assert not Unsaid([]).holds("anything")
+
+
+def test_many_memories_are_found_as_each_of_them_is(make_memory: MakeMemory) -> None:
+    """Whatever signs they share, and whichever were judged before; a text that was judged is judged the same again."""
+    told = ["The user's dog is called Bosuk.", "The user drinks green tea.", "用户的狗叫博苏克", "Ik is ill."]
+    memories = [make_memory(text, key=f"ik.{i}") for i, text in enumerate(told)]
+    known = Unsaid(memories, ["My dog is Bosuk, I said."], Unsaid(memories[:2], ["So it is."]))
+    turns = ["So it is.", "Who drinks milk?", "Green tea, please.", "Ik sleeps.", "I like it.", "博苏克是我的狗叫什么",
+             "My dog is Bosuk, I said.", "My dog is called what?", "今天下雨", "The user is ill.", ""]  # fmt: skip
+    each = [*(Unsaid([memory]) for memory in memories), Unsaid([], ["My dog is Bosuk, I said.", "So it is."])]
+    expected = [any(one.holds(turn) for one in each) for turn in turns]
+    assert {True, False} == set(expected)
+    assert [known.holds(turn) for turn in turns + turns] == expected * 2
