@@ -6,7 +6,8 @@ Knows homes, and where a run names its namespace; knows no agent.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -61,7 +62,7 @@ class Namespaces:
         self.home = Path(home).expanduser()
         self._settings = settings
         self._opened: dict[str, AgentMemory] = {}
-        self._releasing = set[str]()
+        self._moving = set[str]()  # what is being opened or closed
         self._changed = threading.Condition()
         self._closed = False
 
@@ -71,12 +72,16 @@ class Namespaces:
         """
         clean_namespace(namespace)
         with self._changed:
-            self._changed.wait_for(lambda: namespace not in self._releasing)
+            self._changed.wait_for(lambda: namespace not in self._moving)
             if self._closed:
                 raise HomeError(f"The memories of {self.home} were closed: make another Namespaces.")
-            if namespace not in self._opened:
-                self._opened[namespace] = bakemem.open(self.home, namespace=namespace, **self._settings)
-            return self._opened[namespace]
+            if namespace in self._opened:
+                return self._opened[namespace]
+            self._moving.add(namespace)
+        with self._moved(namespace):  # whoever writes to the home is waited for here: the others need not
+            memory = bakemem.open(self.home, namespace=namespace, **self._settings)
+            self._opened[namespace] = memory
+            return memory
 
     def names(self) -> list[str]:
         """The namespaces of which anything was ever kept, open or not. Raises as a call does."""
@@ -88,22 +93,28 @@ class Namespaces:
         Whoever still uses the old one gets a HomeError. Raises what the closing raises.
         """
         with self._changed:
+            self._changed.wait_for(lambda: namespace not in self._moving)
             memory = self._opened.pop(namespace, None)
             if memory is None:
                 return
-            self._releasing.add(namespace)
-        try:  # a turn that is being read ends first: the others do not wait for it
+            self._moving.add(namespace)
+        with self._moved(namespace):  # a turn that is being read ends first: the others do not wait for it
             memory.close()
+
+    @contextmanager
+    def _moved(self, namespace: str) -> Iterator[None]:
+        try:
+            yield
         finally:
             with self._changed:
-                self._releasing.remove(namespace)
+                self._moving.remove(namespace)
                 self._changed.notify_all()
 
     def close(self) -> None:
         """Close what was opened; a second call does nothing."""
         with self._changed:
             self._closed = True
-            self._changed.wait_for(lambda: not self._releasing)
+            self._changed.wait_for(lambda: not self._moving)
             while self._opened:
                 self._opened.popitem()[1].close()
 

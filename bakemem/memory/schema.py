@@ -238,6 +238,9 @@ def _begin(connection: sa.Connection) -> None:
 
 def _bring_up_to_date(engine: sa.Engine) -> None:
     """Make the tables of a new journal, or take an older one through the steps that it lacks: all or none."""
+    with engine.begin() as connection:
+        if _version(connection) == SCHEMA_VERSION:
+            return  # without waiting for whoever writes
     with engine.execution_options(writes=True).begin() as connection:
         new = not sa.inspect(connection).get_table_names()
         found = SCHEMA_VERSION if new else _version(connection)

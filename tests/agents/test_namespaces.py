@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,6 +102,43 @@ def test_who_asks_for_a_namespace_that_is_being_released_waits_for_it(
         released.result()
         assert asked.result() is not alice
         assert asked.result().memories() == []
+
+
+def test_who_asks_for_a_namespace_that_is_being_opened_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nobody else does: opening can wait for a writer. What is closed meanwhile ends closed."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(home: Path, namespace: str, open: Callable[..., AgentMemory] = bakemem.open, **settings: Any) -> Any:
+        if namespace == "bob":
+            begun.set()
+            assert go_on.wait(10)
+        return open(home, namespace=namespace, **settings)
+
+    memories = Namespaces(tmp_path, auto_extract=False)
+    with ThreadPoolExecutor(3) as pool:
+        alice = memories("alice")
+        monkeypatch.setattr(bakemem, "open", slow)
+        bob = pool.submit(memories, "bob")
+        assert begun.wait(10)
+        again = pool.submit(memories, "bob")
+        assert pool.submit(memories, "alice").result(5) is alice
+        closed = pool.submit(memories.close)
+        assert not again.done()
+        assert not closed.done()
+        go_on.set()
+        closed.result()
+    with pytest.raises(HomeError, match="was closed"):
+        bob.result().memories()
+
+
+def test_a_namespace_that_could_not_be_opened_is_tried_again(tmp_path: Path) -> None:
+    """Whoever asks next is not kept waiting for the one that failed."""
+    with Namespaces(tmp_path) as memories:
+        with bakemem.open(tmp_path), pytest.raises(HomeLockedError):
+            memories()
+        assert memories().memories() == []
 
 
 @pytest.mark.slow

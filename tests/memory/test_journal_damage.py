@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import traceback
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,16 @@ def test_a_reader_sees_what_a_writer_beside_it_commits(tmp_path: Path) -> None:
     assert [m.status for m in reader.memories()] == ["held"]
     writer.close()
     reader.close()
+
+
+def test_a_journal_is_opened_while_another_program_writes(tmp_path: Path) -> None:
+    """For writing too, as nothing has to be written for that."""
+    fill(tmp_path / "journal.db", 1)
+    with closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        opened = Journal(tmp_path / "journal.db", "other")
+        assert opened.memories() == []
+        opened.close()
 
 
 def test_a_read_only_journal_refuses_to_write(tmp_path: Path) -> None:
