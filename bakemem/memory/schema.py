@@ -5,6 +5,7 @@ Knows SQL and SQLite's habits; knows nothing of what a status or a version means
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -198,13 +199,21 @@ def _engine(place: str | Path, readonly: bool) -> sa.Engine:
         engine = _server(place)
     else:
         path = f"file:{quote(str(Path(place).absolute()))}" if readonly else str(place)
-        url = sa.URL.create("sqlite", database=path, query={"mode": "ro", "uri": "true"} if readonly else {})
+        frozen = {"immutable": "1"} if readonly and _is_frozen(Path(place)) else {}
+        query = {"mode": "ro", "uri": "true", **frozen} if readonly else {}
+        url = sa.URL.create("sqlite", database=path, query=query)
         # A connection opens two files, and each namespace has an engine: it keeps one, others end with their use.
         engine = sa.create_engine(url, pool_size=1, max_overflow=-1, hide_parameters=True)
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _read_only if readonly else _read_write)
         sa.event.listen(engine, "begin", _begin)
     return engine
+
+
+def _is_frozen(path: Path) -> bool:
+    """Whether no writer has it open, and the files that a reader shares with one cannot be made beside it."""
+    effective = os.access in os.supports_effective_ids
+    return not Path(f"{path}-wal").exists() and not os.access(path.parent, os.W_OK, effective_ids=effective)
 
 
 def _server(url: str) -> sa.Engine:

@@ -60,6 +60,27 @@ def test_a_read_only_journal_refuses_to_write(tmp_path: Path) -> None:
     reader.close()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="folders have no such permission")
+def test_a_closed_journal_is_read_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a read-only mount: no file is made beside it, not even by root. One that is open is read as ever."""
+    home = tmp_path / "home"
+    home.mkdir()
+    fill(home / "journal.db", 1)
+    monkeypatch.setattr(os, "access", lambda place, *_, **__: Path(place) != home)  # root may write anywhere
+    home.chmod(0o555)
+    reader = Journal(home / "journal.db", readonly=True)
+    assert [m.text for m in reader.memories()] == ["Text 0."]
+    assert [path.name for path in home.iterdir()] == ["journal.db"]
+    reader.close()
+    home.chmod(0o755)
+    writer = Journal(home / "journal.db")
+    writer.add(Draft("fact", "more", "Text 1."), Provenance())
+    reader = Journal(home / "journal.db", readonly=True)
+    assert len(reader.memories()) == 2
+    reader.close()
+    writer.close()
+
+
 @pytest.mark.parametrize("content", [b"this is no database, but it is long enough to be one " * 100, b"garbage"])
 @pytest.mark.parametrize("readonly", [False, True])
 def test_a_file_that_is_no_database_is_corrupt(tmp_path: Path, content: bytes, readonly: bool) -> None:
