@@ -142,7 +142,8 @@ class Knowledge:
         provenance = Provenance(turn.role, turn.source, observed.conversation, turn.content, "model")
         taken_back = retraction(turn.content) if turn.role in TEACHERS else None
         if taken_back:
-            found = meant(*taken_back, self.memories(INDEXED))
+            known = self.memories(INDEXED)
+            found = meant(*taken_back, [m for m in known if (m.valid_from or m.created) <= observed.at])
             if found:
                 self._forget([found.id], heard=observed)
             else:

@@ -102,6 +102,18 @@ def test_what_is_taken_back_is_gone_though_it_was_read_at_the_second_try(make: M
     assert not known.rejected
 
 
+def test_what_is_told_after_forget_was_said_stays_though_that_is_read_later(make: Make) -> None:
+    """Only what was known when the user said it can be meant."""
+    slow = Slow()
+    known = make(slow)
+    known.observe([Turn("user", "My dog is called Bosuk."), Turn("user", "Forget that I live in Plinth.")])
+    told = known.remember("I live in Plinth.", kind="fact", key="user.town")
+    slow.let.set()
+    known.flush()
+    assert told in known.memories("pending")
+    assert known.rejected["not clear what to forget"] == 1
+
+
 def test_what_is_not_the_users_waits_in_quarantine(make: Make) -> None:
     """With the reason; the assistant is not listened to at all. Approved, it counts; rejected, it is gone."""
     known = make()
