@@ -138,25 +138,39 @@ class Knowledge:
         return self._rejected + Counter(getattr(self._extractor, "rejected", {}))
 
     def _read(self, observed: Observed) -> list[Memory]:
-        turn = observed.turn
-        provenance = Provenance(turn.role, turn.source, observed.conversation, turn.content, "model")
+        """What is found in a turn; nothing once the turn was forgotten, before it is read or meanwhile."""
+        queue, turn = TurnQueue(self._journal), observed.turn
+        if not queue.holds(observed):
+            return []
         taken_back = retraction(turn.content) if turn.role in TEACHERS else None
         if taken_back:
-            known = self.memories(INDEXED)
-            found = meant(*taken_back, [m for m in known if (m.valid_from or m.created) <= observed.at])
+            clear = self._take_back(observed, *taken_back)
+            ends_instruction = taken_back[1]
+            if clear or not ends_instruction:
+                return []  # “forget that I live in Plinth” tells nothing, “stop using slang” may
+        drafts = self._extractor.extract(turn)
+        provenance = Provenance(turn.role, turn.source, observed.conversation, turn.content, "model")
+        with self._keeping:
+            if not queue.holds(observed):
+                return []
+            kept = [self._keep(draft, provenance, observed.at) for draft in drafts]
+        return [memory for memory in kept if memory]
+
+    def _take_back(self, observed: Observed, what: str, instruction: bool) -> bool:
+        """Forgets what the user takes back, of what was known when it was said.
+
+        Whether it was clear what; also when the turn itself was forgotten meanwhile, and nothing is to be done.
+        """
+        with self._keeping:
+            if not TurnQueue(self._journal).holds(observed):
+                return True
+            known = [m for m in self.memories(INDEXED) if (m.valid_from or m.created) <= observed.at]
+            found = meant(what, instruction, known)
             if found:
                 self._forget([found.id], heard=observed)
             else:
                 self._rejected["not clear what to forget"] += 1
-            ends_instruction = taken_back[1]
-            if found or not ends_instruction:
-                return []  # “forget that I live in Plinth” tells nothing, “stop using slang” may
-        drafts = self._extractor.extract(turn)
-        with self._keeping:
-            if not TurnQueue(self._journal).holds(observed):
-                return []  # it was forgotten while it was read
-            kept = [self._keep(draft, provenance, observed.at) for draft in drafts]
-        return [memory for memory in kept if memory]
+        return found is not None
 
     def _keep(
         self, draft: Draft, provenance: Provenance, said: datetime | None = None, merge: bool = True

@@ -11,7 +11,7 @@ import pytest
 from bakemem.config import load_config
 from bakemem.errors import HomeError, InputError, ModelError
 from bakemem.knowledge import Knowledge
-from bakemem.memory import Extractor, Journal, ModelExtractor, export
+from bakemem.memory import Extractor, Journal, ModelExtractor, TurnQueue, export, retraction
 from bakemem.memory.redact import redacted
 from bakemem.testing import MemoryIndex, ScriptedExtractor
 from bakemem.types import Draft, Memory, Provenance, Turn
@@ -338,6 +338,43 @@ def test_a_turn_that_is_forgotten_while_it_is_read_leaves_nothing(make: Make) ->
     known._extractor.extract = forget_meanwhile  # type: ignore[method-assign]
     assert hear(known, Turn("user", "I live in Plinth.")) == []
     assert [m for m in known.memories() if m.text] == []
+
+
+def test_turns_that_are_forgotten_while_another_is_read_are_not_read(make: Make) -> None:
+    """The extractor, which may be a provider's, does not get them, and what they take back stays."""
+    extractor, asked = ScriptedExtractor({}), list[str]()
+    known = make(extractor)
+    dog = known.remember("The user's dog is called Bosuk.", key="user.dog")
+    later = ("I live in Plinth.", "Forget that the user's dog is called Bosuk.")
+    TurnQueue(known._journal).put([Turn("user", "Answer in upper case.")])
+    TurnQueue(known._journal).put([Turn("user", text) for text in later], "later")
+
+    def forget_the_rest(turn: Turn) -> list[Draft]:
+        asked.append(turn.content)
+        known.forget(conversation="later")
+        return []
+
+    extractor.extract = forget_the_rest  # type: ignore[method-assign]
+    known.flush()
+    assert asked == ["Answer in upper case."]
+    assert known.memories() == [dog]
+
+
+def test_a_word_that_is_forgotten_while_it_is_obeyed_takes_nothing_back(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked for again once nobody else writes."""
+    known = make()
+    town = known.remember("The user lives in Plinth.", key="user.town", kind="fact")
+
+    def forget_meanwhile(text: str) -> tuple[str, bool] | None:
+        known.forget(conversation="talk")
+        return retraction(text)
+
+    monkeypatch.setattr("bakemem.knowledge.retraction", forget_meanwhile)
+    hear(known, Turn("user", "Forget that I live in Plinth."))
+    assert known.memories("pending") == [town]
+    assert not known.rejected
 
 
 def test_a_turn_that_tells_what_is_forgotten_in_other_words_teaches_nothing_any_more(make: Make) -> None:
