@@ -33,16 +33,22 @@ class Shadow:
         self._journal, self._open = journal, open_index
         self._lock = threading.RLock()
         self._opened: Index | None = None
-        self._whole = True  # whether the index, while it is open, has followed every change
+        self._whole = True  # whether the index has followed every change that ended since it was opened
+        self._changing = 0  # how many are under way
 
     @contextmanager
     def behind(self) -> Iterator[None]:
         """Around a change of the journal and the `follow` or `rebuild` after it: where it does not come to its end, the
         next opening compares the two.
         """
-        was, self._whole = self._whole, False
-        yield
-        self._whole = was
+        self._changing += 1
+        try:
+            yield
+        except BaseException:
+            self._whole = False
+            raise
+        finally:
+            self._changing -= 1
 
     def follow(self, memory_ids: Iterable[str]) -> None:
         """Shows these memories, and what they superseded, as the journal has them now.
@@ -102,8 +108,8 @@ class Shadow:
         last_used(os.getpid()).closed(self)
         if index is not None and not self._journal.forked:
             try:
-                state = self._journal.last_change()  # before `_whole`: a change may begin in between
-                if self._whole:
+                state = self._journal.last_change()  # before `_changing`: a change may begin in between
+                if self._whole and not self._changing:
                     index.seal(state)
             finally:
                 index.close()
@@ -117,6 +123,7 @@ class Shadow:
         return self._opened
 
     def _in_step(self, index: Index) -> Index:
+        self._whole = True  # before the journal is read: a change that fails meanwhile says otherwise
         try:
             if index.sealed() != self._journal.last_change():
                 memories = self._journal.memories(INDEXED)

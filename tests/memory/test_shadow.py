@@ -10,12 +10,12 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
-from bakemem.errors import HomeError, ModelError
+from bakemem.errors import HomeError, InputError, ModelError
 from bakemem.memory import Journal, Shadow, export, forget, load
 from bakemem.memory.last_used import LastUsed
 from bakemem.testing import MemoryIndex
@@ -128,6 +128,39 @@ def test_a_change_that_was_cut_short_is_compared_again(journal: Journal) -> None
     shadow.close()
     assert index.ids() == {dog}
     assert shown(journal, index) == set()
+
+
+def test_once_compared_after_a_change_that_failed_it_is_not_compared_again(journal: Journal) -> None:
+    """One key that cannot be used must not make every opening slow from then on."""
+    index, dog = Kept(), say(journal, "dog", "A dog.")
+    shadow = Shadow(journal, index.open)
+    shadow.recall("dog", 1)
+    with pytest.raises(InputError), shadow.behind():
+        say(journal, "no key!", "A cat.")
+    for _ in range(3):
+        shadow.rest()
+        assert [memory.id for memory, _ in shadow.recall("dog", 1)] == [dog]
+    assert index.compared == 2
+    shadow.close()
+
+
+def test_a_change_that_fails_while_the_index_is_compared_is_found_by_the_next_opening(journal: Journal) -> None:
+    """The comparison had read the journal before it."""
+    index = Kept()
+    shadow, sync, dog = Shadow(journal, index.open), index.sync, say(journal, "dog", "A dog.")
+
+    def changed_meanwhile(memories: Iterable[Memory]) -> int:
+        with suppress(KeyboardInterrupt), shadow.behind():
+            say(journal, "cat", "A cat.")
+            raise KeyboardInterrupt
+        return sync(memories)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index, "sync", changed_meanwhile)
+        shadow.recall("dog", 1)
+    shadow.close()
+    assert index.ids() == {dog}
+    assert len(shown(journal, index)) == 2
 
 
 def test_what_one_namespace_learns_leaves_the_others_in_step(tmp_path: Path) -> None:
