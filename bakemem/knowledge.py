@@ -125,7 +125,10 @@ class Knowledge:
         return [known[i] for i in found if known[i].status != "forgotten"]
 
     def unread(self) -> list[Observed]:
-        """Observed turns that wait or could not be read, with the error; they are tried again at the next start."""
+        """Observed turns that wait or could not be read, with the error; they are tried again at the next start.
+
+        Not so one in whose reading the process died three times: it stays until it is forgotten.
+        """
         return TurnQueue(self._journal).waiting(1_000)
 
     @property

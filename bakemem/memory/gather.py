@@ -5,12 +5,15 @@ Knows the queue and a function that reads one turn; knows no model and no journa
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
+from bakemem.errors import HomeError
 from bakemem.memory.turns import Claim, Observed, TurnQueue
 from bakemem.types import Memory, Turn
 
@@ -29,8 +32,9 @@ class Gatherer:
 
     One that fails is tried again before those behind it, which may correct it or take it back.
 
-    A crash or an error in between costs nothing: the turn is read again (so reading must bear a second time). With
-    `most_waiting` turns in the queue `offer` waits: a chat that is faster than the extraction is slowed down to it.
+    A crash or an error in between costs nothing: the turn is read again (so reading must bear a second time), unless
+    it was begun `ATTEMPTS` times and the process died of it. With `most_waiting` turns in the queue `offer` waits: a
+    chat that is faster than the extraction is slowed down to it.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Gatherer:
         self._waiting = 0
         self._arrived, self._idle = False, True
         self._closing = threading.Event()
+        self._reading: Observed | None = None
         self._kept: deque[Memory] = deque(maxlen=MOST_KEPT)
         self._error: Exception | None = None
         self._thread: threading.Thread | None = None
@@ -90,8 +95,11 @@ class Gatherer:
             self._closing.set()
             self._changed.notify_all()
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
+        try:
+            if thread is not None and thread is not threading.current_thread():
+                thread.join()
+        finally:  # also of a wait that was interrupted
+            self._give_back()
 
     def _wake(self) -> None:
         self._arrived, self._idle = True, False
@@ -101,17 +109,20 @@ class Gatherer:
         self._changed.notify_all()
 
     def _run(self) -> None:
+        atexit.register(self._give_back)
         try:
             self._work()
         except Exception as error:  # the queue itself: whoever flushes must know, and the next offer begins anew
             _LOG.warning("Observed turns are not read any more (%s); they stay in the queue.", error)
             self._error = error
         finally:
+            atexit.unregister(self._give_back)
             with self._changed:
                 self._thread, self._idle = None, True
                 self._changed.notify_all()
 
     def _work(self) -> None:
+        self._give_back()
         self._queue.retry()  # another start, another chance
         while not self._closing.is_set():
             for observed in self._queue.waiting(attempts_below=ATTEMPTS):
@@ -129,16 +140,27 @@ class Gatherer:
                 self._arrived = False
 
     def _take(self, observed: Observed) -> bool:
+        self._queue.begin(observed)
+        self._reading = observed
         try:
             kept = self._read(observed)
         except Exception as error:  # a model can raise anything; the turn stays, and the thread goes on
             _LOG.warning("A turn could not be read (%s); it stays in the queue.", error)
             self._queue.failed(observed, f"{type(error).__name__}: {error}")
+            self._reading = None
             self._closing.wait(PAUSE * 2**observed.attempts)
             return False
         self._queue.done(observed)
+        self._reading = None
         with self._changed:
             self._kept += kept
             self._waiting -= 1
             self._changed.notify_all()
         return True
+
+    def _give_back(self) -> None:
+        """A reading that was broken off, or whose end could not be written down, is no attempt."""
+        if (reading := self._reading) is not None:
+            with suppress(HomeError):
+                self._queue.give_back(reading)
+                self._reading = None

@@ -17,6 +17,7 @@ from bakemem.memory.keys import check_storable
 from bakemem.types import Turn
 
 _TICK = timedelta(microseconds=1)
+_BEGUN = "its reading began and has not ended"
 
 Claim = Callable[[sa.Connection], bool]
 """Asked within a transaction whether turns are to be written in it; may write in it what they are to be kept with."""
@@ -24,7 +25,7 @@ Claim = Callable[[sa.Connection], bool]
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """A turn that waits: its place in the queue, when and where it was said, and how often reading it failed."""
+    """A turn that waits: its place in the queue, when and where it was said, and how often its reading began."""
 
     seq: int
     turn: Turn
@@ -98,16 +99,30 @@ class TurnQueue:
         with self._database.write() as connection:
             connection.execute(schema.turns.delete().where(schema.turns.c.seq == observed.seq))
 
-    def failed(self, observed: Observed, error: str) -> None:
-        """Notes that a turn could not be read, and why."""
+    def begin(self, observed: Observed) -> None:
+        """Counts the reading of a turn that begins now: where it ends the process, nobody can any more."""
         table = schema.turns
         with self._database.write() as connection:
             connection.execute(
-                table.update().where(table.c.seq == observed.seq)
-                .values(attempts=table.c.attempts + 1, error=error[:500])
-            )  # fmt: skip
+                table.update().where(table.c.seq == observed.seq).values(attempts=table.c.attempts + 1, error=_BEGUN)
+            )
+
+    def failed(self, observed: Observed, error: str) -> None:
+        """Notes why a turn whose reading began could not be read."""
+        table = schema.turns
+        with self._database.write() as connection:
+            connection.execute(table.update().where(table.c.seq == observed.seq).values(error=error[:500]))
+
+    def give_back(self, observed: Observed) -> None:
+        """Leaves a turn as it was before its reading began, which was broken off and is not to count."""
+        before = {"attempts": observed.attempts, "error": observed.error}
+        with self._database.write() as connection:
+            connection.execute(schema.turns.update().where(schema.turns.c.seq == observed.seq).values(before))
 
     def retry(self) -> None:
-        """Lets turns that failed be tried again."""
+        """Lets turns that failed be tried again; those that a process died of keep their number of attempts."""
+        table = schema.turns
         with self._database.write() as connection:
-            connection.execute(schema.turns.update().where(self._database.here(schema.turns)).values(attempts=0))
+            connection.execute(
+                table.update().where(self._database.here(table), table.c.error != _BEGUN).values(attempts=0)
+            )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from datetime import UTC, datetime
@@ -148,6 +150,84 @@ def test_a_closed_gatherer_leaves_the_rest_in_the_queue(journal: Journal) -> Non
     closing.join(10)
     assert not closing.is_alive()
     assert len(TurnQueue(journal)) + len(reader.read) == 2
+
+
+def read_in_another_process(path: Path, ending: str) -> int:
+    """Begins to read and ends so in the midst of the first turn; the exit status."""
+    program = f"""
+import os, sys, threading
+from pathlib import Path
+from bakemem.memory import Gatherer, Journal, TurnQueue
+begun = threading.Event()
+def read(observed):
+    begun.set()
+    threading.Event().wait(60)
+gatherer = Gatherer(TurnQueue(Journal(Path({str(path)!r}))), read)
+gatherer.wait(0)
+begun.wait(10)
+{ending}
+"""
+    return subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode
+
+
+def test_a_turn_that_ends_the_process_is_tried_three_times(journal: Journal, tmp_path: Path) -> None:
+    """Then those behind it are read, and it stays in the queue with what happened."""
+    queue, reader = TurnQueue(journal), Reader(journal)
+    queue.put([Turn("user", "too long for this machine"), Turn("user", "two")])
+    for attempts in (1, 2, 3):
+        assert read_in_another_process(tmp_path / "journal.db", "os._exit(137)") == 137
+        assert [o.attempts for o in queue.waiting()] == [attempts, 0]
+    gatherer = Gatherer(queue, reader)
+    gatherer.flush()
+    gatherer.close()
+    [left] = queue.waiting()
+    assert (reader.read, left.error) == (["two"], "its reading began and has not ended")
+
+
+def test_a_program_that_ends_while_a_turn_is_read_has_not_failed(journal: Journal, tmp_path: Path) -> None:
+    """Nobody closed anything, as after Ctrl-C in a script."""
+    queue = TurnQueue(journal)
+    queue.put([Turn("user", "one")])
+    assert read_in_another_process(tmp_path / "journal.db", "sys.exit(3)") == 3
+    assert [(o.attempts, o.error) for o in queue.waiting()] == [(0, "")]
+
+
+def test_a_close_that_is_interrupted_while_a_turn_is_read_has_not_failed(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second Ctrl-C, of someone who does not wait for the model."""
+    queue, reader = TurnQueue(journal), Reader(journal)
+    reader.gate.clear()
+    gatherer = Gatherer(queue, reader)
+    gatherer.offer([Turn("user", "one")])
+    assert not gatherer.wait(0.3)
+    assert [o.attempts for o in queue.waiting()] == [1]
+
+    def interrupted(thread: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "join", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            gatherer.close()
+    assert [(o.attempts, o.error) for o in queue.waiting()] == [(0, "")]
+    reader.gate.set()
+    gatherer.close()
+
+
+def test_a_turn_that_was_read_has_not_failed_where_the_queue_cannot_be_written(journal: Journal) -> None:
+    """A full disk is not its fault, however often it comes."""
+    queue, reader = TurnQueue(journal), Reader(journal)
+    gatherer = Gatherer(queue, reader)
+    works, queue.done = queue.done, _full_disk  # type: ignore[method-assign]
+    for n in range(4):
+        gatherer.offer([Turn("user", f"{n}")])
+        with pytest.raises(HomeError):
+            gatherer.flush(10)
+    queue.done = works  # type: ignore[method-assign]
+    gatherer.flush(10)
+    assert reader.read[-4:] == ["0", "1", "2", "3"]
+    gatherer.close()
 
 
 def test_text_that_cannot_be_stored_is_refused_whole(journal: Journal) -> None:
