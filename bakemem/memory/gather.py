@@ -102,10 +102,19 @@ class Gatherer:
             self._give_back()
 
     def _wake(self) -> None:
-        self._arrived, self._idle = True, False
         if self._thread is None and not self._closing.is_set():
-            self._thread = threading.Thread(target=self._run, name="bakemem-gather", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="bakemem-gather", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the turns are written down: the next offer, or flush, tries it again
+                self._error = HomeError(
+                    f"Observed turns cannot be read now ({error}), and stay in the queue: end other threads or "
+                    "programs, then flush or observe again."
+                )
+                _LOG.warning("%s", self._error)
+                return
+            self._thread, self._error = thread, None
+        self._arrived, self._idle = True, False
         self._changed.notify_all()
 
     def _run(self) -> None:

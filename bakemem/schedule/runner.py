@@ -65,7 +65,11 @@ class Schedule:
             self._stopping = threading.Event()  # one of its own: a thread that still ends keeps that of before
             self._since = self._clock()
             self._thread = threading.Thread(target=self._wake, args=(self._stopping,), name=SCHEDULE, daemon=True)
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError:  # no more threads: another call may have one
+                self._thread = None
+                raise
             atexit.register(self.stop)
         return self
 

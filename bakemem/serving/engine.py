@@ -98,12 +98,11 @@ class LocalEngine:
             free = max(free, request.namespace not in self._running)
             if waiting >= free + self.limits.waiting:
                 raise BusyError(f"{waiting - free} requests wait for a place already: ask again later.")
+            if self._thread is None:
+                self._thread = self._started()
             if request.adapter_id is not None:
                 self.adapters.pin(request.adapter_id)
             self._waiting.setdefault(request.namespace, deque()).append(row)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="bakemem-engine", daemon=True)
-                self._thread.start()
             self._changed.notify_all()
         return Reply(row.channel, request.adapter_id)
 
@@ -125,6 +124,17 @@ class LocalEngine:
                     row.channel.end(ServingError("The memory was closed before the reply had ended."))
 
     # ---- the engine's thread
+
+    def _started(self) -> threading.Thread:
+        """A thread that waits for `_changed`, which the caller holds, and then for rows."""
+        thread = threading.Thread(target=self._run, name="bakemem-engine", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise ServingError(
+                f"No reply can begin now ({error}): end other threads or programs, then ask again."
+            ) from error
+        return thread
 
     def _run(self) -> None:
         if self.base.width <= _NARROW and self.base.model.device.type == "cpu":

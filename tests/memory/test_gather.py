@@ -269,6 +269,26 @@ def _full_disk(observed: Observed) -> None:
     raise HomeError("disk full")
 
 
+def test_a_thread_that_cannot_be_started_is_told_by_a_flush_and_started_later(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was offered meanwhile is in the queue, and the chat goes on."""
+    reader = Reader(journal)
+    gatherer = Gatherer(TurnQueue(journal), reader)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _no_more_threads)
+        gatherer.offer([Turn("user", "one")])
+        with pytest.raises(HomeError, match="can't start new thread"):
+            gatherer.flush(10)
+    gatherer.offer([Turn("user", "two")])
+    assert [m.text for m in gatherer.flush(10)] == ["one", "two"]
+    gatherer.close()
+
+
+def _no_more_threads(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 def test_a_number_is_never_given_to_another_turn(journal: Journal) -> None:
     """Else the end of one reading could take off the queue a turn that nobody has read."""
     queue = TurnQueue(journal)

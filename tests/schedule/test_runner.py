@@ -273,6 +273,29 @@ def test_a_stop_right_after_the_start_fails_in_no_thread(memory: FakeMemory, mon
     assert failed == []
 
 
+def test_a_thread_that_could_not_be_started_is_started_by_the_next_call(
+    memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the schedule would look as if it ran."""
+
+    def no_more_threads(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    ended = threading.Event()
+    memory.remember()
+    clock = Clock()
+    made = schedule(memory, clock, tell=lambda job: ended.set())
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_more_threads)
+        with pytest.raises(RuntimeError):
+            made.start()
+    monkeypatch.setattr(runner, "_TICK", timedelta(milliseconds=5))
+    made.start()
+    clock.now += 14 * HOUR
+    assert ended.wait(5)
+    made.stop()
+
+
 def test_it_wakes_on_when_the_clock_is_set_back(memory: FakeMemory, monkeypatch: pytest.MonkeyPatch) -> None:
     """By an hour, as by NTP after a wrong clock: what is due after that is done when it is due."""
     monkeypatch.setattr(runner, "_TICK", timedelta(milliseconds=5))

@@ -261,6 +261,24 @@ def test_an_idle_engine_has_no_thread(engine: LocalEngine, monkeypatch: pytest.M
             time.sleep(0.01)
 
 
+def test_a_thread_that_cannot_be_started_is_a_clear_error_and_started_for_the_next_request(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request leaves nothing behind: no place is taken, and its adapter can go."""
+
+    def no_more_threads(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_more_threads)
+        with pytest.raises(ServingError, match="ask again"):
+            engine.submit(Request(ASKED, "one", sampling=SHORT))
+    assert not engine._of("default")
+    engine.detach("one")
+    assert not engine.adapters._pins["one"]
+    assert engine.submit(Request(ASKED, "two", sampling=SHORT)).text()
+
+
 def test_logprobs_are_those_of_the_tokens(engine: LocalEngine) -> None:
     """Greedy ones are the highest there are; their texts are the reply."""
     reply = engine.submit(Request(ASKED, "one", sampling=Sampling(max_new_tokens=6, logprobs=True)))
