@@ -87,8 +87,9 @@ class AgentMemory(Talking):
         return self.config if seed is None else self.config.model_copy(update={"seed": seed})
 
     def _read_all(self, progress: StageProgress | None) -> None:
-        """Waits for what was observed to be read; whoever follows the progress may stop it."""
-        while not self._gatherer.wait(0.2):
+        """Waits for what was observed until now to be read; whoever follows the progress may stop it."""
+        newest = self._gatherer.newest()
+        while not self._gatherer.wait(0.2, newest):
             if progress:
                 progress("read", 0, 1, None)
 

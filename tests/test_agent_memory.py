@@ -22,7 +22,7 @@ from bakemem.errors import AdapterError, BakeError, HomeError, HomeLockedError, 
 from bakemem.memory import Journal
 from bakemem.serving import Base
 from bakemem.template import ChatTemplate
-from bakemem.types import Memory, Turn
+from bakemem.types import Draft, Memory, Turn
 from tests.homes import fake_bake, write_adapter
 from tests.talks import open_talk
 from tests.tiny import OpenMemory
@@ -305,6 +305,31 @@ def test_a_damaged_live_adapter_is_named_and_never_served(
         again.chat("Hello?")
     again.rollback("base")
     assert isinstance(again.chat("Hello?"), str)
+
+
+def test_a_bake_begins_when_what_was_said_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though people talk faster than their words are read."""
+    memory, _ = open_talk(tmp_path)
+    waited: list[str] = []
+
+    def talk_on(turn: Turn) -> list[Draft]:
+        memory.observe([Turn("user", "Small talk.")])
+        return []
+
+    def begun(*args: Any, **options: Any) -> Any:
+        raise BakeError("begun")
+
+    def progress(stage: str, done: int, total: int, kl: float | None) -> None:
+        waited.append(stage)
+        assert len(waited) < 25, "it never begins"
+
+    memory._extractor.extract = talk_on  # type: ignore[method-assign]
+    memory.observe([Turn("user", "Small talk.")])
+    monkeypatch.setattr("bakemem.agent_memory.run_cycle", begun)
+    with pytest.raises(BakeError, match="begun"):
+        memory.bake(progress=progress)
+    assert memory.unread()
+    memory.close()
 
 
 def test_nothing_new_is_not_baked(memory: AgentMemory) -> None:

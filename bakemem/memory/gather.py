@@ -46,6 +46,7 @@ class Gatherer:
         self._arrived, self._idle = False, True
         self._closing = threading.Event()
         self._reading: Observed | None = None
+        self._reached = 0  # the turn that this thread took last: those before it were read, or are left
         self._kept: deque[Memory] = deque(maxlen=MOST_KEPT)
         self._error: Exception | None = None
         self._thread: threading.Thread | None = None
@@ -72,14 +73,19 @@ class Gatherer:
             self._kept.clear()
             return kept
 
-    def wait(self, timeout: float | None = None) -> bool:
-        """As `flush`, but leaves what was found to the next flush; whether there is nothing more to wait for."""
+    def wait(self, timeout: float | None = None, newest: int | None = None) -> bool:
+        """As `flush`, but leaves what was found to the next flush; whether there is nothing more to wait for.
+
+        With `newest` no turn behind that one is waited for, and talk that goes on all the time holds nobody up.
+        """
         until = None if timeout is None else time.monotonic() + timeout
         with self._changed:
-            if self._thread is None and len(self._queue):  # left by an earlier process
-                self._wake()
+            if self._thread is None:
+                self._error = None  # of a thread that has ended: what still stands in the way comes again
+                if len(self._queue):  # also what an earlier process left
+                    self._wake()
             # In slices, so that Ctrl-C gets through everywhere.
-            while not self._idle and not self._closing.is_set():
+            while not self._is_over(newest):
                 left = 0.2 if until is None else min(0.2, until - time.monotonic())
                 if left <= 0:
                     break
@@ -87,7 +93,15 @@ class Gatherer:
             error, self._error = self._error, None
             if error is not None:
                 raise error
-            return self._idle or self._closing.is_set()
+            return self._is_over(newest)
+
+    def _is_over(self, newest: int | None) -> bool:
+        passed = newest is not None and self._reached > newest
+        return passed or self._idle or self._closing.is_set()
+
+    def newest(self) -> int:
+        """The number of the turn that was observed last; 0 when none waits."""
+        return self._queue.newest()
 
     def close(self) -> None:
         """Stops after the turn that is being read; the others stay in the queue for the next time."""
@@ -113,7 +127,7 @@ class Gatherer:
                 )
                 _LOG.warning("%s", self._error)
                 return
-            self._thread, self._error = thread, None
+            self._thread, self._error, self._reached = thread, None, 0
         self._arrived, self._idle = True, False
         self._changed.notify_all()
 
@@ -149,6 +163,9 @@ class Gatherer:
                 self._arrived = False
 
     def _take(self, observed: Observed) -> bool:
+        with self._changed:
+            self._reached = observed.seq
+            self._changed.notify_all()
         self._queue.begin(observed)
         self._reading = observed
         try:

@@ -88,6 +88,12 @@ class TurnQueue:
         with self._database.read() as connection:
             return connection.scalar(query) or 0
 
+    def newest(self) -> int:
+        """The number of the turn that was put in last; 0 when none waits."""
+        query = sa.select(sa.func.max(schema.turns.c.seq)).where(self._database.here(schema.turns))
+        with self._database.read() as connection:
+            return connection.scalar(query) or 0
+
     def holds(self, observed: Observed) -> bool:
         """Whether a turn still waits: it may have been forgotten meanwhile."""
         query = sa.select(schema.turns.c.seq).where(schema.turns.c.seq == observed.seq)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -227,6 +228,76 @@ def test_a_turn_that_was_read_has_not_failed_where_the_queue_cannot_be_written(j
     queue.done = works  # type: ignore[method-assign]
     gatherer.flush(10)
     assert reader.read[-4:] == ["0", "1", "2", "3"]
+    gatherer.close()
+
+
+def test_who_waits_for_what_was_said_until_now_is_not_held_up_by_what_is_said_after_it(journal: Journal) -> None:
+    """Talk may go on for ever; one that fails and is left does not hold it up either."""
+    queue, gates = TurnQueue(journal), defaultdict[str, threading.Event](threading.Event)
+
+    def read(observed: Observed) -> list[Memory]:
+        assert gates[observed.turn.content].wait(10)
+        if observed.turn.content == "one":
+            raise ModelError("no model")
+        return []
+
+    gatherer = Gatherer(queue, read)
+    gatherer.offer([Turn("user", "one"), Turn("user", "two")])
+    newest = gatherer.newest()
+    gatherer.offer([Turn("user", "three")])
+    gates["one"].set()
+    assert not gatherer.wait(0.3, newest)
+    gates["two"].set()
+    assert gatherer.wait(10, newest)
+    assert not gatherer.wait(0.05)
+    assert [o.turn.content for o in queue.waiting()] == ["one", "three"]
+    gates["three"].set()
+    assert gatherer.wait(10)
+    assert gatherer.wait(0.05, newest)
+    gatherer.close()
+
+
+def test_an_error_that_is_over_is_not_told_later(journal: Journal) -> None:
+    """The next offer began anew, and all is read: neither a flush nor a bake hears of it."""
+    queue, reader = TurnQueue(journal), Reader(journal)
+    gatherer = Gatherer(queue, reader)
+    works, failed = queue.done, threading.Event()
+
+    def locked_once(observed: Observed) -> None:
+        queue.done = works  # type: ignore[method-assign]
+        failed.set()
+        raise HomeError("database is locked")
+
+    queue.done = locked_once  # type: ignore[method-assign]
+    gatherer.offer([Turn("user", "one")])
+    assert failed.wait(10)
+    while gatherer._thread is not None:
+        time.sleep(0.01)
+    gatherer.offer([Turn("user", "two")])
+    while len(queue):
+        time.sleep(0.01)
+    assert gatherer.wait(10)
+    assert reader.read == ["one", "one", "two"]
+    gatherer.close()
+
+
+def test_an_error_is_not_told_once_nothing_waits(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All was read before it."""
+    real, failed = TurnQueue.__len__, threading.Event()
+
+    def locked_once(queue: TurnQueue) -> int:
+        if not failed.is_set():
+            failed.set()
+            raise HomeError("database is locked")
+        return real(queue)
+
+    monkeypatch.setattr(TurnQueue, "__len__", locked_once)
+    gatherer = Gatherer(TurnQueue(journal), Reader(journal))
+    gatherer.offer([Turn("user", "one")])
+    assert failed.wait(10)
+    while gatherer._thread is not None:
+        time.sleep(0.01)
+    assert [m.text for m in gatherer.flush()] == ["one"]
     gatherer.close()
 
 
