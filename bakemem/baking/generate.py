@@ -5,7 +5,8 @@ Knows the model's own `generate`; which adapter is active is the caller's busine
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from transformers import Cache, GenerationConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
@@ -76,22 +77,29 @@ def _generate(
     rows = [[*head, *[template.end_id] * gap, *p[shared:]] for p, gap in zip(prompts, gaps, strict=True)]
     mask = [[1] * shared + [0] * gap + [1] * (longest - shared - gap) for gap in gaps]
     ids_B_T, attention_B_T = (torch.tensor(values, device=model.device) for values in (rows, mask))
-    whole = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "typical_p": 1.0}
-    sampling = {"do_sample": True, "temperature": temperature, **whole} if temperature else {}
+    sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {}
     config = GenerationConfig(
-        max_new_tokens=max_new_tokens, eos_token_id=list(template.stop_ids), pad_token_id=template.end_id,
-        # Said outright, or the model's own generation_config would bend the teacher's distribution.
-        repetition_penalty=1.0, no_repeat_ngram_size=0,
-        **(sampling or {"do_sample": False}),
-    )  # fmt: skip
+        max_new_tokens=max_new_tokens, eos_token_id=list(template.stop_ids), pad_token_id=template.end_id, **sampling
+    )
     run: Callable[..., torch.Tensor] = model.generate  # type: ignore[assignment]
     cache = {}
     if attends(model):
         cache = {"past_key_values": _read(model, head, ids_B_T, attention_B_T, breathe or (lambda: None))}
     pauses = StoppingCriteriaList([_Breath(breathe)] if breathe else [])
-    made_B_T = run(input_ids=ids_B_T, attention_mask=attention_B_T, generation_config=config, stopping_criteria=pauses,
-                   **cache)  # fmt: skip
+    with _alone(model, config):
+        made_B_T = run(input_ids=ids_B_T, attention_mask=attention_B_T, generation_config=config,
+                       stopping_criteria=pauses, **cache)  # fmt: skip
     return [_cut(row, template) for row in made_B_T[:, longest:].tolist()]
+
+
+@contextmanager
+def _alone(model: PreTrainedModel, config: GenerationConfig) -> Iterator[None]:
+    """Inside, the model has no other config of its own, from which the library would fill what ours leaves open."""
+    own, model.generation_config = model.generation_config, config
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 def _read(
