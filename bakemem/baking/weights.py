@@ -73,6 +73,8 @@ def add_candidate(
         warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are meant
         torch.manual_seed(seed)
         model.add_adapter(config, adapter_name=CANDIDATE)
+    for parameter in candidate_parameters(model).values():
+        parameter.data = parameter.data.float()  # the optimizer needs more than the base's bfloat16
     if start is not None:
         old = lora_config(model, start)
         if old.r > rank or old.lora_alpha * rank != alpha * old.r:
@@ -81,8 +83,6 @@ def add_candidate(
                 f"{alpha}: bake from the base, or keep the old values."
             )
         _start_from(model, get_peft_model_state_dict(model, adapter_name=start))
-    for parameter in candidate_parameters(model).values():
-        parameter.data = parameter.data.float()  # the optimizer needs more than the base's bfloat16
 
 
 @torch.no_grad()

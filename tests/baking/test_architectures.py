@@ -177,6 +177,22 @@ def test_a_warm_start_begins_where_the_old_adapter_stands(
               lock=tiny_base.lock)  # fmt: skip
 
 
+def test_a_warm_start_of_a_bfloat16_base_begins_with_the_very_adapter(tiny_base: Base, tmp_path: Path) -> None:
+    """A version is kept in float32, and what serves is not rounded before it is trained on."""
+    model = tiny_base.model.to(torch.bfloat16)
+    add_candidate(model, 4, 8, 0, None)
+    for parameter in candidate_parameters(model).values():
+        torch.nn.init.normal_(parameter)
+    Baked(*candidate_state(model), Report(1, 0, 1, 1, 1, 0, 5, 1, True), (), "").save(tmp_path)
+    kept, _ = candidate_state(model)
+    remove_candidate(model)
+    ServingModel(LocalEngine(tiny_base)).attach("old", tmp_path)
+    add_candidate(model, 4, 8, 0, "old")
+    started, _ = candidate_state(model)
+    assert kept.keys() == started.keys()
+    assert all(torch.equal(tensor, started[name]) for name, tensor in kept.items())
+
+
 def test_an_adapter_of_another_shape_is_refused(tiny_base: Base, tmp_path: Path) -> None:
     """It names what does not fit, and the base is left without it."""
     torch.manual_seed(0)
