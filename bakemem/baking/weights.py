@@ -58,6 +58,12 @@ def _lora(model: PreTrainedModel, rank: int, alpha: int, layers: Sequence[str]) 
                       fan_in_fan_out=any(isinstance(m, Conv1D) for m in model.modules()))  # fmt: skip
 
 
+def _tensors(model: PreTrainedModel, name: str) -> dict[str, Tensor]:
+    """An attached adapter by PEFT's names. To decide by itself about embeddings, PEFT would ask the Hub."""
+    tensors: dict[str, Tensor] = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    return tensors
+
+
 def add_candidate(
     model: PreTrainedModel, rank: int, alpha: int, seed: int, start: str | None,
     targets: Sequence[str] | None = None,
@@ -82,13 +88,13 @@ def add_candidate(
                 f"Version {start} has rank {old.r} and alpha {old.lora_alpha}, the settings ask for {rank} and "
                 f"{alpha}: bake from the base, or keep the old values."
             )
-        _start_from(model, get_peft_model_state_dict(model, adapter_name=start))
+        _start_from(model, _tensors(model, start))
 
 
 @torch.no_grad()
 def _start_from(model: PreTrainedModel, old: Mapping[str, Tensor]) -> None:
     """The candidate does what the old tensors do: ranks that they lack keep a random A, and B is zero there."""
-    state = get_peft_model_state_dict(model, adapter_name=CANDIDATE)
+    state = _tensors(model, CANDIDATE)
     for name, tensor in old.items():
         part = state[name][: len(tensor)] if ".lora_A." in name else state[name][:, : tensor.shape[1]]
         part.copy_(tensor)
@@ -98,7 +104,7 @@ def _start_from(model: PreTrainedModel, old: Mapping[str, Tensor]) -> None:
 def grow_candidate(model: PreTrainedModel, factor: int, seed: int) -> None:
     """Give the candidate a rank so many times as high; what it does stays as it was."""
     config = lora_config(model, CANDIDATE)
-    old = {name: tensor.clone() for name, tensor in get_peft_model_state_dict(model, adapter_name=CANDIDATE).items()}
+    old = {name: tensor.clone() for name, tensor in _tensors(model, CANDIDATE).items()}
     add_candidate(model, factor * config.r, factor * config.lora_alpha, seed, None, sorted(config.target_modules or ()))
     _start_from(model, old)
 
@@ -138,7 +144,7 @@ def remove_candidate(model: PreTrainedModel) -> None:
 
 def candidate_state(model: PreTrainedModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The candidate's tensors by PEFT's names, and its `adapter_config.json`."""
-    tensors = get_peft_model_state_dict(model, adapter_name=CANDIDATE)
+    tensors = _tensors(model, CANDIDATE)
     config = lora_config(model, CANDIDATE)
     written = {
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": config.r, "lora_alpha": config.lora_alpha,

@@ -37,6 +37,7 @@ from bakemem.baking.weights import (
     candidate_parameters,
     candidate_state,
     check_adaptable,
+    grow_candidate,
     output_head,
     remove_candidate,
 )
@@ -191,6 +192,21 @@ def test_a_warm_start_of_a_bfloat16_base_begins_with_the_very_adapter(tiny_base:
     started, _ = candidate_state(model)
     assert kept.keys() == started.keys()
     assert all(torch.equal(tensor, started[name]) for name, tensor in kept.items())
+
+
+def test_a_bake_asks_no_hub_for_a_model_that_came_from_one(
+    tiny_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether its vocabulary grew is no matter: no embedding is part of an adapter."""
+    asked: list[str] = []
+    monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", lambda repo, *_: asked.append(repo))
+    tiny_base.model.name_or_path = "someone/model"
+    add_candidate(tiny_base.model, 2, 4, 0, None)
+    Baked(*candidate_state(tiny_base.model), Report(1, 0, 1, 1, 1, 0, 5, 1, True), (), "").save(tmp_path)
+    ServingModel(LocalEngine(tiny_base)).attach("old", tmp_path)
+    add_candidate(tiny_base.model, 2, 4, 0, "old")
+    grow_candidate(tiny_base.model, 2, 0)
+    assert asked == []
 
 
 def test_an_adapter_of_another_shape_is_refused(tiny_base: Base, tmp_path: Path) -> None:
