@@ -109,6 +109,11 @@ class ChatTemplate:
         self._end_text = str(tokenizer.decode([self.end_id]))
 
     @property
+    def source(self) -> str:
+        """What it renders by: the template itself and its arguments. What they make of a text may tell the date."""
+        return repr((self._template or self.tokenizer.chat_template, self._arguments))
+
+    @property
     def stop_ids(self) -> tuple[int, ...]:
         """The token ids that end an answer."""
         return tuple(dict.fromkeys((self.end_id, int(self.tokenizer.eos_token_id), *self._ends)))

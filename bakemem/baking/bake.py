@@ -79,7 +79,7 @@ def bake(
     kept = Checkpoint(checkpoint, key_of(
         [(m.id, m.kind, m.text) for m in memories], shards, settings, start,
         None if fresh is None else sorted(fresh), stimuli, fingerprint, str(model.dtype),
-        template.text([Turn("user", "x"), Turn("assistant", "x"), Turn("user", "x")]),
+        template.source, template.stop_ids,
     ))  # fmt: skip
     with lock:
         head = output_head(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -30,6 +31,7 @@ from bakemem.baking.schedule import Schedule
 from bakemem.baking.train import Learner
 from bakemem.disk import destroy
 from bakemem.serving import Base, wrap_base
+from bakemem.template import ChatTemplate
 from bakemem.types import Memory, Prompt
 from tests.tiny import PROMPT, TINY, MakeTaught, count_unended, loud
 
@@ -152,6 +154,37 @@ def test_a_bake_can_be_stopped_in_any_stage(
     assert told["bake"] == (1 if stage == "gate" else STEPS)
     if stage == "rollout":  # those of the training were finished, those of the gate were not
         assert 1 < told["rollout"] < words["rollout"]
+
+
+DATED = "{{ strftime_now('%d %b %Y') }}{% if brief %}Be brief.{% endif %}"
+
+
+@pytest.mark.parametrize(
+    ("written", "arguments", "kept"), [(DATED, {}, True), (f"{DATED}\n", {}, False), (DATED, {"brief": True}, False)]
+)
+def test_a_bake_goes_on_the_day_after_but_not_under_another_template(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, arguments: dict[str, Any], kept: bool
+) -> None:
+    """Some templates write today's date: what they are counts, and what they are given, not what they write today."""
+
+    class Evening(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return NOW
+
+    def stop(start: str, **given: Any) -> int:
+        own = copy.deepcopy(base.template.tokenizer)
+        own.chat_template = start + own.chat_template
+        seen = Stopper("rollout", 1)
+        with pytest.raises(KeyboardInterrupt):
+            bake(base.model, ChatTemplate(own, given), MEMORIES, [Prompt(PROMPT, ("m1",))], SETTINGS, progress=seen,
+                 checkpoint=tmp_path)  # fmt: skip
+        return sum(stage == "stimulate" for stage, _, _ in seen.seen)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("transformers.utils.chat_template_utils.datetime", Evening)
+        assert stop(DATED) > 1
+    assert (stop(written, **arguments) == 1) is kept
 
 
 def test_a_bake_may_be_stopped_again_and_again(oven: Oven, whole: Baked, stopped: Path) -> None:
