@@ -118,6 +118,10 @@ class ChatTemplate:
         """The token ids that end an answer."""
         return tuple(dict.fromkeys((self.end_id, int(self.tokenizer.eos_token_id), *self._ends)))
 
+    def ended(self, answer: Sequence[int]) -> bool:
+        """Whether an answer came to its end, or was cut short."""
+        return bool(answer) and answer[-1] in self.stop_ids
+
     @cached_property
     def special_tokens(self) -> dict[str, int]:
         """The ids of tokens that no text is read as."""
@@ -254,7 +258,7 @@ class ChatTemplate:
             starts[i] = len(ids)
             ids += answer
             after = None
-            if answer and answer[-1] in self.stop_ids:  # one that was cut short has no end of its own
+            if self.ended(answer):  # one that was cut short has no end of its own
                 rest, after = self._behind_end(rest, answer[-1])
                 ids[-1:] = [] if after is None else [after]
         return ids, starts
@@ -268,8 +272,8 @@ class ChatTemplate:
         return rest, None
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of an answer, without special tokens and the space around it."""
-        return self.decode_raw(token_ids).strip()
+        """The text of an answer, without its end, special tokens and the space around it."""
+        return self.decode_raw(token_ids[:-1] if self.ended(token_ids) else token_ids).strip()
 
     def decode_raw(self, token_ids: Sequence[int]) -> str:
         """The text of tokens without special ones, white space at both ends kept; marks of calls are part of it."""

@@ -121,7 +121,7 @@ class Stimulus:
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """An answer y that the prompted model gave to a stimulus; `token_ids` end with the token that ends a turn."""
+    """An answer y that the prompted model gave to a stimulus; `token_ids` end with the one that ended it."""
 
     stimulus: Stimulus
     answer: str

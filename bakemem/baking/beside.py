@@ -59,7 +59,7 @@ def disfluency(
 
     `prompts[i]` is what the teacher of `held_out[i]` read. An answer that was cut ends where it was cut, as its own do.
     """
-    whole = [replace(t, token_ids=(*template.ids(t.answer), template.end_id)) if template.end_id in t.token_ids else t
+    whole = [replace(t, token_ids=(*template.ids(t.answer), t.token_ids[-1])) if template.ended(t.token_ids) else t
              for t in given]  # fmt: skip
     read = teach(model, template, whole, prompts, lock=lock)
     return _nats(read, head, model.device) - _nats(held_out, head, model.device)

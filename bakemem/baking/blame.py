@@ -32,7 +32,7 @@ def blame(
     def nats(some: Sequence[Memory]) -> float:
         prompt = consolidate(some).text
         turns = [*([Turn("system", prompt)] if prompt else []), Turn("user", question)]
-        return _log_probability(model, template.prompt_ids(turns), [*template.ids(answer), template.end_id], lock)
+        return _log_probability(model, template, template.prompt_ids(turns), template.ids(answer), lock)
 
     whole = nats(memories)
     without = [(left_out, whole - nats([m for m in memories if m is not left_out])) for left_out in memories]
@@ -41,14 +41,17 @@ def blame(
 
 @torch.no_grad()
 def _log_probability(
-    model: PreTrainedModel, prompt: Sequence[int], answer: Sequence[int], lock: AbstractContextManager[object]
-) -> float:
-    """The natural logarithm of P(answer | prompt), by the base."""
+    model: PreTrainedModel, template: ChatTemplate, prompt: Sequence[int], answer: Sequence[int],
+    lock: AbstractContextManager[object],
+) -> float:  # fmt: skip
+    """The natural logarithm of P(answer | prompt), by the base; any of the template's stop ids may end the answer."""
     context = int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 1_000_000)
-    if len(prompt) + len(answer) > context:
-        raise InputError(f"Prompt and answer have {len(prompt) + len(answer)} tokens, the model reads {context}.")
-    ids = torch.tensor([[*prompt, *answer]], device=model.device)
+    ids = torch.tensor([[*prompt, *answer, template.end_id]], device=model.device)
+    if ids.shape[1] > context:
+        raise InputError(f"Prompt and answer have {ids.shape[1]} tokens, the model reads {context}.")
     with lock, adapter(model, None):
-        logits_T_V = model(input_ids=ids, use_cache=False, logits_to_keep=len(answer) + 1).logits[0, :-1]
+        logits_T_V = model(input_ids=ids, use_cache=False, logits_to_keep=len(answer) + 2).logits[0, :-1]
     log_p_T_V = torch.log_softmax(logits_T_V.float(), -1)
-    return float(log_p_T_V.gather(1, ids[0, len(prompt) :, None]).sum())
+    log_p_T = log_p_T_V.gather(1, ids[0, len(prompt) :, None])[:, 0]
+    log_p_T[-1] = log_p_T_V[-1, list(template.stop_ids)].logsumexp(0)
+    return float(log_p_T.sum())

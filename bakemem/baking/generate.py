@@ -27,7 +27,7 @@ def generate(
     max_new_tokens: int = 64, temperature: float = 0.0, seed: int = 0, batch_tokens: int = 16_384,
     progress: Progress | None = None, begun: Sequence[str] = (), breathe: Callable[[], None] | None = None,
 ) -> list[list[int]]:  # fmt: skip
-    """One answer a conversation, as token ids that end with the end-of-turn token unless cut at `max_new_tokens`.
+    """One answer a conversation, as token ids that end with the stop id that was drawn unless cut at `max_new_tokens`.
 
     `batch_tokens` bounds prompt tokens plus room for answers in one batch; temperature 0 takes the likeliest token.
     With `begun` each answer goes on from such a text, which is not in the ids. `breathe` is called between two tokens
@@ -40,7 +40,7 @@ def generate(
     waiting, room = list(range(len(prompts))), FIRST_PASS
 
     def ended(answer: list[int]) -> bool:
-        return len(answer) >= max_new_tokens or answer[-1:] == [template.end_id]
+        return len(answer) >= max_new_tokens or template.ended(answer)
 
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
@@ -61,7 +61,7 @@ def generate(
 def whole_lines(template: ChatTemplate, ids: Sequence[int]) -> str:
     """The text of an answer; of one that was cut off before its end, the lines that it did end."""
     text = template.decode(ids)
-    return text if ids[-1:] == [template.end_id] else text.rpartition("\n")[0]
+    return text if template.ended(ids) else text.rpartition("\n")[0]
 
 
 @torch.no_grad()
@@ -132,8 +132,6 @@ class _Breath(StoppingCriteria):
 
 
 def _cut(ids: list[int], template: ChatTemplate) -> list[int]:
-    """The answer up to and with its end; a foreign end-of-sequence becomes the template's own end of turn."""
-    for n, token in enumerate(ids):
-        if token in template.stop_ids:
-            return [*ids[:n], template.end_id]
-    return ids
+    """The answer up to and with its end."""
+    length = next((n for n, token in enumerate(ids, start=1) if token in template.stop_ids), len(ids))
+    return ids[:length]

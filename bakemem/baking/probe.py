@@ -70,7 +70,7 @@ class LongConversations:
             made = self._decode([self._piece(i, text) for i, text in enumerate(texts)])
         if keep:
             self._begun = True
-            self._unended = [not ids or ids[-1] != self.template.end_id for ids in made]
+            self._unended = [not self.template.ended(ids) for ids in made]
         else:
             self._cache.crop(before - len(self._mask[0]))
             self._mask = [row[:before] for row in self._mask]

@@ -65,4 +65,4 @@ def _states_behind(model: PreTrainedModel, dialogue: Dialogue) -> tuple[Tensor, 
 
 def tokens_of(batch: Sequence[Dialogue]) -> Tensor:
     """The answers' own tokens (N,) at the positions of `states_of`."""
-    return torch.cat([torch.tensor(d.ids)[d.positions + 1] for d in batch])
+    return torch.tensor([token for d in batch for item in d.items for token in item.trajectory.token_ids])
