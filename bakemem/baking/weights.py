@@ -5,6 +5,7 @@ Knows Hugging Face causal language models and LoRA; knows no prompts, memories o
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,33 +25,68 @@ from bakemem.errors import BakeError
 CANDIDATE = "candidate"
 
 
-def linear_layers(model: PreTrainedModel) -> dict[str, nn.Module]:
-    """One linear layer for each last part of their names, without the output head: where a bake puts LoRA."""
+PLAIN = frozenset({
+    "Linear", "Conv1D", "FalconLinear", "NonDynamicallyQuantizableLinear",
+    "Linear4bit", "LinearFP4", "LinearNF4", "Linear8bitLt",  # bitsandbytes
+    "AutoBitLinear", "CompressedTensorsFP8Linear", "FP8Linear", "FbgemmFp8Linear", "MetalLinear", "QuantizedLinear",
+})  # fmt: skip
+"""The classes of linear layers that map one state to one; others, such as a router, are left as they are."""
+
+
+def linear_layers(model: PreTrainedModel) -> list[str]:
+    """The whole names of the linear layers without the output head: where a bake puts LoRA.
+
+    A layer that has a number for its last name is left out: PEFT would take whole blocks that have one too for it.
+    """
     head = model.get_output_embeddings()
-    return {
-        name.removesuffix(".base_layer").rpartition(".")[2]: module
+    names = [
+        name.removesuffix(".base_layer")
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and module is not head and ".lora_" not in name
-    }
+        if isinstance(module, nn.Linear | Conv1D) and type(module).__name__ in PLAIN and module is not head
+        and ".lora_" not in name
+    ]  # fmt: skip
+    return [name for name in names if not _last(name).isdigit()]
 
 
 def linear_names(model: PreTrainedModel) -> list[str]:
     """The last name parts of all linear layers but the output head."""
-    return sorted(linear_layers(model))
+    return sorted({_last(name) for name in linear_layers(model)})
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def check_adaptable(model: PreTrainedModel) -> None:
-    """Raises BakeError when PEFT puts no LoRA on some linear layer. It is tried beside the model, on one of a name."""
-    beside = nn.ModuleDict(linear_layers(model))
-    beside.config = model.config  # type: ignore[assignment]
+    """Raises BakeError unless PEFT puts LoRA on all linear layers and nothing else. It is tried beside the model."""
+    config, twin = _lora(model, 1, 1, linear_names(model)), _twin(model)
     try:
-        with torch.random.fork_rng():
-            inject_adapter_in_model(_lora(model, 1, 1, linear_names(model)), beside)
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters is raised below
+            inject_adapter_in_model(config, twin)
     except ValueError as error:
-        raise BakeError(
-            f"{type(model).__name__} cannot be baked: {str(error).partition('. ')[0]}. Load another model, or leave "
-            "what is remembered in the prompt."
-        ) from error
+        raise _unadaptable(model, str(error).partition(". ")[0]) from error
+    adapted = {name for name, module in twin.named_modules() if isinstance(module, LoraLayer)}
+    if config.target_parameters or adapted != set(linear_layers(model)):
+        raise _unadaptable(model, "PEFT would put LoRA on other weights than those of its linear layers")
+
+
+def _twin(module: nn.Module) -> nn.Module:
+    """The same structure without its adapters. The innermost modules, and so all weights, are those of the model."""
+    module = module.get_base_layer() if isinstance(module, LoraLayer) else module
+    if not module._modules:
+        return module
+    twin = copy.copy(module)
+    twin._modules = {name: None if part is None else _twin(part) for name, part in module._modules.items()}
+    vars(twin).pop("peft_config", None)
+    return twin
+
+
+def _unadaptable(model: PreTrainedModel, reason: str) -> BakeError:
+    return BakeError(
+        f"{type(model).__name__} cannot be baked: {reason}. Load another model, or leave what is "
+        "remembered in the prompt."
+    )
 
 
 def _lora(model: PreTrainedModel, rank: int, alpha: int, layers: Sequence[str]) -> LoraConfig:

@@ -12,12 +12,15 @@ from peft import PeftModel
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
+    CTRLConfig,
     FalconH1Config,
     Gemma3TextConfig,
+    Glm4MoeConfig,
     GPT2Config,
     LlamaConfig,
     MistralConfig,
     Phi3Config,
+    PhimoeConfig,
     PretrainedConfig,
     PreTrainedTokenizerBase,
     Qwen2Config,
@@ -125,6 +128,32 @@ def test_a_model_that_takes_no_lora_is_refused_before_anything_is_asked(tokenize
         bake(base.model, base.template, [], [Prompt(PROMPT, ())], Settings(max_new_tokens=2),
              stimuli=Stimuli(asked, asked), progress=lambda stage, *_: stages.append(stage))  # fmt: skip
     assert stages == []
+
+
+def test_a_model_whose_experts_peft_would_adapt_is_refused() -> None:
+    """Its linear layers have the names that PEFT turns into expert tensors, which no version can hold."""
+    config = Glm4MoeConfig(
+        **TINY, num_key_value_heads=2, head_dim=16, moe_intermediate_size=32, n_routed_experts=4, num_experts_per_tok=2,
+        n_group=1, topk_group=1, first_k_dense_replace=1, **SPECIAL,
+    )  # fmt: skip
+    model = loud(AutoModelForCausalLM.from_config(config))
+    with pytest.raises(BakeError, match="Glm4MoeForCausalLM cannot be baked: PEFT would put LoRA on other weights"):
+        check_adaptable(model)
+    assert not any(".lora_" in name for name, _ in model.named_parameters())
+
+
+@pytest.mark.parametrize("config", [
+    PhimoeConfig(**TINY, num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=2, **SPECIAL),
+    CTRLConfig(vocab_size=2048, n_embd=64, dff=96, n_layer=2, n_head=4, n_positions=1024, **SPECIAL),
+], ids=lambda config: config.model_type)  # fmt: skip
+def test_only_plain_linear_layers_with_names_are_adapted(config: PretrainedConfig) -> None:
+    """A router that gives a pair, and layers in a sequence, are left as they are: the candidate can be used."""
+    model = loud(AutoModelForCausalLM.from_config(config))
+    check_adaptable(model)
+    add_candidate(model, 4, 8, 0, None)
+    with adapter(model, CANDIDATE):
+        assert model(input_ids=torch.arange(5)[None]).logits.isfinite().all()
+    assert len(candidate_parameters(model)) >= 12
 
 
 def test_whether_a_model_takes_lora_is_tried_beside_it(tiny_base: Base) -> None:
