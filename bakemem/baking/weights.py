@@ -231,19 +231,23 @@ def hidden_states(
 
     `position_ids_B_T` are needed where positions are not simply counted; 0 marks the first token, and padding behind.
     The last of the K levels is what the output head takes; those before it stand behind a quarter, a half and three
-    quarters of the layers (fewer in a model of less than four layers).
+    quarters of the layers (fewer in a model of less than four layers, or whose states have another shape there).
     """
     # Without a mask the library takes a skipped place for the beginning of another sequence, and parts the two.
     mask = (
         None if position_ids_B_T is None else (position_ids_B_T > 0).index_fill(1, position_ids_B_T.new_zeros(1), True)
     )
-    made = model.base_model(
+    # Llama 4 knows its own by another name, and takes itself for it.
+    body = model.model if model.base_model is model and hasattr(model, "model") else model.base_model
+    made = body(
         input_ids=ids_B_T, position_ids=position_ids_B_T, attention_mask=mask, past_key_values=cache,
         use_cache=cache is not None, output_hidden_states=True,
     )  # fmt: skip
     n_layers = len(made.hidden_states) - 1
     inner = {round(n_layers * k / 4) for k in (1, 2, 3)} - {0, n_layers}
-    return torch.stack([*(made.hidden_states[i] for i in sorted(inner)), made.last_hidden_state], dim=2)
+    last_B_T_H = made.last_hidden_state
+    levels = [made.hidden_states[i] for i in sorted(inner)]
+    return torch.stack([*(level for level in levels if level.shape == last_B_T_H.shape), last_B_T_H], dim=2)
 
 
 def context_of(model: PreTrainedModel) -> int:
@@ -254,7 +258,7 @@ def context_of(model: PreTrainedModel) -> int:
 def output_head(model: PreTrainedModel) -> Head:
     """The frozen map from last hidden states to logits, with the model family's soft cap or scale.
 
-    Raises BakeError when it does not give the model's own logits: then the family scales them in an unknown way.
+    Raises BakeError when it does not give the model's own logits: then the family makes them in an unknown way.
     """
     linear = model.get_output_embeddings()
     config = model.config.get_text_config()
@@ -272,8 +276,14 @@ def output_head(model: PreTrainedModel) -> Head:
 
     with torch.no_grad(), adapter(model, None):
         ids = torch.arange(4, device=model.device)[None]
-        own, ours = model(input_ids=ids, use_cache=False).logits, head(hidden_states(model, ids)[:, :, -1])
-    if not torch.allclose(own.float(), ours.float(), rtol=1e-2, atol=1e-2):
+        try:
+            own, ours = model(input_ids=ids, use_cache=False).logits, head(hidden_states(model, ids)[:, :, -1])
+        except Exception as error:  # what a model's own code raises is anything
+            raise BakeError(
+                f"{type(model).__name__} does not give its states and logits in a way that bakemem knows "
+                f"({type(error).__name__}: {error}); it cannot be baked yet. Please report the model."
+            ) from error
+    if own.shape != ours.shape or not torch.allclose(own.float(), ours.float(), rtol=1e-2, atol=1e-2):
         raise BakeError(
             f"{type(model).__name__} changes its logits after the output head in a way that bakemem does not know; "
             "it cannot be baked yet. Please report the model."

@@ -14,17 +14,21 @@ from transformers import (
     AutoModelForCausalLM,
     CTRLConfig,
     FalconH1Config,
+    Gemma3nTextConfig,
     Gemma3TextConfig,
     Glm4MoeConfig,
     GPT2Config,
+    Llama4TextConfig,
     LlamaConfig,
     MistralConfig,
+    OPTConfig,
     Phi3Config,
     PhimoeConfig,
     PretrainedConfig,
     PreTrainedTokenizerBase,
     Qwen2Config,
     Qwen3Config,
+    RemBertConfig,
 )
 
 from bakemem.baking import Recipe, Settings, Stimuli, bake
@@ -41,6 +45,7 @@ from bakemem.baking.weights import (
     candidate_state,
     check_adaptable,
     grow_candidate,
+    hidden_states,
     output_head,
     remove_candidate,
 )
@@ -128,6 +133,35 @@ def test_a_model_that_takes_no_lora_is_refused_before_anything_is_asked(tokenize
         bake(base.model, base.template, [], [Prompt(PROMPT, ())], Settings(max_new_tokens=2),
              stimuli=Stimuli(asked, asked), progress=lambda stage, *_: stages.append(stage))  # fmt: skip
     assert stages == []
+
+
+FOUR = {**TINY, "num_hidden_layers": 4, "num_key_value_heads": 2, "head_dim": 16}
+
+
+@pytest.mark.parametrize(("config", "n_levels"), [
+    (Gemma3nTextConfig(
+        **{**FOUR, "intermediate_size": [96] * 4}, hidden_size_per_layer_input=16, vocab_size_per_layer_input=2048,
+        laurel_rank=8, num_kv_shared_layers=0, layer_types=["full_attention"] * 4,
+        activation_sparsity_pattern=[0.0] * 4, altup_num_inputs=2, **SPECIAL), 1),
+    (OPTConfig(vocab_size=2048, hidden_size=64, ffn_dim=96, num_hidden_layers=4, num_attention_heads=4,
+               word_embed_proj_dim=32, do_layer_norm_before=False, **SPECIAL), 1),
+    (Llama4TextConfig(**{**FOUR, "intermediate_size": 32}, intermediate_size_mlp=96, num_local_experts=2, **SPECIAL),
+     4),
+], ids=["four dimensions", "a narrower end", "no prefix"])  # fmt: skip
+def test_states_that_the_output_head_could_not_take_are_left_out(config: PretrainedConfig, n_levels: int) -> None:
+    """The teacher's levels are those of the last one's shape, and the head gives the model's own logits."""
+    model = loud(AutoModelForCausalLM.from_config(config))
+    head, ids = output_head(model), torch.arange(5)[None]
+    hidden_B_T_K_H = hidden_states(model, ids)
+    assert hidden_B_T_K_H.shape[2] == n_levels
+    assert torch.allclose(head(hidden_B_T_K_H[:, :, -1]), model(input_ids=ids).logits, atol=1e-3)
+
+
+def test_a_model_whose_logits_come_about_in_another_way_is_refused() -> None:
+    """RemBERT's head takes states of another width: the error names the model and what it raised."""
+    config = RemBertConfig(**TINY, output_embedding_size=32, is_decoder=True, **SPECIAL)
+    with pytest.raises(BakeError, match=r"RemBertForCausalLM does not give .*RuntimeError.* Please report"):
+        output_head(loud(AutoModelForCausalLM.from_config(config)))
 
 
 def test_a_model_whose_experts_peft_would_adapt_is_refused() -> None:
