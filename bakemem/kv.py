@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 from transformers import Cache, DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 
 def roomy_cache() -> Cache:
@@ -17,8 +17,9 @@ def roomy_cache() -> Cache:
 
 
 def attends(model: PreTrainedModel) -> bool:
-    """Whether every layer keeps keys and values; others (linear attention, state spaces) have caches of their own."""
-    return all(isinstance(layer, DynamicLayer) for layer in DynamicCache(config=model.config).layers)
+    """Whether every layer keeps keys and values alone; others (linear attention, indexes) have caches of their own."""
+    plain = (DynamicLayer, DynamicSlidingWindowLayer)
+    return all(type(layer) in plain for layer in DynamicCache(config=model.config).layers)
 
 
 class _RoomyLayer(DynamicLayer):

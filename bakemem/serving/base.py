@@ -11,10 +11,10 @@ import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel
 
 from bakemem.config import Config
 from bakemem.errors import ModelError
@@ -99,9 +99,22 @@ def wrap_base(
             f"The base model {name!r} ({type(model).__name__}) takes no key-value cache, so its replies would forget "
             "their prompt. Take a model with attention layers, such as Llama, Qwen, Mistral, or a hybrid like Jamba."
         )
+    if own := _own_cache(model):
+        raise ModelError(
+            f"The base model {name!r} ({type(model).__name__}) takes no cache but its own {own}, which bakemem cannot "
+            "fill. Take a model with attention layers, such as Llama, Qwen, Mistral, or a hybrid like Jamba."
+        )
     ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     template = ChatTemplate(tokenizer, template_arguments, [ends] if isinstance(ends, int) else ends or ())
     return Base(name, model, template, fingerprint(model, tokenizer))
+
+
+def _own_cache(model: PreTrainedModel) -> str | None:
+    """The name of the only cache class that the model takes, where it is one of the model's own (MiniMax)."""
+    taken = inspect.signature(model.base_model.forward).parameters.get("past_key_values")
+    kinds = get_args(taken.annotation) if taken else ()
+    caches = (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, DynamicCache))
+    return next((kind.__name__ for kind in caches if kind is not DynamicCache), None)
 
 
 def fingerprint(model: PreTrainedModel, tokenizer: Any) -> str:

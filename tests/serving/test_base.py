@@ -12,10 +12,12 @@ from unittest import mock
 import pytest
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     FalconMambaConfig,
     GenerationConfig,
     MambaConfig,
+    MiniMaxConfig,
     PretrainedConfig,
     PreTrainedTokenizerBase,
     RwkvConfig,
@@ -24,9 +26,11 @@ from transformers import (
 from bakemem.baking import answers
 from bakemem.config import Config
 from bakemem.errors import ModelError
+from bakemem.kv import attends
 from bakemem.serving import Base, LocalEngine, Request, Sampling, fingerprint, load_base, wrap_base
 from bakemem.starter import STARTER
 from bakemem.types import Turn
+from tests.tiny import loud
 
 
 def test_advice_is_no_part_of_the_fingerprint(tiny_base: Base) -> None:
@@ -91,6 +95,36 @@ def test_a_model_without_a_key_value_cache_is_refused(
     """It would take the cache without a word, and forget the prompt after one token."""
     with pytest.raises(ModelError, match="forget their prompt"):
         wrap_base("state space", AutoModelForCausalLM.from_config(config), tokenizer)
+
+
+def test_a_model_that_takes_a_cache_of_its_own_class_alone_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
+    """MiniMax raised over every other at its first reply."""
+    config = MiniMaxConfig(
+        vocab_size=2048, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, head_dim=16,
+        num_key_value_heads=1, num_local_experts=2,
+    )  # fmt: skip
+    with pytest.raises(ModelError, match="takes no cache but its own MiniMaxCache"):
+        wrap_base("lightning", AutoModelForCausalLM.from_config(config), tokenizer)
+
+
+def test_caches_that_keep_more_than_keys_and_values_are_the_models_own(tokenizer: PreTrainedTokenizerBase) -> None:
+    """A model with an index beside its keys and values (HY-V4) replies as it does by itself."""
+    config = AutoConfig.for_model(
+        "hy_v4", vocab_size=2048, hidden_size=64, intermediate_size=96, moe_intermediate_size=32, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=4, head_dim=16, n_routed_experts=4, num_experts_per_tok=2,
+        q_lora_rank=16, kv_lora_rank=16, qk_rope_head_dim=16, qk_nope_head_dim=16, v_head_dim=16, index_topk=64,
+        index_n_heads=2, index_head_dim=16, pad_token_id=0, bos_token_id=1, eos_token_id=1,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = loud(AutoModelForCausalLM.from_config(config))
+    assert not attends(model)
+    base, asked = wrap_base("indexed", model, tokenizer), (Turn("user", "Who are you?"),)
+    engine, ids = LocalEngine(base), torch.tensor([base.template.prompt_ids(asked)])
+    reply = engine.submit(Request(asked, sampling=Sampling(max_new_tokens=4, logprobs=True)))
+    reply.text()
+    own = model.generate(ids, max_new_tokens=4, do_sample=False)[0, ids.shape[1] :].tolist()
+    assert [token.token for token in reply.ending.logprobs or ()] == own
+    engine.close()
 
 
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
