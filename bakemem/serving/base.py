@@ -121,9 +121,7 @@ def fingerprint(model: PreTrainedModel, tokenizer: Any) -> str:
     """What an adapter must match: a hash of architecture, vocabulary, chat template and sampled weights."""
     digest = hashlib.sha256()
     config = model.config.to_diff_dict()
-    skipped = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "_attn_implementation", "bakemem"}
-    digest.update(json.dumps({k: v for k, v in config.items() if k not in skipped}, sort_keys=True,
-                             default=str).encode())  # fmt: skip
+    digest.update(json.dumps(_lasting(config), sort_keys=True, default=str).encode())
     digest.update(json.dumps(sorted(tokenizer.get_vocab().items())).encode())
     digest.update(str(tokenizer.chat_template).encode())
     for name, parameter in model.named_parameters():
@@ -132,3 +130,12 @@ def fingerprint(model: PreTrainedModel, tokenizer: Any) -> str:
             sample = flat[:: max(1, len(flat) // 64)][:64].to("cpu", torch.bfloat16).view(torch.int16)
             digest.update(name.replace(".base_layer.", ".").encode() + sample.numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _lasting(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration, and those within it, without what may differ from one loading to the next."""
+    skipped = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "_attn_implementation", "bakemem"}
+    return {
+        key: _lasting(value) if isinstance(value, dict) and "model_type" in value else value
+        for key, value in config.items() if key not in skipped
+    }  # fmt: skip

@@ -15,6 +15,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     FalconMambaConfig,
+    Gemma3Config,
     GenerationConfig,
     MambaConfig,
     MiniMaxConfig,
@@ -30,7 +31,7 @@ from bakemem.kv import attends
 from bakemem.serving import Base, LocalEngine, Request, Sampling, fingerprint, load_base, wrap_base
 from bakemem.starter import STARTER
 from bakemem.types import Turn
-from tests.tiny import loud
+from tests.tiny import TINY, loud
 
 
 def test_advice_is_no_part_of_the_fingerprint(tiny_base: Base) -> None:
@@ -40,6 +41,20 @@ def test_advice_is_no_part_of_the_fingerprint(tiny_base: Base) -> None:
     model.config.bakemem = {"shard_tokens": 96}
     assert tiny_base.shard_tokens(Config()) == 96
     assert fingerprint(model, tokenizer) == before
+
+
+def test_the_number_type_is_no_part_of_the_fingerprint(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    """Nor in the text part of a model that sees too: an adapter's base is the same one, loaded in another type."""
+    text = {**TINY, "num_key_value_heads": 2, "head_dim": 16}
+    vision = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+              "image_size": 28, "patch_size": 14}  # fmt: skip
+    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    whole, half = (load_base(str(tmp_path), device="cpu", dtype=dtype) for dtype in ("float32", "bfloat16"))
+    assert whole.fingerprint == half.fingerprint
+    whole.model.config.text_config.rms_norm_eps *= 2
+    assert fingerprint(whole.model, tokenizer) != whole.fingerprint
 
 
 def test_another_architecture_is_another_base(tiny_base: Base) -> None:
