@@ -70,8 +70,9 @@ def _generate(
     breathe: Callable[[], None] | None,
 ) -> list[list[int]]:  # fmt: skip
     longest, shared = max(map(len, prompts)), shared_length(prompts) if attends(model) else 0
-    window = getattr(model.config.get_text_config(), "sliding_window", None)
-    if window and longest + max_new_tokens > window:
+    shape = model.config.get_text_config()
+    window = getattr(shape, "sliding_window", None) or getattr(shape, "attention_chunk_size", None)
+    if shape.model_type == "mpt" or (window and longest + max_new_tokens > window):
         shared = 0  # the gaps between the shared beginning and each row's own end would count as distance
     head, gaps = prompts[0][:shared], [longest - len(p) for p in prompts]
     rows = [[*head, *[template.end_id] * gap, *p[shared:]] for p, gap in zip(prompts, gaps, strict=True)]

@@ -14,7 +14,10 @@ from transformers import (
     AutoModelForCausalLM,
     DynamicCache,
     Gemma3TextConfig,
+    Llama4TextConfig,
     MistralConfig,
+    MptConfig,
+    PretrainedConfig,
     PreTrainedTokenizerBase,
     Qwen3NextConfig,
 )
@@ -43,6 +46,20 @@ def base(request: pytest.FixtureRequest, tokenizer: PreTrainedTokenizerBase) -> 
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(copy.deepcopy(SLIDING[request.param]))
     return wrap_base(request.param, loud(model), copy.deepcopy(tokenizer))
+
+
+@pytest.mark.parametrize("config", [
+    Llama4TextConfig(**{**TINY, "intermediate_size": 32}, num_key_value_heads=2, head_dim=16, intermediate_size_mlp=96,
+                     num_local_experts=2, attention_chunk_size=64, **SPECIAL),
+    MptConfig(vocab_size=2048, d_model=64, n_layers=2, n_heads=4, max_seq_len=2048, use_cache=True, **SPECIAL),
+], ids=lambda config: config.model_type)  # fmt: skip
+def test_gaps_are_no_distance_where_places_count(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Chunked attention and MPT's biases go by the place in the row: each answers as it does alone."""
+    torch.manual_seed(0)
+    base = wrap_base("places", loud(AutoModelForCausalLM.from_config(config)), copy.deepcopy(tokenizer))
+    asked = [[Turn("system", PROMPT), Turn("user", f"What of {'tea and ' * n}songs?")] for n in (0, 3, 9, 27)]
+    alone = [generate(base.model, base.template, [turns], max_new_tokens=8)[0] for turns in asked]
+    assert generate(base.model, base.template, asked, max_new_tokens=8) == alone
 
 
 def test_answers_go_on_where_a_pass_left_them(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
