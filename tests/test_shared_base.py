@@ -15,7 +15,7 @@ import bakemem
 from bakemem import opening
 from bakemem.errors import BakeError, BusyError, HomeError, HomeLockedError, InputError, ServingError
 from bakemem.serving import Base
-from tests.tiny import LENIENT, byte_base
+from tests.tiny import LENIENT, byte_base, count_unended
 
 SETTINGS = {**LENIENT, "auto_extract": False, "max_new_tokens": 24}
 
@@ -30,6 +30,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[Base]:
         return bases[-1]
 
     monkeypatch.setattr(opening, "load_model", load)
+    count_unended(monkeypatch)
     return bases
 
 

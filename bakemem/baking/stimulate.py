@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from bakemem.baking.tasks import results, tasks
 from bakemem.baking.untold import Known, decoy_memory, made_up_memory, near_value, tells
+from bakemem.errors import BakeError
 from bakemem.everyday import Everyday, everyday_held_out, everyday_stimuli
 from bakemem.prompts import ASK_KINDS, ASK_SYSTEM, ask_request, memory_prompt
 from bakemem.types import Memory, Stimulus, Turn
@@ -54,10 +55,15 @@ TASKS, WARM_TASKS = 2, 1
 """Pieces of work for programs, for each one of `per_memory`."""
 REHEARSED, LEAST_REHEARSED = 8, 96
 """Questions of a warm bake about each memory that was baked before, and about all of them where they are few."""
+THOUGHT = "</think>"
+"""What ends the thoughts of a model that thinks before it answers."""
+FEW, USABLE = 10, 0.1
+"""Of this many requests for a question, or more, the model must answer this share."""
 WATCHED = 96
 """How many questions are watched: half of them about memories, where there are as many."""
 
 _KIND_WEIGHTS = {"direct": 0.34, "paraphrase": 0.3, "reversed": 0.22, "two-fact": 0.14}
+_NO_QUESTION = re.compile(r"^</?\w+>|:$")  # the tag of a thought without an end, or what leads up to a question
 _FIRST_PERSON = {"is": "am", "has": "have", "lives": "live", "works": "work", "drives": "drive", "flies": "fly"}
 
 
@@ -84,7 +90,7 @@ def stimulate(
     common things that nobody told. Others tell something of their own first, and a quarter carries a caller's own
     system prompt, half of these with tools. Beside them is work for programs, with `tool_results` where the chat
     template takes them. Two memories are asked about at once only if one of `shards` (ids that the teacher reads
-    together) holds both.
+    together) holds both. Raises BakeError when the model words hardly any questions.
     """
     rng = random.Random(f"stimulate:{seed}")
     facts = [m for m in memories if m.kind == "fact"]
@@ -134,10 +140,16 @@ def _rehearsed(old: Sequence[str], n: int, most: int, rng: random.Random) -> dic
 
 
 def _ask(requests: Sequence[str], answer: Answerer) -> list[str]:
-    """One question a request; empty where the model wrote none."""
-    questions = answer([[Turn("system", ASK_SYSTEM), Turn("user", r)] for r in requests], 1.0)
-    lines = [q.strip().split("\n")[0].strip() for q in questions]
-    return [q if 3 <= len(q) <= 400 else "" for q in lines]
+    """One question a request; empty where the model wrote none. Raises BakeError when it hardly wrote any."""
+    said = answer([[Turn("system", ASK_SYSTEM), Turn("user", r)] for r in requests], 1.0)
+    lines = [text.rpartition(THOUGHT)[2].strip().split("\n")[0].strip() for text in said]
+    questions = [q if 3 <= len(q) <= 400 and not _NO_QUESTION.search(q) else "" for q in lines]
+    if len(questions) >= FEW and sum(map(bool, questions)) < USABLE * len(questions):
+        raise BakeError(
+            f"Of {len(questions)} questions that the model was to word for the bake hardly any can be used. If it "
+            "thinks before it answers, set template_arguments = {enable_thinking = false}; else load another model."
+        )
+    return questions
 
 
 def _about(

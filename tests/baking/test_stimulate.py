@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import cycle
 
 import pytest
 
 from bakemem.baking.stimulate import CALLERS, MOST_TOLD, Stimuli, stimulate
 from bakemem.baking.tasks import TASK, results, tasks
 from bakemem.baking.untold import names_in, names_lost, other_value
+from bakemem.errors import BakeError
 from bakemem.everyday import everyday_held_out, everyday_stimuli
 from bakemem.prompts import ASK_SYSTEM, FACTS_HEADER
 from bakemem.types import Kind, Memory, Stimulus, Turn
@@ -203,7 +205,7 @@ def test_what_a_call_gave_back_is_work_too() -> None:
     assert made_of.kind == TASK
 
     def answer(conversations: Sequence[Sequence[Turn]], temperature: float) -> list[str]:
-        return ["<call>"] * len(conversations)
+        return ["Who is it?" if turns[0].content == ASK_SYSTEM else "<call>" for turns in conversations]
 
     roles = [stimulate(MEMORIES, answer, tool_results=yes).train[-1].turns[-1].role for yes in (True, False)]
     assert roles == ["tool", "user"]
@@ -222,10 +224,41 @@ def test_instructions_alone_have_stimuli_too() -> None:
     assert len(stimuli.held_out) >= 12
 
 
-def test_a_model_that_words_no_questions_does_not_stop_a_bake() -> None:
-    """Empty and rambling questions are dropped."""
-    stimuli = stimulate(MEMORIES, lambda conversations, temperature: [""] * len(conversations))
-    assert all(s.turns[-1].content for s in stimuli.train)
+NO_QUESTIONS = ["", "<think>\nOkay, the user wants one question.", "<think>", "</p>Who?", "Here is one question:\nWho?"]
+
+
+def worded(*wordings: str) -> Callable[[Sequence[Sequence[Turn]], float], list[str]]:
+    """An asker that puts these in turn around or in the place of what the scripted one words."""
+    plain, turn = Asker(), cycle(wordings)
+
+    def answer(conversations: Sequence[Sequence[Turn]], temperature: float) -> list[str]:
+        said = zip(conversations, plain(conversations, temperature), strict=True)
+        return [next(turn).format(text) if turns[0].content == ASK_SYSTEM else text for turns, text in said]
+
+    return answer
+
+
+def test_what_a_model_thought_is_no_part_of_its_question() -> None:
+    """With its thoughts or without, and also where the template began them, the stimuli are the same."""
+    plain = stimulate(MEMORIES, Asker())
+    assert stimulate(MEMORIES, worded("<think>\nLet me see.\n</think>\n\n{}", "Let me see.</think>{}\n")) == plain
+
+
+def test_what_is_no_question_is_dropped() -> None:
+    """Nothing at all, a thought that was cut off, a tag, and what leads up to a question."""
+    stimuli = stimulate(MEMORIES, worded(*NO_QUESTIONS, "{}"))
+    asked = [s.turns[-1].content for s in (*stimuli.train, *stimuli.held_out)]
+    assert any(s.memory_ids for s in stimuli.train)
+    assert all(asked)
+    assert not any("think" in text or "</p>" in text or "one question" in text for text in asked)
+
+
+@pytest.mark.parametrize("wording", NO_QUESTIONS)
+def test_a_model_that_words_hardly_any_questions_is_not_baked(wording: str) -> None:
+    """It would be taught to answer its own thoughts; one that words enough is baked."""
+    with pytest.raises(BakeError, match="enable_thinking = false"):
+        stimulate(MEMORIES, worded(*[wording] * 19, "{}"))
+    assert stimulate(MEMORIES, worded(*[wording] * 4, "{}")).train
 
 
 def test_names_are_found_but_common_words_are_not() -> None:

@@ -126,6 +126,9 @@ def model(home: Path, tiny_base: Any, monkeypatch: pytest.MonkeyPatch) -> ModelR
     """Lets commands load the tiny model in place of the starter, with short answers and a short bake."""
     from bakemem.agent_memory import AgentMemory
     from bakemem.serving import wrap_base
+    from tests.tiny import count_unended
+
+    count_unended(monkeypatch)
 
     def load(config: object) -> Any:
         fresh = copy.deepcopy(tiny_base.model)  # a bake adds layers to it

@@ -16,10 +16,13 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import sys
 
+import pytest
+
 import bakemem.opening
 from bakemem.cli import main
-from tests.tiny import byte_base
+from tests.tiny import byte_base, count_unended
 
+count_unended(pytest.MonkeyPatch())
 bakemem.opening.load_model = lambda config: byte_base()
 main(sys.argv[1:], prog_name="bakemem")
 """
