@@ -1,6 +1,7 @@
 """A cache of keys and values that grows in place. It belongs to one model and one adapter, and never outlives a change.
 
-In the base layer because baking and serving both decode. Knows the library's cache layers and nothing else.
+In the base layer because baking and serving both decode. Knows the library's cache layers, how long they
+may get for a model, and nothing else.
 """
 
 from __future__ import annotations
@@ -20,6 +21,18 @@ def attends(model: PreTrainedModel) -> bool:
     """Whether every layer keeps keys and values alone; others (linear attention, indexes) have caches of their own."""
     plain = (DynamicLayer, DynamicSlidingWindowLayer)
     return all(type(layer) in plain for layer in DynamicCache(config=model.config).layers)
+
+
+def context_of(model: PreTrainedModel) -> int:
+    """How many positions the model has; a million where its config does not say.
+
+    With LongRoPE they end where its long factors would begin: the longest row of a batch decides on them for all rows.
+    """
+    config = model.config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "longrope":
+        return int(rope["original_max_position_embeddings"])
+    return int(getattr(config, "max_position_embeddings", 0) or 1_000_000)
 
 
 class _RoomyLayer(DynamicLayer):

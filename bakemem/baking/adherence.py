@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 
 from bakemem.baking.probe import answers, same
 from bakemem.baking.untold import names_lost
-from bakemem.baking.weights import context_of
 from bakemem.everyday import everyday_held_out
+from bakemem.kv import context_of
 from bakemem.prompts import ASK_SYSTEM, ask_request
 from bakemem.template import ChatTemplate
 from bakemem.types import Memory, Turn

@@ -28,8 +28,8 @@ from bakemem.baking.weights import (
     add_candidate,
     breather,
     candidate_parameters,
-    context_of,
 )
+from bakemem.kv import context_of
 from bakemem.template import ChatTemplate
 
 StepProgress = Callable[[int, int, float], None]

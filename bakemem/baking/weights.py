@@ -250,11 +250,6 @@ def hidden_states(
     return torch.stack([*(level for level in levels if level.shape == last_B_T_H.shape), last_B_T_H], dim=2)
 
 
-def context_of(model: PreTrainedModel) -> int:
-    """How many positions the model has; a million where its config does not say."""
-    return int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 1_000_000)
-
-
 def output_head(model: PreTrainedModel) -> Head:
     """The frozen map from last hidden states to logits, with the model family's soft cap or scale.
 

@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreT
 
 from bakemem.config import Config
 from bakemem.errors import ModelError
+from bakemem.kv import context_of
 from bakemem.serving.adapters import Adapters
 from bakemem.serving.guide import Grammars
 from bakemem.serving.turnstile import Turnstile
@@ -48,7 +49,7 @@ class Base:
     @property
     def context(self) -> int:
         """The longest conversation in tokens that the model has positions for."""
-        return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 0) or 1_000_000)
+        return context_of(self.model)
 
     def shard_tokens(self, config: Config) -> int:
         """The longest prompt that this model follows well as a teacher: the setting, or what the model says of itself.

@@ -12,18 +12,18 @@ from unittest import mock
 
 import pytest
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, Phi3Config, PreTrainedTokenizerBase
 
 from bakemem.baking import Recipe, answers
 from bakemem.baking.train import train
 from bakemem.baking.weights import output_head, remove_candidate
 from bakemem.errors import AdapterError, InputError, ModelError, ServingError
-from bakemem.serving import Base, Limits, LocalEngine, Request, Sampling, ServingModel, load_base
+from bakemem.serving import Base, Limits, LocalEngine, Request, Sampling, ServingModel, load_base, wrap_base
 from bakemem.serving.batch import Batch
 from bakemem.serving.row import draw
 from bakemem.types import Turn
-from tests.baking.test_architectures import CONFIGS, make_base
-from tests.tiny import MakeTaught
+from tests.baking.test_architectures import CONFIGS, SPECIAL, make_base
+from tests.tiny import TINY, MakeTaught, loud
 
 ASKED = (Turn("user", "Question 1 about cats?"),)
 SHORT = Sampling(max_new_tokens=12)
@@ -46,6 +46,23 @@ def test_every_family_answers_in_a_batch_as_alone(name: str, tokenizer: PreTrain
     for _ in range(2):
         replies = [engine.submit(Request(turns, sampling=Sampling(max_new_tokens=9))) for turns in asked]
         assert [reply.text() for reply in replies] == alone
+    engine.close()
+
+
+def test_a_long_row_changes_no_other_with_longrope(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Its factors go by the longest row of a batch, so that no row outgrows the context that they begin at."""
+    factors = {"short_factor": [1.0] * 8, "long_factor": [4.0] * 8, "original_max_position_embeddings": 256}
+    rope = {"rope_type": "longrope", "rope_theta": 10000.0, **factors}
+    config = Phi3Config(**TINY, num_key_value_heads=2, max_position_embeddings=4096, rope_parameters=rope,
+                        original_max_position_embeddings=256, **SPECIAL)  # fmt: skip
+    torch.manual_seed(0)
+    base = wrap_base("long", loud(AutoModelForCausalLM.from_config(config)), tokenizer)
+    assert base.context == 256
+    engine, sampling = LocalEngine(base), Sampling(max_new_tokens=40)
+    alone = engine.submit(Request(ASKED, sampling=sampling)).text()
+    with engine.base.lock:
+        beside = [engine.submit(Request(turns, sampling=sampling, too_long="window")) for turns in (talk(60), ASKED)]
+    assert [reply.text() for reply in beside][1] == alone
     engine.close()
 
 
