@@ -85,7 +85,7 @@ class BakedChatModel(BaseChatModel):
                 setattr(self, name, value)
         elif self.home is None:
             raise ValueError("Give a memory (memory=bakemem.open(...)) or the folder of one (home=...).")
-        elif self.opened is None or self.opened.home != Path(self.home).expanduser():
+        elif self.opened is None or self.opened.home != Path(self.home).expanduser().absolute():
             self.opened = Namespaces(self.home, model=self.model_name)
         return self
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -59,7 +59,7 @@ class Namespaces:
     """
 
     def __init__(self, home: str | PathLike[str], **settings: Any) -> None:
-        self.home = Path(home).expanduser()
+        self.home = Path(home).expanduser().absolute()  # wherever the program goes on to work
         self._settings = settings
         self._opened: dict[str, AgentMemory] = {}
         self._moving = set[str]()  # what is being opened or closed
@@ -115,8 +115,9 @@ class Namespaces:
         with self._changed:
             self._closed = True
             self._changed.wait_for(lambda: not self._moving)
-            while self._opened:
-                self._opened.popitem()[1].close()
+            with ExitStack() as ending:  # whatever fails, the rest is closed
+                while self._opened:
+                    ending.callback(self._opened.popitem()[1].close)
 
     def __enter__(self) -> Namespaces:
         return self

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from bakemem.baking.weights import adapter
 from bakemem.errors import InputError
+from bakemem.kv import context_of
 from bakemem.template import ChatTemplate
 from bakemem.types import Memory, Prompt, Turn
 
@@ -45,7 +46,7 @@ def _log_probability(
     lock: AbstractContextManager[object],
 ) -> float:  # fmt: skip
     """The natural logarithm of P(answer | prompt), by the base; any of the template's stop ids may end the answer."""
-    context = int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 1_000_000)
+    context = context_of(model)
     ids = torch.tensor([[*prompt, *answer, template.end_id]], device=model.device)
     if ids.shape[1] > context:
         raise InputError(f"Prompt and answer have {ids.shape[1]} tokens, the model reads {context}.")
