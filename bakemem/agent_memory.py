@@ -76,7 +76,7 @@ class AgentMemory(Talking):
         """The progress of a bake, which ends where this was closed meanwhile, and goes on there another time."""
 
         def tell(stage: str, done: int, total: int, kl: float | None) -> None:
-            if self._closed:
+            if self._no_changes.is_set():
                 raise HomeError(CLOSED)
             if progress:
                 progress(stage, done, total, kl)
@@ -267,7 +267,7 @@ class AgentMemory(Talking):
         with ExitStack() as ending:  # from the last to the first, and whatever fails, the rest is done
             ending.callback(self._lock.release)
             ending.callback(self._close)
-            ending.callback(self._await_change)
+            ending.callback(self._end_changes)
             for method in [known() for known in tuple(self._at_close)]:
                 if method:
                     ending.callback(method)

@@ -33,6 +33,7 @@ class Versioned(Conversing):
         self._store = store
         self._changing = threading.Lock()
         self._changer: int | None = None  # the thread that holds it
+        self._no_changes = threading.Event()
 
     @contextmanager
     def _one_change(self) -> Iterator[None]:
@@ -46,8 +47,9 @@ class Versioned(Conversing):
             self._changer = None
             self._changing.release()
 
-    def _await_change(self) -> None:
-        """Until nothing moves or destroys versions any more, unless it is this thread that does."""
+    def _end_changes(self) -> None:
+        """Ends a bake at its next step, and waits until nothing moves or destroys versions but this thread."""
+        self._no_changes.set()
         if self._changer != threading.get_ident():
             while not self._changing.acquire(timeout=0.2):  # in slices, so that Ctrl-C gets through everywhere
                 pass

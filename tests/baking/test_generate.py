@@ -142,13 +142,14 @@ def test_an_answer_ends_with_the_stop_id_that_was_drawn(tokenizer: PreTrainedTok
 
 
 def test_what_is_trained_is_the_stop_id_that_was_drawn(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Behind the answer the history goes on with the template's own end, whichever ended it."""
+    """Behind an answer a history goes on as the template has it: with the mark of the next turn, which ended it."""
     base, taught = ended_by_its_own(tokenizer)
     dialogue = pack(base.template, taught, 1024)
     assert tokens_of([dialogue]).tolist() == [token for item in dialogue.items for token in item.trajectory.token_ids]
     assert {item.trajectory.token_ids[-1] for item in taught} == {base.template.stop_ids[1]}
     stand = dialogue.positions[torch.tensor([len(i.trajectory.token_ids) for i in taught]).cumsum(0) - 1] + 1
-    assert [dialogue.ids[i] for i in stand.tolist()] == [base.template.end_id] * 4
+    assert [dialogue.ids[i] for i in stand.tolist()[:-1]] == [base.template.stop_ids[1]] * 3
+    assert len(dialogue.ids) == stand[-1]
 
 
 def test_an_answer_is_blamed_on_a_memory_by_any_end(tokenizer: PreTrainedTokenizerBase) -> None:
