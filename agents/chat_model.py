@@ -23,9 +23,9 @@ from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough, run_in_executor
 from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, SkipValidation, model_validator
+from pydantic import ConfigDict, Field, SecretStr, SkipValidation, model_validator
 
 from bakemem.agent_memory import AgentMemory
 from bakemem.chat_options import ChatOptions
@@ -33,7 +33,7 @@ from bakemem.errors import BusyError, ContextError, InputError, NotFoundError
 from bakemem.serving import Reply
 
 from .asked import Asked, TooLong
-from .grammar import call_grammar, is_schema, json_grammar
+from .forms import beginning, chosen_tool, held_to, json_schema, tool_name
 from .messages import turns_of
 from .namespaces import Namespaces
 from .tool_calls import Listener
@@ -80,7 +80,9 @@ class BakedChatModel(BaseChatModel):
         if self.memory is not None:
             for name, value in _place(self.memory).items():
                 given = getattr(self, name) if name in self.model_fields_set else None
-                if given is not None and _plain(given) != _plain(value):
+                if name == "home" and given is not None:
+                    given = str(Path(given).expanduser().absolute())
+                if given not in (None, value):
                     raise ValueError(f"{name} is {given!r}, but the memory's is {value!r}: give the memory alone.")
                 setattr(self, name, value)
         elif self.home is None:
@@ -96,7 +98,7 @@ class BakedChatModel(BaseChatModel):
     def close(self) -> None:
         """Close the memory if it was opened here, for the model's copies too; it is opened again when it is needed."""
         if self.opened is not None:
-            self.opened.release(self.namespace)
+            self.opened.release()
 
     @property
     def _memory(self) -> AgentMemory:
@@ -172,7 +174,7 @@ class BakedChatModel(BaseChatModel):
         With `parallel_tool_calls=False` only the first call of a reply is kept.
         """
         described = [convert_to_openai_tool(tool) for tool in tools]
-        chosen = _chosen(tool_choice, [_name(tool) for tool in described])
+        chosen = chosen_tool(tool_choice, [tool_name(tool) for tool in described])
         if parallel_tool_calls is not None:
             kwargs["parallel_tool_calls"] = parallel_tool_calls
         return self.bind(tools=described, tool_choice=chosen, **kwargs)
@@ -190,11 +192,12 @@ class BakedChatModel(BaseChatModel):
             return held.with_structured_output(schema, include_raw=include_raw, method=method, **kwargs)
         if method in ("function_calling", "json_schema"):
             return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
-        if method != "json_mode" or kwargs:
-            what = f"Method {method!r}" if method != "json_mode" else f"The argument {min(kwargs)!r}"
-            raise ValueError(f"{what} is not known: give function_calling, json_schema or json_mode as the method.")
+        if method != "json_mode":
+            raise ValueError(f"Method {method!r} is not known: give function_calling, json_schema or json_mode.")
+        if kwargs:
+            raise ValueError(f"The argument {min(kwargs)!r} is not known: give schema, include_raw, method or strict.")
         shown = {"kwargs": {"method": method}, "schema": schema}
-        asked = self.bind(ls_structured_output_format=shown, json_schema=_json_schema(schema))
+        asked = self.bind(ls_structured_output_format=shown, json_schema=json_schema(schema))
         parser: Runnable[Any, Any] = JsonOutputParser()
         if isinstance(schema, type) and is_basemodel_subclass(schema):
             parser = PydanticOutputParser(pydantic_object=schema)
@@ -258,9 +261,11 @@ class BakedChatModel(BaseChatModel):
         """Begin a reply; while too many wait, again after a while."""
         turns = turns_of(messages)
         tools, choice = kwargs.get("tools") or [], kwargs.get("tool_choice") or "auto"
-        names = [_name(tool) for tool in tools] if choice != "none" else []
-        prefix = self._begin(choice, names)
-        grammar = self._grammar(tools if names else [], choice, prefix, kwargs)
+        names = [tool_name(tool) for tool in tools] if choice != "none" else []
+        base, strict = self._memory.base, kwargs.get("strict")
+        prefix = beginning(base, choice, names)
+        held = self.strict if strict is None else strict
+        grammar = held_to(base, tools if names else [], choice, prefix, kwargs) if held else ""
         options = self._options(stop, kwargs)
         if turns[0].role == "system":
             options["system"] = turns.pop(0).content
@@ -281,35 +286,6 @@ class BakedChatModel(BaseChatModel):
     def _version_of(self, reply: Reply) -> str:
         return (reply.adapter_id and self._memory.name_of(reply.adapter_id)) or "base"
 
-    def _begin(self, choice: str, names: list[str]) -> str:
-        """How the reply is made to begin, where a call is asked for."""
-        if choice in ("auto", "none") or not names:
-            return ""
-        if choice == "any" and len(names) > 1:
-            return self._memory.base.template.call_form.start
-        return self._memory.base.template.call_form.begin(names[0] if choice == "any" else choice)
-
-    def _grammar(self, tools: list[dict[str, Any]], choice: str, prefix: str, kwargs: dict[str, Any]) -> str:
-        """What the reply is held to; empty where there is nothing, or nothing that the model can be held to."""
-        strict = kwargs.get("strict")
-        if not (self.strict if strict is None else strict):
-            return ""
-        base = self._memory.base
-        try:
-            if tools:
-                alone = choice != "any" or kwargs.get("parallel_tool_calls") is False
-                form = base.template.call_form
-                grammar = call_grammar(tools, form, base.template.special_tokens, begun=prefix, alone=alone)
-            else:
-                schema = kwargs.get("json_schema")
-                grammar = "" if schema is None else json_grammar(schema)
-            if grammar:
-                base.grammars.guide(grammar)
-        except InputError as error:
-            _LOG.warning("The reply is not held to its schema: %s", error)
-            return ""
-        return grammar
-
     def _options(self, stop: list[str] | None, kwargs: dict[str, Any]) -> ChatOptions:
         own: dict[str, Any] = {
             "version": self.version, "strength": self.strength, "temperature": self.temperature, "seed": self.seed,
@@ -329,39 +305,3 @@ class BakedChatModel(BaseChatModel):
 def _place(memory: AgentMemory) -> dict[str, str]:
     """Where a memory is kept, as the fields that would open it again."""
     return {"home": str(memory.home), "model_name": memory.config.model, "namespace": memory.namespace}
-
-
-def _plain(text: str) -> str:
-    """A name as it is, a folder as it is written whole."""
-    return str(Path(text).expanduser().resolve())
-
-
-def _name(tool: dict[str, Any]) -> str:
-    """Raises InputError for a tool that a provider runs, such as its web search: here is nobody to run it."""
-    if not isinstance(function := tool.get("function"), dict) or "name" not in function:
-        raise InputError(f"A tool is of the type {tool.get('type')!r}: give functions, or tools of LangChain.")
-    return str(function["name"])
-
-
-def _json_schema(schema: Any) -> dict[str, Any]:
-    """Of whatever LangChain takes as one; none allows every object."""
-    if isinstance(schema, type) and issubclass(schema, BaseModel):
-        return schema.model_json_schema()
-    if schema is None or (isinstance(schema, dict) and (is_schema(schema) or "properties" in schema)):
-        return schema or {}
-    return convert_to_json_schema(schema)
-
-
-def _chosen(choice: str | bool | dict[str, Any] | None, names: list[str]) -> str:
-    """Raises InputError for a choice that is none of the tools."""
-    if isinstance(choice, dict):
-        choice = str((choice.get("function") or choice).get("name", choice.get("type")))
-    if choice in (None, False, "auto"):
-        return "auto"
-    if choice in (True, "any", "required"):
-        return "any"
-    if choice != "none" and choice not in names:
-        raise InputError(
-            f"tool_choice is {choice!r}, which is none of the tools: {', '.join(names) or 'there are none'}."
-        )
-    return str(choice)

@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bakemem.template import CallForm, Tool
+from bakemem.rendering import Tool
+from bakemem.template import CallForm
 
 _SPACE = r"[\x20\x0A\x0D\x09]{1,8}"  # where JSON allows white space: a small model may write it for ever
 _TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")

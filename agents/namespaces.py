@@ -87,11 +87,16 @@ class Namespaces:
         """The namespaces of which anything was ever kept, open or not. Raises as a call does."""
         return self().namespaces()
 
-    def release(self, namespace: str) -> None:
-        """Close the memory of a namespace, if it is open; the next call opens it again.
+    def release(self, namespace: str | None = None) -> None:
+        """Close the memory of a namespace, or all of them (None), where it is open; the next call opens it again.
 
         Whoever still uses the old one gets a HomeError. Raises what the closing raises.
         """
+        if namespace is None:
+            with ExitStack() as ending:  # whatever fails, the rest is closed
+                for name in list(self._opened):
+                    ending.callback(self.release, name)
+            return
         with self._changed:
             self._changed.wait_for(lambda: namespace not in self._moving)
             memory = self._opened.pop(namespace, None)

@@ -18,8 +18,8 @@ from bakemem.config import Config
 from bakemem.errors import CLOSED, AdapterError, ServingError
 from bakemem.memory import Extractor, Index, Journal, ModelExtractor, consolidate
 from bakemem.prompts import system_text
+from bakemem.rendering import Tool
 from bakemem.serving import Base, Cut, Reply, ServingModel
-from bakemem.template import Tool
 from bakemem.types import Turn, Version
 from bakemem.versioned import Versioned
 from bakemem.versions import VersionStore, check_adapter

@@ -19,7 +19,8 @@ from pathlib import Path
 from pages import write_block
 
 from bakemem.config import load_config
-from bakemem.knowledge import NEAR, Knowledge
+from bakemem.gathering import NEAR
+from bakemem.knowledge import Knowledge
 from bakemem.memory import Journal
 from bakemem.memory.embed import LexicalEmbedder
 from bakemem.memory.index import ChromaIndex

@@ -10,8 +10,8 @@ from bakemem.agent_memory import AgentMemory
 from bakemem.config import load_config
 from bakemem.memory import HomeLock, Journal
 from bakemem.memory.redact import Mode, redacted
+from bakemem.rendering import Tool
 from bakemem.serving import Reply, Request, Sampling, ServingModel
-from bakemem.template import Tool
 from bakemem.testing import FakeEngine, MemoryIndex, ScriptedExtractor
 from bakemem.types import Draft, Turn
 from bakemem.versions import VersionStore

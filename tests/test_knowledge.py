@@ -371,7 +371,7 @@ def test_a_word_that_is_forgotten_while_it_is_obeyed_takes_nothing_back(
         known.forget(conversation="talk")
         return retraction(text)
 
-    monkeypatch.setattr("bakemem.knowledge.retraction", forget_meanwhile)
+    monkeypatch.setattr("bakemem.gathering.retraction", forget_meanwhile)
     hear(known, Turn("user", "Forget that I live in Plinth."))
     assert known.memories("pending") == [town]
     assert not known.rejected

@@ -16,7 +16,19 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LAYERS = {
-    "base": {"config", "disk", "errors", "everyday", "kv", "names", "prompts", "template", "turns", "types"},
+    "base": {
+        "config",
+        "disk",
+        "errors",
+        "everyday",
+        "kv",
+        "names",
+        "prompts",
+        "rendering",
+        "template",
+        "turns",
+        "types",
+    },
     "stages": {"baking", "memory", "serving", "starter", "versions"},
     "flow": {
         "agent_memory",
@@ -26,6 +38,7 @@ LAYERS = {
         "conversing",
         "cycle",
         "erasure",
+        "gathering",
         "knowledge",
         "orders",
         "schedule",

@@ -14,7 +14,7 @@ from typing import TextIO
 import click
 
 from bakemem.cli.frame import MAX_INPUT, Command, Place, place, waiting
-from bakemem.cli.text import count, one_line, print_json, shorten, version_values, when
+from bakemem.cli.text import count, one_line, print_json, print_superseded, version_values, when
 from bakemem.errors import HomeError, InputError
 
 
@@ -142,8 +142,7 @@ def unpack(where: Place, file: str) -> None:
         return
     held = count(len(version.memory_ids), "memory")
     click.echo(f"{version.name} with {held} taken in." if new else f"It is here already: {version.name}.")
-    for m in old if new else ():
-        click.echo(f"  superseded {m.id[:8]}  {shorten(m.text, 22)}")
+    print_superseded(old if new else ())
     base = str(version.settings.get("model", version.adapter.base_fingerprint))
     if base != model:
         click.echo(f"It was baked on {one_line(base)} and serves on that base only; here the model is {model}.")

@@ -19,6 +19,7 @@ from bakemem.cli.text import (
     one_line,
     print_json,
     print_memories,
+    print_superseded,
     report_lines,
     shorten,
     version_values,
@@ -122,8 +123,7 @@ def rollback(where: Place, version: str) -> None:
         print_json({"was": was, "live": live, "held": held, "superseded": old})
         return
     print_rollback(was, live, held)
-    for m in old:
-        click.echo(f"  superseded {m.id[:8]}  {shorten(m.text, 22)}")
+    print_superseded(old)
     if old:
         click.echo(f"{live} knows what is superseded, and the next bake does not: remember it again if it is so.")
 

@@ -122,6 +122,12 @@ def print_memories(memories: Sequence[Memory]) -> None:
     Console(highlight=False).print(table)
 
 
+def print_superseded(memories: Sequence[Memory]) -> None:
+    """What a version knows that a newer memory took the place of."""
+    for m in memories:
+        click.echo(f"  superseded {m.id[:8]}  {shorten(m.text, 22)}")
+
+
 def noted(memory: Memory) -> str:
     """One memory in one line, as it is kept."""
     return f"{memory.kind} {memory.key}: {shorten(memory.text, len(memory.kind) + len(memory.key) + 12)}"

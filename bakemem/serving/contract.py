@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from bakemem.errors import InputError
+from bakemem.rendering import Tool
 from bakemem.serving.reply import Reply
-from bakemem.template import Tool
 from bakemem.types import Turn
 
 MOST_STOPS, LONGEST_STOP = 64, 256  # texts, and characters of each

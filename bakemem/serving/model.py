@@ -13,11 +13,11 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from bakemem.errors import CLOSED, AdapterError, ServingError
+from bakemem.rendering import Tool
 from bakemem.serving.base import Base
 from bakemem.serving.contract import GREEDY, Cut, Request, Sampling
 from bakemem.serving.engine import LocalEngine
 from bakemem.serving.reply import Reply
-from bakemem.template import Tool
 from bakemem.types import Turn
 
 PATIENCE = 5.0

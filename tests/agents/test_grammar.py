@@ -13,7 +13,8 @@ from langchain_core.messages import AIMessage
 from pydantic import BaseModel, Field, RootModel
 from transformers import AddedToken, PreTrainedTokenizerBase
 
-from bakemem.agents.chat_model import BakedChatModel, _json_schema
+from bakemem.agents.chat_model import BakedChatModel
+from bakemem.agents.forms import json_schema
 from bakemem.agents.grammar import call_grammar, json_grammar
 from bakemem.serving import Reply
 from bakemem.serving.guide import Grammars
@@ -91,7 +92,7 @@ class Rows(RootModel[list[int]]):
 ])  # fmt: skip
 def test_json_need_not_be_an_object(tokenizer: PreTrainedTokenizerBase, schema: Any, right: str, wrong: str) -> None:
     """Where the schema says so."""
-    grammar = json_grammar(_json_schema(schema))
+    grammar = json_grammar(json_schema(schema))
     assert fits(tokenizer, grammar, right)
     assert not fits(tokenizer, grammar, wrong)
 

@@ -52,6 +52,18 @@ def test_each_namespace_is_opened_once(tmp_path: Path) -> None:
             memories("")
 
 
+def test_all_are_released_where_none_is_named(tmp_path: Path) -> None:
+    """Each is opened again when it is asked for."""
+    memories = Namespaces(tmp_path)
+    old = [memories("alice"), memories("bob")]
+    memories.release()
+    for memory in old:
+        with pytest.raises(HomeError):
+            memory.memories()
+    assert memories("alice").memories() == []
+    memories.close()
+
+
 def test_closing_lets_go_of_the_home(tmp_path: Path) -> None:
     """Before that nobody else can have it; after it nothing can be asked, and closing again does nothing."""
     memories = Namespaces(tmp_path)

@@ -128,6 +128,15 @@ def test_recall_says_why_it_finds_nothing(run: Run, baked: Any) -> None:
     assert other.stderr == "No memory of that sort is pending or baked.\n"
 
 
+def test_rollback_names_what_a_newer_memory_superseded(run: Run, baked: Any) -> None:
+    """The version knows it, and no bake teaches it again."""
+    baked.remember("The user's dog is called Tarin.", key="user.dog")
+    told = run("rollback", "v1").stdout
+    assert f"  {DOG}" in told
+    assert "remember it again" in told
+    assert [m["text"] for m in json.loads(run("rollback", "v2", "--json").stdout)["superseded"]] == [DOG]
+
+
 def test_rollback_and_release(run: Run, baked: Any) -> None:
     """A rollback holds what only the newer version knew, a release gives it back, and a rollback forth restores."""
     result = run("rollback", "v1")
