@@ -105,9 +105,13 @@ class Gathering:
     def unread(self) -> list[Observed]:
         """Observed turns that wait or could not be read, with the error; they are tried again at the next start.
 
-        Not so one in whose reading the process died three times: it stays until it is forgotten.
+        Not so one in whose reading the process died three times: it stays until `read_again` or until it is forgotten.
         """
         return TurnQueue(self._journal).waiting(1_000)
+
+    def read_again(self) -> None:
+        """Try all of `unread` once more behind the chat, also those in whose reading the process died three times."""
+        self._gatherer.again()
 
     @property
     def rejected(self) -> Counter[str]:

@@ -48,10 +48,11 @@ def remember(where: Place, text: str, kind: Kind | None, key: str | None) -> Non
 
 
 @click.command(cls=Command)
-@click.argument("file")
+@click.argument("file", required=False)
 @click.option("--conversation", metavar="NAME", help="What memories say of where they are from.  [default: the file]")
+@click.option("--again", is_flag=True, help="Try what could not be read once more. FILE may be left out.")
 @place_and_model
-def observe(where: Place, file: str, conversation: str | None) -> None:
+def observe(where: Place, file: str | None, conversation: str | None, again: bool) -> None:
     """Read a conversation and keep what should last. FILE `-` reads standard input.
 
     The file holds one turn a line: JSON objects with role and content, or plain lines that begin with `user: ` or
@@ -62,11 +63,15 @@ def observe(where: Place, file: str, conversation: str | None) -> None:
       bakemem observe talk.jsonl
       echo "user: My dog is called Bosuk." | bakemem observe -
     """  # noqa: D301 (\b is for click)
-    turns = parse_turns(read_text(file), "standard input" if file == "-" else file)
+    if file is None and not again:
+        raise click.UsageError("Missing argument 'FILE'.")
+    turns = parse_turns(read_text(file), "standard input" if file == "-" else file) if file else []
     if conversation is None:
-        conversation = "" if file == "-" else Path(file).name
+        conversation = "" if file in (None, "-") else Path(file).name
     with where.memory(warm=True) as memory:
-        gone = len(memory.memories("forgotten"))
+        gone, waited = len(memory.memories("forgotten")), len(memory.unread())
+        if again:
+            memory.read_again()
         memory.observe(turns, conversation)
         with waiting("Reading …"):
             found = memory.flush()
@@ -74,6 +79,8 @@ def observe(where: Place, file: str, conversation: str | None) -> None:
         dropped = memory.rejected
     for turn in unread:
         click.echo(f"not read: {shorten(turn.turn.content, 40)} ({one_line(turn.error)})", err=True)
+    if unread:
+        click.echo("They stay in the queue: `bakemem observe --again`.", err=True)
     for reason, n in dropped.items():
         click.echo(f"dropped: {reason} ({n})", err=True)
     if where.as_json:
@@ -82,7 +89,7 @@ def observe(where: Place, file: str, conversation: str | None) -> None:
     for kept in found:
         where_to = "" if kept.status == "pending" else f"  ({kept.status}: {one_line(kept.reason)})"
         click.echo(f"{kept.id[:8]}  {noted(kept)}{where_to}")
-    said = sum(turn.role not in ("assistant", "system") for turn in turns)
+    said = waited + sum(turn.role not in ("assistant", "system") for turn in turns)
     waits = WAITS if any(kept.status == "pending" for kept in found) else ""
     erased = f"{count(gone, 'memory')} erased, as the user asked. " if gone else ""
     click.echo(f"{len(found)} found in {count(said, 'turn')}. {erased}{waits}".rstrip())

@@ -62,6 +62,12 @@ class Gatherer:
             self._waiting += written
             self._wake()
 
+    def again(self) -> None:
+        """Tries every turn of the queue again, also those in whose reading the process died too often."""
+        self._queue.retry(died=True)
+        with self._changed:
+            self._wake()
+
     def flush(self, timeout: float | None = None) -> list[Memory]:
         """Waits until all turns were read or failed, at most `timeout` seconds; what was found since the last flush.
 

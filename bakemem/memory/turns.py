@@ -125,10 +125,9 @@ class TurnQueue:
         with self._database.write() as connection:
             connection.execute(schema.turns.update().where(schema.turns.c.seq == observed.seq).values(before))
 
-    def retry(self) -> None:
-        """Lets turns that failed be tried again; those that a process died of keep their number of attempts."""
+    def retry(self, *, died: bool = False) -> None:
+        """Lets turns that failed be tried again; those that a process died of only with `died`."""
         table = schema.turns
+        again = table.update().where(self._database.here(table)).values(attempts=0)
         with self._database.write() as connection:
-            connection.execute(
-                table.update().where(self._database.here(table), table.c.error != _BEGUN).values(attempts=0)
-            )
+            connection.execute(again if died else again.where(table.c.error != _BEGUN))

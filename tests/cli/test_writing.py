@@ -18,8 +18,8 @@ from click.testing import CliRunner, Result
 from bakemem.agent_memory import AgentMemory
 from bakemem.cli import main
 from bakemem.cli.oven import Bars
-from bakemem.memory import HomeLock
-from bakemem.types import Draft
+from bakemem.memory import HomeLock, Journal, TurnQueue
+from bakemem.types import Draft, Turn
 
 Run = Callable[..., Result]
 
@@ -86,6 +86,32 @@ def test_observe_says_what_it_did_not_take(run: Run, model: Any, monkeypatch: py
     monkeypatch.setattr(AgentMemory, "rejected", property(lambda _: Counter({"turn too long": 2})))
     result = run("observe", "-", "--json", stdin="user: Bye.")
     assert (json.loads(result.stdout), result.stderr) == ([], "dropped: turn too long (2)\n")
+
+
+def test_observe_tries_again_what_a_process_died_of(run: Run, home: Path, model: Any) -> None:
+    """It says what stays unread and how to try it again; then no file is needed, and nothing is found twice."""
+    run("memories")
+    model.says = {"I have Bosuk.": [Draft("fact", "user.dog", DOG)]}
+    journal = Journal(home / "journal.db")
+    queue = TurnQueue(journal)
+    queue.put([Turn("user", "I have Bosuk.")])
+    for _ in range(3):
+        queue.begin(queue.waiting()[0])
+    journal.close()
+    left = run("observe", "-", stdin="user: Bye.")
+    assert "not read: I have Bosuk." in left.stderr
+    assert "bakemem observe --again" in left.stderr
+    result = run("observe", "--again")
+    assert (f"fact user.dog: {DOG}" in result.stdout, result.stderr) == (True, "")
+    assert "1 found in 1 turn." in result.stdout
+    assert "0 found" in run("observe", "--again").stdout
+
+
+def test_observe_needs_something_to_read(run: Run, home: Path) -> None:
+    """A file, or the word to try again."""
+    result = run("observe")
+    assert (result.exit_code, "FILE" in result.stderr) == (2, True)
+    assert not home.exists()
 
 
 def test_observe_reads_standard_input(run: Run, model: Any) -> None:

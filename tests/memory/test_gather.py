@@ -185,6 +185,20 @@ def test_a_turn_that_ends_the_process_is_tried_three_times(journal: Journal, tmp
     assert (reader.read, left.error) == (["two"], "its reading began and has not ended")
 
 
+def test_a_turn_that_ended_the_process_is_read_when_somebody_asks(journal: Journal) -> None:
+    """As on a machine with more memory; a start by itself does not."""
+    queue, reader = TurnQueue(journal), Reader(journal)
+    queue.put([Turn("user", "too long for the machine before")])
+    for _ in range(3):
+        queue.begin(queue.waiting()[0])
+    gatherer = Gatherer(queue, reader)
+    assert gatherer.flush() == []
+    gatherer.again()
+    assert [m.text for m in gatherer.flush()] == ["too long for the machine before"]
+    assert len(queue) == 0
+    gatherer.close()
+
+
 def test_a_program_that_ends_while_a_turn_is_read_has_not_failed(journal: Journal, tmp_path: Path) -> None:
     """Nobody closed anything, as after Ctrl-C in a script."""
     queue = TurnQueue(journal)
