@@ -152,8 +152,10 @@ class AgentMemory(Talking):
                            adapter_name=self._serving.live, seed=self.config.seed,
                            max_new_tokens=min(64, self.config.max_new_tokens)))  # fmt: skip
 
-    def rollback(self, version: str) -> None:
-        """Serve another version, or `base`; memories that only the left one holds become held. Destroys nothing.
+    def rollback(self, version: str) -> list[Memory]:
+        """Serve another version, or `base`. Destroys nothing; returns the memories whose status it changed.
+
+        Memories that only the left version holds become held; what they superseded comes back if the new one holds it.
 
         Raises NotFoundError, InputError for a rejected version, AdapterError for one whose adapter is damaged or gone,
         and BakeError while a bake runs (it would undo this).
@@ -162,10 +164,12 @@ class AgentMemory(Talking):
             target = self._journal.servable(version) if version != "base" else None
             if target and not self._started:  # no base is loaded for this, so whether it fits is not known
                 check_adapter(self._store.folder(target.name), version_id=target.id)
-            with self._held(target) if self._started else nullcontext():
-                self._journal.set_live(version)
+            with self._held(target) if self._started else nullcontext(), self._keeping, self._shadow.behind():
+                moved = self._journal.set_live(version)
                 if self._started:
                     self._attach_live()
+                self._shadow.follow([m.id for m in moved if m.superseded_by])  # what comes back, or leaves again
+        return moved
 
     # ---- ask versions
 

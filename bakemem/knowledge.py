@@ -100,8 +100,14 @@ class Knowledge(Gathering):
         return self.forget([m.id for m in chosen])
 
     def release(self, memory_ids: Sequence[str]) -> list[Memory]:
-        """Give held memories back to the prompt (they were in versions that a rollback left)."""
-        return self._journal.release(memory_ids)
+        """Give held memories back to the prompt, each in place of the live one of its key, if there is one.
+
+        They were in versions that a rollback left. Raises NotFoundError, TransitionError for one that is not held.
+        """
+        with self._keeping, self._shadow.behind():
+            released = self._journal.release(memory_ids)
+            self._shadow.follow([m.id for m in released])
+        return released
 
     def edit(self, memory_id: str, text: str) -> Memory:
         """Say a memory in other words: a new one takes its place. Raises NotFoundError, and InputError."""

@@ -107,12 +107,12 @@ def _rollback(assistant: Assistant, rest: str) -> Answer:
     if not rest:
         raise InputError("Say which: /rollback v1, or /rollback base; /versions lists them.")
     memory = assistant.memory
-    was, before = memory.live or "base", {m.id for m in memory.memories("held")}
-    memory.rollback(rest)
-    held = [m for m in memory.memories("held") if m.id not in before]
-    now = memory.live or "base"
-    told = f"{now} was live already." if now == was else f"{now} is live; {was} was."
-    return Answer("rollback", "\n".join([told, *(f"held {m.id[:8]}  {_line(m)}" for m in held)]), held)
+    was, moved, now = memory.live or "base", memory.rollback(rest), memory.live or "base"
+    held = [m for m in moved if m.status == "held"]
+    back = [m for m in moved if m.status == "baked" and m.superseded_by]
+    told = [f"{now} was live already." if now == was else f"{now} is live; {was} was."]
+    told += [f"{word} {m.id[:8]}  {_line(m)}" for word, some in (("held", held), ("back", back)) for m in some]
+    return Answer("rollback", "\n".join(told), held)
 
 
 def _strength(assistant: Assistant, rest: str) -> Answer:

@@ -77,7 +77,8 @@ class Provenance:
 class Memory:
     """One thing that should last, as the journal holds it.
 
-    `valid_from` is when it was said; `reason` says why it waits in quarantine.
+    `valid_from` is when it was said; `reason` says why it waits in quarantine. `superseded_by` stays where a rollback
+    brought it back: what took its place is held meanwhile.
     """
 
     id: str

@@ -104,6 +104,27 @@ def test_a_newer_memory_of_the_same_key_supersedes_and_the_next_bake_drops_the_o
     assert all("Bosuk" not in text for text, _ in held)
 
 
+def test_a_rollback_undoes_a_mistaken_change(memory: AgentMemory) -> None:
+    """What was true before is known, found and baked again; the mistake is held, and what changed is returned."""
+    memory.bake()
+    memory.remember("The user's dog is called Tarn.", key="user.dog")
+    memory.bake()
+    assert [m.text for m in memory.recall("dog", 1)] == ["The user's dog is called Tarn."]
+    moved = memory.rollback("v1")
+    assert {m.text: m.status for m in moved} == {
+        "The user's dog is called Bosuk.": "baked", "The user's dog is called Tarn.": "held",
+    }  # fmt: skip
+    assert [m.text for m in memory.recall("dog", 1)] == ["The user's dog is called Bosuk."]
+    assert memory.rollback("v1") == []
+    memory.remember("The user lives in Plinth.", key="user.town")
+    version = memory.bake()
+    assert "Bosuk" in {m.text.rstrip(".").split()[-1] for m in memory.memories() if m.id in version.memory_ids}
+    [held] = memory.memories("held")
+    memory.release([held.id])
+    assert memory.pending_prompt().count("dog") == 1
+    assert [m.text for m in memory.recall("dog", 1)] == ["The user's dog is called Tarn."]
+
+
 def test_rollback_holds_memories_and_rolling_forward_brings_them_back(memory: AgentMemory) -> None:
     """Held memories are in no prompt and in no weights that serve, and nothing is destroyed."""
     memory.bake()

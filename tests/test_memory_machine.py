@@ -87,6 +87,20 @@ class MemoryMachine(RuleBasedStateMachine):
         """The ids with one of these statuses, oldest first."""
         return [i for i, status in self.status.items() if status in statuses]
 
+    def newest(self, memory_id: str) -> str:
+        """What took the place of a memory that is superseded, last of all."""
+        while self.status[memory_id] == "superseded":
+            memory_id = self.newer[memory_id]
+        return memory_id
+
+    def bring(self, status: str, memory_id: str) -> None:
+        """A memory becomes live, in place of the one of its key that is."""
+        self.status[memory_id] = status
+        for i in self.ids("pending", "baked"):
+            if i != memory_id and self.said[i][0] == self.said[memory_id][0]:
+                self.status[i] = "superseded"
+                self.newer.setdefault(i, memory_id)
+
     def learned(self) -> set[str]:
         """The versions that hold what is forgotten, or go on from one that does."""
         found: set[str] = set()
@@ -111,11 +125,13 @@ class MemoryMachine(RuleBasedStateMachine):
         known = [i for i in self.ids("pending", "baked", "held") if self.said[i] == (key, text)]
         if known:
             assert [memory.id] == known
-            self.status[memory.id] = "baked" if self.status[memory.id] == "baked" else "pending"
+            if self.status[memory.id] == "held":
+                self.bring("pending", memory.id)
             return
         for i in self.ids("pending", "baked", "held"):
             if self.said[i][0] == key:
-                self.status[i], self.newer[i] = "superseded", memory.id
+                self.status[i] = "superseded"
+                self.newer.setdefault(i, memory.id)
         self.status[memory.id], self.said[memory.id] = "pending", (key, text)
 
     @precondition(lambda self: self.ids("pending"))
@@ -147,11 +163,16 @@ class MemoryMachine(RuleBasedStateMachine):
             return
         self.point("rollback", target)
         inside = self.contents[target] if target else ()
-        for i in self.status:
-            if i in inside and self.status[i] in ("pending", "held"):
+        for i in self.ids("baked"):
+            if i not in inside:
+                self.status[i] = "superseded" if i in self.newer else "held"
+        for i in inside:
+            if self.status[i] in ("pending", "held"):
+                self.bring("baked", i)
+        for i in inside:
+            newest = self.newest(i)
+            if self.status[i] == "superseded" and self.status[newest] == "held" and newest not in inside:
                 self.status[i] = "baked"
-            elif i not in inside and self.status[i] == "baked":
-                self.status[i] = "held"
 
     @precondition(lambda self: self.ids("pending", "baked", "held", "superseded"))
     @rule(data=st.data())
@@ -159,10 +180,11 @@ class MemoryMachine(RuleBasedStateMachine):
         """One memory goes for good with all that it superseded; no version that learned it serves again."""
         chosen = data.draw(st.sampled_from(self.ids("pending", "baked", "held", "superseded")))
         gone = {chosen}
-        while more := {i for i, newer in self.newer.items() if newer in gone} - gone:
+        while more := {i for i in self.ids("superseded") if self.newer[i] in gone} - gone:
             gone |= more
         self.home.forget([chosen])
         self.status.update(dict.fromkeys(gone, "forgotten"))
+        self.newer = {i: newer for i, newer in self.newer.items() if newer not in gone or i in gone}
         if self.live in self.learned():
             self.point("forget", None)
             self.status.update(dict.fromkeys(self.ids("baked"), "pending"))

@@ -6,7 +6,7 @@ All but rollback only read: they need no model, and work while another process w
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -27,9 +27,6 @@ from bakemem.cli.text import (
 )  # fmt: skip
 from bakemem.errors import HomeCorruptError
 from bakemem.types import Memory, Version
-
-if TYPE_CHECKING:
-    from bakemem.agent_memory import AgentMemory
 
 BASE = "base"
 MOST_LISTED = 6
@@ -112,39 +109,31 @@ def rollback(where: Place, version: str) -> None:
 
     VERSION is a name such as v1, a tag, the beginning of an id, or base for none. Nothing is destroyed, and a rollback
     to a newer version undoes it. Memories that only the version left behind knows become held: out of the prompt and
-    the answers until `bakemem release` or a rollback brings them back. What a newer memory superseded stays so: the
-    version knows it, and the next bake does not teach it again.
+    the answers until `bakemem release` or a rollback brings them back. What they superseded comes back, if the version
+    knows it. What a memory superseded that is pending stays so, and the next bake does not teach it again.
     """
     with where.memory(must_exist=True) as memory:
-        was, live, held = roll_back(memory, version)
+        was, moved, live = memory.live, memory.rollback(version), memory.live
         inside = [i for v in memory.versions() if v.name == live for i in v.memory_ids]
         old = [m for m in memory.memories("superseded") if m.id in inside]
+    held = [m for m in moved if m.status == "held"]
+    back = [m for m in moved if m.status == "baked" and m.superseded_by]
     if where.as_json:
-        print_json({"was": was, "live": live, "held": held, "superseded": old})
+        print_json({"was": was, "live": live, "held": held, "back": back, "superseded": old})
         return
-    print_rollback(was, live, held)
+    if was == live:
+        click.echo(f"{live or 'base'} was live already.")
+    else:
+        click.echo(f"{live or 'base'} is live; {was or 'base'} was.")
+    for m in held:
+        click.echo(f"  held {m.id[:8]}  {shorten(m.text, 18)}")
+    for m in back:
+        click.echo(f"  back {m.id[:8]}  {shorten(m.text, 18)}")
+    if held:
+        click.echo("`bakemem release ID` gives a held memory back to the prompt.")
     print_superseded(old)
     if old:
         click.echo(f"{live} knows what is superseded, and the next bake does not: remember it again if it is so.")
-
-
-def roll_back(memory: AgentMemory, version: str) -> tuple[str | None, str | None, list[Memory]]:
-    """Moves the live pointer: what was live, what is, and which memories are held since."""
-    was, before = memory.live, {m.id for m in memory.memories("held")}
-    memory.rollback(version)
-    return was, memory.live, [m for m in memory.memories("held") if m.id not in before]
-
-
-def print_rollback(was: str | None, live: str | None, held: Sequence[Memory]) -> None:
-    """Which version serves now, and what it does not know any more."""
-    if was == live:
-        click.echo(f"{live or 'base'} was live already.")
-        return
-    click.echo(f"{live or 'base'} is live; {was or 'base'} was.")
-    for m in held:
-        click.echo(f"  held {m.id[:8]}  {shorten(m.text, 18)}")
-    if held:
-        click.echo("`bakemem release ID` gives a held memory back to the prompt.")
 
 
 def changes_of(

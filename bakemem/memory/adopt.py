@@ -24,10 +24,11 @@ def adopt(
     """Records a version and takes in its memories, which are the exported `lines`; it does not become live.
 
     Its memories arrive held, with their history: a rollback to the version makes them baked. What was superseded there
-    stays so, and what another memory has the key of here is superseded by that one. Memories that are here already
-    stay as they are. `redact` may refuse a text but must not change one: the version learned it as it is. Raises
-    InputError, and changes nothing, when the lines are not the version's memories, when one is refused, differs from
-    what is here under its id or waits in quarantine, or when it would bring back what was forgotten.
+    stays so, and what another memory has the key of here is superseded by that one until such a rollback holds it.
+    Memories that are here already stay as they are. `redact` may refuse a text but must not change one: the version
+    learned it as it is. Raises InputError, and changes nothing, when the lines are not the version's memories, when one
+    is refused, differs from what is here under its id or waits in quarantine, or when it would bring back what was
+    forgotten.
     """
     parsed = parse(lines, journal.namespace, redact)
     if {memory.id for memory, _ in parsed} != set(version.memory_ids):

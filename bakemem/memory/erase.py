@@ -13,6 +13,7 @@ from bakemem.errors import InputError
 from bakemem.memory import schema
 from bakemem.memory.conversations import erase_exchanges
 from bakemem.memory.journal import Journal
+from bakemem.memory.memories import GONE
 from bakemem.memory.turns import Observed
 from bakemem.memory.unsaid import Unsaid
 from bakemem.types import Memory
@@ -45,6 +46,7 @@ def forget(
         journal.unlearn(connection, [m.id for m in doomed])
         journal.move(connection, doomed, "forgotten", "", actor)
         _blank(connection, doomed)
+        _untie(connection, journal, doomed)
         unsaid = _unsaid(doomed, heard, judged)  # more may have come since
         _blank_turns(connection, journal, unsaid)
         _empty_queue(connection, journal, unsaid, heard, conversation, source, everything)
@@ -91,6 +93,14 @@ def _blank(connection: sa.Connection, doomed: Collection[Memory]) -> None:
     for memory in doomed:
         connection.execute(table.update().where(table.c.id == memory.id).values(nothing))
         connection.execute(events.update().where(events.c.memory_id == memory.id).values(note=""))
+
+
+def _untie(connection: sa.Connection, journal: Journal, doomed: Collection[Memory]) -> None:
+    """What a rollback brought back is to stay when that which had taken its place is forgotten."""
+    table, gone = schema.memories, {m.id for m in doomed}
+    for memory in journal.select(connection, table.c.superseded_by.is_not(None), table.c.status.not_in(GONE)):
+        if memory.superseded_by in gone:
+            connection.execute(table.update().where(table.c.id == memory.id).values(superseded_by=None))
 
 
 def _blank_turns(connection: sa.Connection, journal: Journal, unsaid: Unsaid) -> None:

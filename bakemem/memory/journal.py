@@ -16,6 +16,7 @@ from bakemem.memory import records, schema
 from bakemem.memory.ledger import Ledger
 from bakemem.memory.memories import SLICE, Memories, not_found
 from bakemem.memory.records import ReflogEntry, State
+from bakemem.memory.transitions import LIVE
 from bakemem.types import Memory, Version
 
 _LIVE, _CANDIDATE = "live", "candidate"
@@ -52,6 +53,7 @@ class Journal(Memories):
                 self._move_live(connection, version.name, "bake")
                 fresh = [m for m in contained if m.status not in ("baked", "superseded")]
                 self.move(connection, fresh, "baked", version.name, "bake")
+                self.take_place(connection, fresh, "bake")
                 left_out = self._baked_without(connection, version.memory_ids)
                 self.move(connection, left_out, "pending", version.name, "bake")
             self._point(connection, _CANDIDATE, None if accepted else version.name)
@@ -87,24 +89,35 @@ class Journal(Memories):
             version = self._version(connection, name) if name else None
             return version, self.select(connection, schema.memories.c.status == "pending")
 
-    def set_live(self, name: str | None, action: str = "rollback") -> None:
+    def set_live(self, name: str | None, action: str = "rollback") -> list[Memory]:
         """Makes another accepted version live, or the base (None or `base`); nothing is destroyed.
 
         Memories that it holds become baked (held ones come back, pending ones leave the prompt); baked memories that
-        it does not hold become held. What is superseded stays so. Does nothing when it is live already.
-        Raises NotFoundError, and InputError for a version that was rejected or that learned what was forgotten.
+        it does not hold become held. What is superseded comes back where its version does and what took its place is
+        held, and is superseded again where that returns. Returns the memories that this changed. Does nothing when the
+        version is live already. Raises NotFoundError, and InputError for a version that was rejected or that learned
+        what was forgotten.
         """
         with self.write() as connection:
             target = None if name in (None, "base") else self._servable(connection, str(name))
             contained = [] if target is None else [self.one(connection, i) for i in target.memory_ids]
             new = None if target is None else target.name
             if new == self._live(connection):
-                return
+                return []
             self._move_live(connection, new, action)
-            note = new or "base"
-            self.move(connection, self._baked_without(connection, [m.id for m in contained]), "held", note, "operator")
+            note, inside = new or "base", {m.id for m in contained}
+            left = self._baked_without(connection, inside)
+            for memory in left:
+                again = memory.superseded_by is not None  # it had come back
+                self.move(connection, [memory], "superseded" if again else "held", note, "operator")
             back = [m for m in contained if m.status in ("held", "pending")]
             self.move(connection, back, "baked", note, "operator")
+            left += self.take_place(connection, back, "operator")
+            for memory in contained:
+                if self._comes_back(connection, memory, inside):
+                    self.move(connection, [memory], "baked", note, "operator")
+                    back.append(memory)
+            return [self.one(connection, m.id) for m in (*left, *back)]
 
     def servable(self, name: str) -> Version:
         """A version that may serve. Raises NotFoundError, and InputError as `set_live` does."""
@@ -248,6 +261,12 @@ class Journal(Memories):
         table = schema.memories
         gone = connection.scalars(sa.select(table.c.id).where(self.here(table), table.c.status == "forgotten"))
         return self.learned(connection, gone.all())
+
+    def _comes_back(self, connection: sa.Connection, memory: Memory, inside: Collection[str]) -> bool:
+        newest = self.newest(connection, memory)
+        if newest.status != "held" or newest.id in inside:
+            return False
+        return not any(m.status in LIVE for m in self.of_key(connection, memory.key))
 
     def _baked_without(self, connection: sa.Connection, kept: Collection[str]) -> list[Memory]:
         baked = self.select(connection, schema.memories.c.status == "baked")

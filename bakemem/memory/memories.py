@@ -58,6 +58,7 @@ class Memories(Database):
                 if memory.status == "held" and status == "pending":
                     self._renew(connection, memory, said)
                     self.move(connection, [memory], "pending", "said again", provenance.role)
+                    self.take_place(connection, [memory], provenance.role)
                     return self.one(connection, memory.id)
             memory = Memory(
                 id=secrets.token_hex(8), namespace=self.namespace, kind=draft.kind, key=key, text=text, status=status,
@@ -68,8 +69,10 @@ class Memories(Database):
             self._note(connection, memory.id, verb, None, status, reason, provenance.role)
             if status == "pending":
                 newer = [m for m in others if said < _said(m) <= created]
-                self.move(connection, [m for m in others if m not in newer], "superseded", memory.id, provenance.role)
-                if stays := [m for m in newer if m.status != "quarantined"]:
+                stays = [m for m in newer if m.status != "quarantined"]
+                older = [m for m in others if m not in newer and (m.status == "quarantined" or not stays)]
+                self.move(connection, older, "superseded", memory.id, provenance.role)
+                if stays:
                     self.move(connection, [memory], "superseded", stays[-1].id, provenance.role)
             return self.one(connection, memory.id)
 
@@ -180,10 +183,14 @@ class Memories(Database):
             return self.older(connection, known)
 
     def release(self, memory_ids: Iterable[str]) -> list[Memory]:
-        """Returns held memories to pending: all of them or none. Raises NotFoundError, TransitionError."""
+        """Returns held memories to pending, each in place of the live one of its key, if there is one.
+
+        All of them or none. Raises NotFoundError, TransitionError.
+        """
         with self.write() as connection:
             held = {m.id: m for m in (self.one(connection, i) for i in memory_ids)}
             self.move(connection, held.values(), "pending", "", "operator")
+            self.take_place(connection, list(held.values()), "operator")
             return [self.one(connection, i) for i in held]
 
     def approve(self, memory_ids: Iterable[str]) -> list[Memory]:
@@ -215,13 +222,14 @@ class Memories(Database):
         return self.select(connection, schema.memories.c.key == key, schema.memories.c.status.not_in(GONE))
 
     def older(self, connection: sa.Connection, newest: Sequence[Memory]) -> list[Memory]:
-        """These memories, and all that they superseded."""
-        found = {m.id: m for m in newest}
+        """These memories, and all that they superseded, but what a rollback brought back."""
+        found, table = {m.id: m for m in newest}, schema.memories
         last = list(found)
         while last:
             older: list[Memory] = []
             for start in range(0, len(last), SLICE):
-                older += self.select(connection, schema.memories.c.superseded_by.in_(last[start : start + SLICE]))
+                theirs = table.c.superseded_by.in_(last[start : start + SLICE])
+                older += self.select(connection, theirs, table.c.status.in_(GONE))
             last = [m.id for m in older if m.id not in found]
             found |= {m.id: m for m in older if m.id not in found}
         return list(found.values())
@@ -237,14 +245,34 @@ class Memories(Database):
         known = connection.scalars(sa.select(ids).where(self.here(schema.memories)))
         raise NotFoundError(not_found("memory", memory_id, [m.id for m in found], known))
 
+    def newest(self, connection: sa.Connection, memory: Memory) -> Memory:
+        """What took the place of a superseded memory, last of all; any other memory itself."""
+        seen = {memory.id}
+        while memory.status == "superseded" and memory.superseded_by not in (None, *seen):
+            memory = self.one(connection, str(memory.superseded_by))
+            seen.add(memory.id)
+        return memory
+
+    def take_place(self, connection: sa.Connection, newer: Sequence[Memory], actor: str) -> list[Memory]:
+        """Supersedes what else is live under the keys of these, which became live; what it was."""
+        newest = {m.key: m.id for m in newer}
+        live = self.select(connection, schema.memories.c.status.in_(LIVE))
+        older = [m for m in live if m.key in newest and m.id != newest[m.key]]
+        for memory in older:
+            self.move(connection, [memory], "superseded", newest[memory.key], actor)
+        return older
+
     def move(self, connection: sa.Connection, moved: Iterable[Memory], new: Status, note: str, actor: str) -> None:
-        """Changes the status of memories and writes it into their history. Raises TransitionError."""
+        """Changes the status of memories and writes it into their history. Raises TransitionError.
+
+        One that was superseded before is so again by the same.
+        """
         table = schema.memories
         for memory in moved:
             action = transition(memory.id, memory.status, new)
             values: dict[str, Any] = {"status": new, "reason": ""}
             if new == "superseded":
-                values["superseded_by"] = note
+                values["superseded_by"] = note = memory.superseded_by or note
             connection.execute(table.update().where(table.c.id == memory.id).values(values))
             self._note(connection, memory.id, action, memory.status, new, note, actor)
 

@@ -45,16 +45,20 @@ def export(journal: Journal, memory_ids: Collection[str] | None = None) -> Itera
 def load(journal: Journal, lines: Iterable[str], redact: Callable[[str], str] = str) -> list[Memory]:
     """Takes exported memories in, all or none, under their own ids; those that are here already are left alone.
 
-    What was baked or held elsewhere becomes pending, as no version here holds it. The history then says when it came.
+    What was baked or held elsewhere becomes pending, as no version here holds it; what is held there while a rollback
+    has brought back what it superseded stays held. The history then says when it came.
     Text and turn of each are redacted. Raises InputError, which names the line, for what `redact` refuses and for
     anything that `export` would not have written.
     """
     parsed = parse(lines, journal.namespace, redact)
     with journal.write() as connection:
         new = unknown(connection, journal, parsed)
+        rolled_back = {memory.superseded_by for memory, _ in parsed if memory.status in ALIVE}
         for memory, history in new:
-            _check_rivals(connection, journal, memory)
-            status: Status = "pending" if memory.status in ALIVE else memory.status
+            held = memory.status == "held" and memory.id in rolled_back
+            if not held:
+                _check_rivals(connection, journal, memory)
+            status: Status = "pending" if memory.status in ALIVE and not held else memory.status
             came = Event(memory.id, records.now(), IMPORT, memory.status, status, actor="operator")
             insert(connection, dataclasses.replace(memory, status=status), [*history, came])
         link(connection, journal, [memory for memory, _ in new])
@@ -107,7 +111,7 @@ def link(connection: sa.Connection, journal: Journal, inserted: Iterable[Memory]
 def _check_rivals(connection: sa.Connection, journal: Journal, memory: Memory) -> None:
     if memory.status in ALIVE:
         for rival in journal.of_key(connection, memory.key):
-            if rival.status in ALIVE:
+            if rival.status in ALIVE and rival.id != memory.superseded_by:
                 raise InputError(
                     f"Memory {memory.id} has the key {memory.key}, which {rival.id} has here: forget or supersede one "
                     "of them first. Nothing was taken in."

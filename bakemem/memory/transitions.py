@@ -21,6 +21,7 @@ TRANSITIONS: Mapping[tuple[Status | None, Status], str] = {
     ("baked", "pending"): "leave out",  # a newer version was baked without it: back into the prompt
     ("baked", "held"): "hold",
     ("held", "baked"): "restore",
+    ("superseded", "baked"): "restore",  # a rollback to before what took its place, which is held
     ("held", "pending"): "release",
     ("quarantined", "superseded"): "supersede",
     ("pending", "superseded"): "supersede",

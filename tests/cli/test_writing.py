@@ -163,6 +163,23 @@ def test_rollback_names_what_a_newer_memory_superseded(run: Run, baked: Any) -> 
     assert [m["text"] for m in json.loads(run("rollback", "v2", "--json").stdout)["superseded"]] == [DOG]
 
 
+def test_a_rollback_brings_back_what_was_true_before_a_mistake(run: Run, baked: Any) -> None:
+    """What superseded it is held, and can be forgotten without it, or released in its place."""
+    baked.remember("The user's dog is called Tarin.", key="user.dog")
+    baked.bake()
+    told = run("rollback", "v2").stdout.splitlines()
+    assert [line.split()[0] for line in told if line[0] == " "] == ["held", "held", "back"]
+    assert DOG[:20] in told[3]
+    [tarin] = [m for m in json.loads(run("memories", "--status", "held", "--json").stdout) if m["key"] == "user.dog"]
+    assert run("release", tarin["id"]).exit_code == 0
+    answer = json.loads(run("rollback", "v4", "--json").stdout)
+    assert (answer["live"], answer["back"]) == ("v4", [])
+    answer = json.loads(run("rollback", "v2", "--json").stdout)
+    assert ([m["text"] for m in answer["back"]], answer["superseded"]) == ([DOG], [])
+    assert run("forget", tarin["id"], "--yes").exit_code == 0
+    assert [m["text"] for m in json.loads(run("memories", "--status", "baked", "--json").stdout)] == [DOG, CASE]
+
+
 def test_rollback_and_release(run: Run, baked: Any) -> None:
     """A rollback holds what only the newer version knew, a release gives it back, and a rollback forth restores."""
     result = run("rollback", "v1")

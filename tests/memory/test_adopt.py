@@ -71,6 +71,22 @@ def test_what_was_superseded_there_stays_so(there: Journal, journal: Journal, ma
     adopt(journal, make_version("v1", [dog]), export(there, [dog.id]))
     arrived = journal.get(dog.id)
     assert (arrived.status, arrived.superseded_by) == ("superseded", newer.id)
+    journal.set_live("v1")
+    assert journal.get(dog.id).status == "superseded"  # what took its place waits here
+
+
+def test_a_version_brings_what_it_knows_when_it_serves(
+    there: Journal, journal: Journal, make_version: MakeVersion
+) -> None:
+    """In place of what is baked under that key here, which is held then, and comes back in its turn."""
+    dog = tell(there, "user.dog", "Bosuk.")
+    mine = tell(journal, "user.dog", "Tarin.")
+    journal.commit_version(make_version("v1", [mine]), accepted=True)
+    adopt(journal, make_version("v2", [dog]), baked(there, make_version, dog))
+    journal.set_live("v2")
+    assert [(m.text, m.status) for m in journal.memories()] == [("Tarin.", "held"), ("Bosuk.", "baked")]
+    journal.set_live("v1")
+    assert [(m.text, m.status) for m in journal.memories()] == [("Tarin.", "baked"), ("Bosuk.", "superseded")]
 
 
 def test_what_is_here_already_stays_as_it_is(there: Journal, journal: Journal, make_version: MakeVersion) -> None:

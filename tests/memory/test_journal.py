@@ -349,12 +349,79 @@ def test_rollback_holds_what_only_newer_versions_know_and_brings_it_back(
     assert [e.action for e in journal.history(cat.id)] == ["remember", "bake", "hold", "restore"]
 
 
-def test_a_superseded_memory_stays_so_when_its_version_comes_back(journal: Journal, make_version: MakeVersion) -> None:
-    """Rolling back to a version that knows the old text leaves the old one superseded and holds the new one."""
-    journal.commit_version(make_version("v1", [tell(journal, "Old.")]), accepted=True)
-    journal.commit_version(make_version("v2", [tell(journal, "New.")], parent="v1"), accepted=True)
+@pytest.fixture
+def changed(journal: Journal, make_version: MakeVersion) -> list[Memory]:
+    """Three words for one key, each baked in a version of its own: v1, v2, v3, which is live."""
+    told = []
+    for n, text in enumerate(("First.", "Second.", "Third."), start=1):
+        told.append(tell(journal, text))
+        version = make_version(f"v{n}", [told[-1]], parent=f"v{n - 1}" if n > 1 else None)
+        journal.commit_version(version, accepted=True)
+    return told
+
+
+def test_what_was_superseded_comes_back_with_its_version(journal: Journal, changed: list[Memory]) -> None:
+    """What took its place is held, and takes it again when its own version does; between them all is as it was."""
+    assert statuses(journal) == {"First.": "superseded", "Second.": "superseded", "Third.": "baked"}
+    moved = journal.set_live("v2")
+    assert statuses(journal) == {"First.": "superseded", "Second.": "baked", "Third.": "held"}
+    assert {m.text: m.status for m in moved} == {"Second.": "baked", "Third.": "held"}
     journal.set_live("v1")
-    assert statuses(journal) == {"Old.": "superseded", "New.": "held"}
+    assert statuses(journal) == {"First.": "baked", "Second.": "superseded", "Third.": "held"}
+    journal.set_live(None)
+    assert statuses(journal) == {"First.": "superseded", "Second.": "superseded", "Third.": "held"}
+    journal.set_live("v1")
+    journal.set_live("v3")
+    assert statuses(journal) == {"First.": "superseded", "Second.": "superseded", "Third.": "baked"}
+    assert [m.text for m in journal.chain(changed[2].id)] == ["Third.", "Second.", "First."]
+    assert [e.action for e in journal.history(changed[1].id)][2:] == ["supersede", "restore", "supersede"]
+
+
+def test_what_is_superseded_by_what_waits_stays_so(journal: Journal, make_version: MakeVersion) -> None:
+    """The newest word is in the prompt whatever version serves."""
+    journal.commit_version(make_version("v1", [tell(journal, "Old.")]), accepted=True)
+    journal.set_live(None)
+    tell(journal, "New.")
+    journal.set_live("v1")
+    assert statuses(journal) == {"Old.": "superseded", "New.": "pending"}
+
+
+@pytest.mark.parametrize("again", ["released", "said", "baked"])
+def test_what_is_held_takes_its_place_again(
+    journal: Journal, make_version: MakeVersion, changed: list[Memory], again: str
+) -> None:
+    """By whatever way it returns: one word of a key is live."""
+    journal.set_live("v1")
+    if again == "released":
+        assert [m.status for m in journal.release([changed[2].id])] == ["pending"]
+    elif again == "said":
+        assert tell(journal, "Third.").id == changed[2].id
+    else:
+        journal.commit_version(make_version("v4", [changed[2]], parent="v1"), accepted=True)
+    now = "baked" if again == "baked" else "pending"
+    assert statuses(journal) == {"First.": "superseded", "Second.": "superseded", "Third.": now}
+    assert journal.get(changed[0].id).superseded_by == changed[1].id
+
+
+def test_what_came_back_is_forgotten_with_no_mistake(journal: Journal, changed: list[Memory]) -> None:
+    """Who rolls a mistake back and forgets it keeps what was true before, and nothing is left of the rest."""
+    journal.set_live("v1")
+    forget(journal, [changed[2].id])
+    assert statuses(journal)["First."] == "baked"
+    assert [m.id for m in journal.memories("forgotten")] == [changed[1].id, changed[2].id]
+    assert journal.get(changed[0].id).superseded_by is None
+    newer = tell(journal, "Fourth.")
+    forget(journal, [newer.id])
+    assert journal.memories(["pending", "baked", "held", "superseded"]) == []
+
+
+def test_a_word_that_is_read_late_leaves_what_came_back(journal: Journal, changed: list[Memory]) -> None:
+    """It was said before what is held."""
+    journal.set_live("v1")
+    assert changed[1].valid_from
+    late = journal.add(Draft("fact", "user.dog", "Late."), Provenance(), valid_from=changed[1].valid_from)
+    assert (late.status, late.superseded_by) == ("superseded", changed[2].id)
+    assert statuses(journal)["First."] == "baked"
 
 
 def test_release_returns_held_memories_to_the_prompt_all_or_none(journal: Journal, make_version: MakeVersion) -> None:

@@ -81,6 +81,24 @@ class JournalMachine(RuleBasedStateMachine):
         """The ids with one of these statuses, oldest first."""
         return [i for i, status in self.status.items() if status in statuses]
 
+    def newest(self, memory_id: str) -> str:
+        """What took the place of a memory that is superseded, last of all."""
+        while self.status[memory_id] == "superseded":
+            memory_id = self.newer[memory_id]
+        return memory_id
+
+    def live_of(self, memory_id: str) -> list[str]:
+        """What is live under the key of a memory, but itself."""
+        key = self.said[memory_id][0]
+        return [i for i in self.ids("pending", "baked") if i != memory_id and self.said[i][0] == key]
+
+    def bring(self, status: str, memory_id: str) -> None:
+        """A memory becomes live, in place of the one of its key that is."""
+        self.status[memory_id] = status
+        for i in self.live_of(memory_id):
+            self.status[i] = "superseded"
+            self.newer.setdefault(i, memory_id)
+
     def act(self, there: bool, method: Callable[..., object], *arguments: object) -> object:
         """Calls a method of the journal here, or in the other process."""
         if there:
@@ -96,12 +114,13 @@ class JournalMachine(RuleBasedStateMachine):
         if known:
             assert [memory.id] == known
             if self.status[memory.id] == "held":
-                self.status[memory.id] = "pending"
+                self.bring("pending", memory.id)
             return
         assert memory.id not in self.status
         for i in self.ids("pending", "baked", "held", "quarantined"):
             if self.said[i][0] == key:
-                self.status[i], self.newer[i] = "superseded", memory.id
+                self.status[i] = "superseded"
+                self.newer.setdefault(i, memory.id)
         self.status[memory.id], self.said[memory.id] = "pending", (key, text)
 
     @rule(key=KEYS, text=TEXTS)
@@ -116,9 +135,10 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), accepted=st.booleans(), everything=st.booleans())
     def bake(self, data: st.DataObject, accepted: bool, everything: bool) -> None:
-        """A version of all live memories, or of some memories that may be baked, is committed."""
+        """A version of all live memories, or of some memories that may be baked, is committed; of one for each key."""
         pool = self.ids("pending", "baked") if everything else self.ids("pending", "baked", "held", "superseded")
         some = data.draw(st.lists(st.sampled_from(pool), unique=True)) if pool and not everything else pool
+        some = list({self.said[i][0]: i for i in some}.values())
         name = self.journal.next_version_name()
         assert name == f"v{len(self.contents) + 1}"
         report = Report(1, 0, 1, 1, 1, 0, 1, 1, accepted)
@@ -133,10 +153,11 @@ class JournalMachine(RuleBasedStateMachine):
             self.rejected.add(name)
             return
         self.live, self.moves = name, self.moves + 1
-        for i in self.status:
-            if i in some and self.status[i] in ("pending", "held"):
-                self.status[i] = "baked"
-            elif i not in some and self.status[i] == "baked":
+        for i in some:
+            if self.status[i] in ("pending", "held"):
+                self.bring("baked", i)
+        for i in self.ids("baked"):
+            if i not in some:
                 self.status[i] = "pending"
 
     @rule(data=st.data(), there=st.booleans())
@@ -149,11 +170,16 @@ class JournalMachine(RuleBasedStateMachine):
             return
         self.live, self.moves = target, self.moves + 1
         inside = self.contents.get(target, ()) if target else ()
-        for i in self.status:
-            if i in inside and self.status[i] in ("pending", "held"):
+        for i in self.ids("baked"):
+            if i not in inside:
+                self.status[i] = "superseded" if i in self.newer else "held"
+        for i in inside:
+            if self.status[i] in ("pending", "held"):
+                self.bring("baked", i)
+        for i in inside:
+            newest = self.newest(i)
+            if newest != i and self.status[newest] == "held" and newest not in inside and not self.live_of(i):
                 self.status[i] = "baked"
-            elif i not in inside and self.status[i] == "baked":
-                self.status[i] = "held"
 
     @precondition(lambda self: self.ids("held"))
     @rule(data=st.data())
@@ -161,7 +187,8 @@ class JournalMachine(RuleBasedStateMachine):
         """Some held memories return to the prompt."""
         some = data.draw(st.lists(st.sampled_from(self.ids("held")), unique=True))
         self.journal.release(some)
-        self.status.update(dict.fromkeys(some, "pending"))
+        for i in some:
+            self.bring("pending", i)
 
     def learned(self, ids: list[str]) -> set[str]:
         """The versions that hold one of these, or go on from one that does."""
@@ -180,17 +207,20 @@ class JournalMachine(RuleBasedStateMachine):
         for i in some:
             for j in self.ids("pending", "baked", "held"):
                 if self.said[j][0] == self.said[i][0]:
-                    self.status[j], self.newer[j] = "superseded", i
+                    self.status[j] = "superseded"
+                    self.newer.setdefault(j, i)
             self.status[i] = "pending"
 
     @precondition(lambda self: set(self.status.values()) - {"forgotten"})
     @rule(data=st.data())
     def forget(self, data: st.DataObject) -> None:
         """One memory goes for good, with all that it superseded; no version that learned it serves again."""
-        gone = {data.draw(st.sampled_from([i for i, status in self.status.items() if status != "forgotten"]))}
-        while more := {i for i, newer in self.newer.items() if newer in gone} - gone:
+        chosen = data.draw(st.sampled_from([i for i, status in self.status.items() if status != "forgotten"]))
+        gone = {chosen}
+        while more := {i for i in self.ids("superseded") if self.newer[i] in gone} - gone:
             gone |= more
-        forget(self.journal, [next(iter(i for i in gone if self.newer.get(i) not in gone))])
+        forget(self.journal, [chosen])
+        self.newer = {i: newer for i, newer in self.newer.items() if newer not in gone or i in gone}
         if self.live in self.learned(list(gone)):
             self.live, self.moves = None, self.moves + 1
             self.status.update(dict.fromkeys(self.ids("baked"), "pending"))
@@ -232,8 +262,9 @@ class JournalMachine(RuleBasedStateMachine):
         inside = self.contents.get(self.live or "", ())
         assert all(i in inside for i in self.ids("baked"))
         assert not any(i in inside for i in self.ids("pending"))
-        keys = [self.said[i][0] for i in self.ids("pending", "baked", "held")]
-        assert len(keys) == len(set(keys))
+        for statuses in (("pending", "baked"), ("held",)):
+            keys = [self.said[i][0] for i in self.ids(*statuses)]
+            assert len(keys) == len(set(keys))
 
 
 TestJournalMachine = JournalMachine.TestCase

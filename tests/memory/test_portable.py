@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 
 from bakemem.errors import InputError
 from bakemem.memory import Journal, export, forget, load
-from bakemem.types import Draft, Provenance
+from bakemem.types import Draft, Provenance, Version
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40).filter(
     str.strip
@@ -46,6 +47,23 @@ def test_a_round_trip_is_exact(said: list[tuple[str, str, str, str, str]]) -> No
         assert load(two, lines) == []
         one.close()
         two.close()
+
+
+def test_a_home_that_was_rolled_back_can_be_imported(
+    journal: Journal, make_version: Callable[..., Version], tmp_path: Path
+) -> None:
+    """What came back is told, what had taken its place is held, in whatever order the lines stand."""
+    for n, text in enumerate(("Bosuk.", "Tarin."), start=1):
+        told = journal.add(Draft("fact", "user.dog", text), Provenance())
+        journal.commit_version(make_version(f"v{n}", [told], parent="v1" if n > 1 else None), accepted=True)
+    journal.set_live("v1")
+    for name, step in (("a", 1), ("b", -1)):
+        other = Journal(tmp_path / f"{name}.db")
+        load(other, list(export(journal))[::step])
+        assert {m.text: m.status for m in other.memories()} == {"Bosuk.": "pending", "Tarin.": "held"}
+        other.release([told.id])
+        assert {m.text: m.status for m in other.memories()} == {"Bosuk.": "superseded", "Tarin.": "pending"}
+        other.close()
 
 
 def test_the_history_says_when_a_memory_came(journal: Journal, tmp_path: Path) -> None:
