@@ -6,7 +6,7 @@ Ties the stages together and adds nothing of its own. Knows no backend by name: 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from types import TracebackType
 from weakref import WeakMethod
 
@@ -22,7 +22,7 @@ from bakemem.schedule import Schedule
 from bakemem.serving import ServingModel
 from bakemem.talking import Talking
 from bakemem.types import Leak, Memory, Probe, Secret, Turn, Version
-from bakemem.versions import VersionStore, check_adapter
+from bakemem.versions import VersionStore
 
 _MOST_BLAMED = 32
 
@@ -152,25 +152,6 @@ class AgentMemory(Talking):
                            adapter_name=self._serving.live, seed=self.config.seed,
                            max_new_tokens=min(64, self.config.max_new_tokens)))  # fmt: skip
 
-    def rollback(self, version: str) -> list[Memory]:
-        """Serve another version, or `base`. Destroys nothing; returns the memories whose status it changed.
-
-        Memories that only the left version holds become held; what they superseded comes back if the new one holds it.
-
-        Raises NotFoundError, InputError for a rejected version, AdapterError for one whose adapter is damaged or gone,
-        and BakeError while a bake runs (it would undo this).
-        """
-        with self._one_change():
-            target = self._journal.servable(version) if version != "base" else None
-            if target and not self._started:  # no base is loaded for this, so whether it fits is not known
-                check_adapter(self._store.folder(target.name), version_id=target.id)
-            with self._held(target) if self._started else nullcontext(), self._keeping, self._shadow.behind():
-                moved = self._journal.set_live(version)
-                if self._started:
-                    self._attach_live()
-                self._shadow.follow([m.id for m in moved if m.superseded_by])  # what comes back, or leaves again
-        return moved
-
     # ---- ask versions
 
     def verify(self, version: str = "live") -> Verified:
@@ -240,19 +221,8 @@ class AgentMemory(Talking):
         self, memory_ids: Sequence[str] = (), *, conversation: str | None = None, source: str | None = None,
         everything: bool = False, heard: Observed | None = None,
     ) -> list[Memory]:  # fmt: skip
-        for memory_id in memory_ids:
-            self._journal.get(memory_id)  # an unknown one changes nothing
         self.conversation = ()  # it may tell what is to be forgotten
-        self._store.destroy_scratch()  # before the journal forgets: an unfinished bake holds its text
-        try:
-            return super()._forget(memory_ids, conversation=conversation, source=source, everything=everything,
-                                   heard=heard)  # fmt: skip
-        finally:
-            try:
-                self._store.destroy_scratch()  # one that began meanwhile
-            finally:
-                if self._started:
-                    self._attach_live()  # what learned it serves no more
+        return super()._forget(memory_ids, conversation=conversation, source=source, everything=everything, heard=heard)
 
     def at_close(self, method: Callable[[], object]) -> None:
         """Have a method called before this is closed, if its object is still there: the `stop` of who works on this."""

@@ -28,6 +28,12 @@ class Why:
     versions: tuple[str, ...]
     live: bool
 
+    @property
+    def span(self) -> str:
+        """The versions in a few words: `v1, v2`, or `v25 … v365, 341 versions`."""
+        some = self.versions
+        return ", ".join(some) if len(some) <= 3 else f"{some[0]} … {some[-1]}, {len(some)} versions"
+
 
 class Knowledge(Gathering):
     """The memories of one namespace in one home."""

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bakemem.errors import HomeError
+from bakemem.errors import HomeError, ModelError
 
 if TYPE_CHECKING:
     from bakemem.agent_memory import AgentMemory
     from bakemem.config import Config
-    from bakemem.memory import Extractor, Index, Journal
+    from bakemem.memory import Extractor, HomeLock, Index, Journal
     from bakemem.serving import Base, Limits, Pool, ServingModel
+    from bakemem.versioned import Versioned
     from bakemem.versions import VersionStore
 
 JOURNAL, INDEX = "journal.db", "index"
@@ -36,12 +37,41 @@ def open_memory(
     `bakemem.agents.extractor`; `chroma` is a client of your own for the meaning index, such as `chromadb.HttpClient()`.
     """
     from bakemem.agent_memory import AgentMemory
+
+    settings, lock, journal, store = _own(home, namespace, model=model, device=device, seed=seed, **config)
+    return AgentMemory(
+        settings, lock, journal, store, load_serving=lambda: _serving(settings, namespace),
+        open_index=lambda: _open_index(store.home, namespace, settings, chroma), extractor=extractor,
+        redact=_redactor(settings),
+    )  # fmt: skip
+
+
+@contextmanager
+def open_records(home: str | PathLike[str], namespace: str = "default") -> Iterator[Versioned]:
+    """What a memory does without a model, owned for writing: it opens without the libraries that a model needs."""
+    from bakemem.versioned import Versioned
+
+    settings, lock, journal, store = _own(home, namespace)
+    try:
+        with closing(Versioned(
+            settings, journal, store, open_index=lambda: _open_index(store.home, namespace, settings, None),
+            make_extractor=_no_extractor, redact=_redactor(settings),
+        )) as records:  # fmt: skip
+            yield records
+    finally:
+        lock.release()
+
+
+def _own(
+    home: str | PathLike[str], namespace: str, **options: Any
+) -> tuple[Config, HomeLock, Journal, VersionStore]:  # fmt: skip
+    """A home that is made if it is missing, locked, and free of what a crash left."""
     from bakemem.config import load_config
     from bakemem.memory import HomeLock, Journal
     from bakemem.versions import VersionStore
 
     folder = _folder(home)
-    settings = load_config(folder, model=model, device=device, seed=seed, **config)
+    settings = load_config(folder, **options)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -54,11 +84,11 @@ def open_memory(
     except BaseException:
         lock.release()
         raise
-    return AgentMemory(
-        settings, lock, journal, store, load_serving=lambda: _serving(settings, namespace),
-        open_index=lambda: _open_index(folder, namespace, settings, chroma), extractor=extractor,
-        redact=_redactor(settings),
-    )  # fmt: skip
+    return settings, lock, journal, store
+
+
+def _no_extractor() -> Extractor:
+    raise ModelError("Text is read by a model here, and none is open: open the memory with `bakemem.open`.")
 
 
 def read_journal(home: str | PathLike[str], namespace: str = "default") -> Journal:

@@ -64,7 +64,7 @@ def _why(assistant: Assistant, rest: str) -> Answer:
     for one in found:
         m = one.memory
         turn = f": “{m.provenance.turn}”" if m.provenance.turn else ""  # it may be forgotten
-        where = f"in the weights ({', '.join(one.versions)})" if one.live else "in the prompt"
+        where = f"in the weights ({one.span})" if one.live else "in the prompt"
         lines += [f"{m.id[:8]}  {one.score:.2f}  {m.key}: {m.text}",
                   f"          {where}; said by {m.provenance.source} {_day(m)}{turn}"]  # fmt: skip
     return Answer("why", "\n".join(lines) or "No memory is near to that.", found)

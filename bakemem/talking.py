@@ -152,6 +152,15 @@ class Talking(Versioned):
         with self._serving.held(version.id, folder):
             yield version.id
 
+    @contextmanager
+    def _ready(self, version: Version | None) -> Iterator[None]:
+        with self._held(version) if self._started else super()._ready(version):
+            yield
+
+    def _serve_live(self) -> None:
+        if self._started:
+            self._attach_live()
+
     def _attach_live(self) -> None:
         """Make the serving model serve what the journal says is live."""
         name = self._journal.live()

@@ -16,10 +16,20 @@ from pathlib import Path
 from bakemem.config import Config
 from bakemem.conversing import Conversing
 from bakemem.errors import BakeError, HomeCorruptError, InputError
-from bakemem.memory import Extractor, Index, Jobs, Journal, Ledger, ReflogEntry, adopt, export, namespaces
+from bakemem.memory import Extractor, Index, Jobs, Journal, Ledger, Observed, ReflogEntry, adopt, export, namespaces
 from bakemem.types import Memory, Version
 from bakemem.upkeep import Problem, check, spared
-from bakemem.versions import ORIGIN, Manifest, VersionDiff, VersionStore, diff, placed, read_bundle, write_bundle
+from bakemem.versions import (
+    ORIGIN,
+    Manifest,
+    VersionDiff,
+    VersionStore,
+    check_adapter,
+    diff,
+    placed,
+    read_bundle,
+    write_bundle,
+)  # fmt: skip
 
 
 class Versioned(Conversing):
@@ -212,8 +222,56 @@ class Versioned(Conversing):
                 self._store.destroy(name)
         return destroyed
 
+    def rollback(self, version: str) -> list[Memory]:
+        """Serve another version, or `base`. Destroys nothing; returns the memories whose status it changed.
+
+        Memories that only the left version holds become held; what they superseded comes back if the new one holds it.
+
+        Raises NotFoundError, InputError for a rejected version, AdapterError for one whose adapter is damaged or gone,
+        and BakeError while a bake runs (it would undo this).
+        """
+        with self._one_change():
+            target = self._journal.servable(version) if version != "base" else None
+            with self._ready(target), self._keeping, self._shadow.behind():
+                moved = self._journal.set_live(version)
+                self._serve_live()
+                self._shadow.follow([m.id for m in moved if m.superseded_by])  # what comes back, or leaves again
+        return moved
+
+    def _forget(
+        self, memory_ids: Sequence[str] = (), *, conversation: str | None = None, source: str | None = None,
+        everything: bool = False, heard: Observed | None = None,
+    ) -> list[Memory]:  # fmt: skip
+        for memory_id in memory_ids:
+            self._journal.get(memory_id)  # an unknown one changes nothing
+        self._store.destroy_scratch()  # before the journal forgets: an unfinished bake holds its text
+        try:
+            return super()._forget(memory_ids, conversation=conversation, source=source, everything=everything,
+                                   heard=heard)  # fmt: skip
+        finally:
+            try:
+                self._store.destroy_scratch()  # one that began meanwhile
+            finally:
+                self._serve_live()  # what learned it serves no more
+
+    def close(self) -> None:
+        """Let go of journal and index; what was observed and is not read yet stays in the queue."""
+        self._close()
+
+    # ---- what is loaded: nothing, where no model is
+
+    @contextmanager
+    def _ready(self, version: Version | None) -> Iterator[None]:
+        """Inside, a version can serve. Raises AdapterError when its adapter is damaged or gone."""
+        if version is not None:  # whether it fits the base is not known, as none is loaded
+            check_adapter(self._store.folder(version.name), version_id=version.id)
+        yield
+
+    def _serve_live(self) -> None:
+        """Has the model serve what the journal says is live."""
+
     def _let_go(self, destroyed: Sequence[Version]) -> None:
-        """Frees what is loaded of versions that are destroyed; nothing is, where no model is."""
+        """Frees what is loaded of versions that are destroyed."""
 
     def _collectable(self, keep: int) -> list[Version]:
         state = self._journal.state()

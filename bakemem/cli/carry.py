@@ -72,7 +72,7 @@ def load(where: Place, file: str) -> None:
     Those that are here already are left alone. What was baked elsewhere waits in the prompt, as no version here
     holds it.
     """
-    with _opened(file) as stream, where.memory() as memory:
+    with _opened(file) as stream, where.records(must_exist=False) as memory:
         loaded = memory.load(_lines(stream, file))
     if where.as_json:
         print_json(loaded)
@@ -114,7 +114,7 @@ def pack(where: Place, version: str, file: str, force: bool) -> None:
 
     The file holds the text of these memories. It is noted down that a copy was made (see `bakemem copies`).
     """
-    with where.memory(must_exist=True) as memory:
+    with where.records() as memory:
         packed = memory.pack(version, file, force=force)
     if where.as_json:
         print_json({"version": packed.name, "file": file, "memories": len(packed.memory_ids)})
@@ -132,7 +132,7 @@ def unpack(where: Place, file: str) -> None:
     One whose key another memory has here is superseded by that one, and what was superseded where it comes from stays
     so. A version serves only on the base that it was baked on.
     """
-    with where.memory() as memory:
+    with where.records(must_exist=False) as memory:
         known = {v.name for v in memory.versions()}
         version, live, model = memory.unpack(file), memory.live, memory.config.model
         old = [m for m in memory.memories("superseded") if m.id in version.memory_ids]
@@ -179,7 +179,7 @@ def reindex(where: Place) -> None:
 
     Nobody needs to: where it is missing, damaged, or of another embedder, it is rebuilt by itself.
     """
-    with where.memory(must_exist=True) as memory, waiting("Building the index …"):
+    with where.records() as memory, waiting("Building the index …"):
         n = memory.reindex()
     if where.as_json:
         print_json({"memories": n})

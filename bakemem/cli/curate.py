@@ -43,7 +43,7 @@ def approve(where: Place, ids: tuple[str, ...]) -> None:
     They count from now on as if the user had said them, and take the place of older ones of their keys. The beginning
     of an id is enough. All of the IDs, or none.
     """
-    with where.memory(must_exist=True) as memory:
+    with where.records() as memory:
         approved = memory.approve(ids)
     _print_kept(where, approved)
 
@@ -56,7 +56,7 @@ def reject(where: Place, ids: tuple[str, ...]) -> None:
 
     A tombstone without text stays. The beginning of an id is enough. All of the IDs, or none.
     """
-    with where.memory(must_exist=True) as memory:
+    with where.records() as memory:
         gone, learned = memory.reject(ids), memory.to_erase()
     _print_gone(where, gone, learned)
 
@@ -71,7 +71,7 @@ def drop(where: Place, source: str, yes: bool) -> None:
     `bakemem memories --source NAME` shows it first. If the live version learned some of it, the base serves with the
     rest in its prompt until the next bake.
     """
-    with where.memory(must_exist=True) as memory:
+    with where.records() as memory:
         n = len([m for m in memory.memories(source=source) if m.status != "forgotten"])
         _confirm(where, f"Erase {count(n, 'memory')} from {source}?", yes or n == 0)
         gone, learned = memory.forget(source=source), memory.to_erase()
@@ -92,7 +92,7 @@ def forget(where: Place, ids: tuple[str, ...], conversation: str | None, everyth
     """
     if not ids and conversation is None and not everything:
         raise InputError("Say what to forget: ids (see `bakemem memories`), --conversation NAME, or --all.")
-    with where.memory(must_exist=True) as memory:
+    with where.records() as memory:
         what = "everything" if everything else f"conversation {conversation}" if conversation else count(len(ids), "id")
         _confirm(where, f"Erase {what} for good?", yes or bool(ids and conversation is None and not everything))
         gone = memory.forget(ids, conversation=conversation, everything=everything)
@@ -109,7 +109,7 @@ def edit(where: Place, memory_id: str, text: str) -> None:
 
     A new one with TEXT and the same key takes its place; the old one stays in its history, superseded.
     """
-    with where.memory(must_exist=True) as memory:
+    with where.records() as memory:
         kept = memory.edit(memory_id, text)
     _print_kept(where, [kept])
 
@@ -145,7 +145,7 @@ def why(where: Place, question: str, k: int) -> None:
 
     Searches the memories by meaning and does not ask the model: it shows what the agent could have known.
     """
-    with where.memory(must_exist=True) as memory:
+    with where.records() as memory:
         found = memory.why(question, k)
     if where.as_json:
         print_json(found)
@@ -154,7 +154,7 @@ def why(where: Place, question: str, k: int) -> None:
         click.echo("No memory is near to that.", err=True)
     for reason in found:
         said = reason.memory.provenance
-        place_ = f"in the live version ({', '.join(reason.versions)})" if reason.live else "in the prompt"
+        place_ = f"in the live version ({reason.span})" if reason.live else "in the prompt"
         click.echo(f"{reason.memory.id[:8]}  {reason.score:.2f}  {noted(reason.memory)}")
         turn = f": “{shorten(said.turn, 40)}”" if said.turn else ""
         click.echo(f"          {place_}; said by {one_line(said.source)} {when(reason.memory.created)}{turn}")

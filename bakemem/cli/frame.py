@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bakemem.agent_memory import AgentMemory
     from bakemem.config import Config
     from bakemem.memory import Journal
+    from bakemem.versioned import Versioned
 
 HOME = "./memory"
 FAILED, REFUSED, INTERRUPTED, TERMINATED = 1, 3, 130, 143
@@ -63,6 +64,17 @@ class Place:
             yield journal
         finally:
             journal.close()
+
+    @contextmanager
+    def records(self, *, must_exist: bool = True) -> Iterator[Versioned]:
+        """What needs no model, owned for writing; without `must_exist` a new home is made."""
+        from bakemem.opening import open_records
+
+        if must_exist:
+            with self.journal():
+                pass
+        with open_records(self.home, self.namespace) as records:
+            yield records
 
     @contextmanager
     def memory(self, *, must_exist: bool = False, warm: bool = False, **config: Any) -> Iterator[AgentMemory]:

@@ -29,7 +29,7 @@ def remember(where: Place, text: str, kind: Kind | None, key: str | None) -> Non
     """Keep one instruction or fact. TEXT `-` reads it from standard input.
 
     A newer memory with the same key takes the place of the older one, so say `--key user.dog` to change the dog's
-    name later. With --kind and --key no model is needed.
+    name later. With --key no model is needed.
 
     \b
       bakemem remember "Always answer in upper case."
@@ -37,7 +37,7 @@ def remember(where: Place, text: str, kind: Kind | None, key: str | None) -> Non
     """  # noqa: D301 (\b is for click)
     if text == "-":
         text = read_text("-")
-    with where.memory() as memory:
+    with where.records(must_exist=False) if key else where.memory() as memory:
         kept = memory.remember(text, kind=kind, key=key)
     if where.as_json:
         print_json(kept)
@@ -134,7 +134,7 @@ def release(where: Place, ids: tuple[str, ...]) -> None:
     The next bake then takes them in. A rollback holds the memories that only newer versions know; `bakemem memories
     --status held` lists them. The beginning of an id is enough. All of the IDs are released, or none.
     """
-    with where.memory(must_exist=True) as memory:
+    with where.records() as memory:
         released = memory.release(ids)
     if where.as_json:
         print_json(released)
@@ -157,7 +157,7 @@ def recall(where: Place, text: str, k: int, kind: Kind | None, source: str | Non
     """
     if not text.strip():
         raise InputError("Say what to look for. All that is kept: `bakemem memories`.")
-    with where.memory(must_exist=True) as memory:
+    with where.records() as memory:
         found = memory.recall(text, k, kind=kind, source=source)
     if where.as_json:
         print_json(found)

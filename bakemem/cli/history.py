@@ -112,7 +112,7 @@ def rollback(where: Place, version: str) -> None:
     the answers until `bakemem release` or a rollback brings them back. What they superseded comes back, if the version
     knows it. What a memory superseded that is pending stays so, and the next bake does not teach it again.
     """
-    with where.memory(must_exist=True) as memory:
+    with where.records() as memory:
         was, moved, live = memory.live, memory.rollback(version), memory.live
         inside = [i for v in memory.versions() if v.name == live for i in v.memory_ids]
         old = [m for m in memory.memories("superseded") if m.id in inside]

@@ -59,7 +59,7 @@ def tag(where: Place, version: str | None, name: str | None, delete: str | None)
             tags = journal.tags()
         print_json(tags) if where.as_json else _print_tags(tags)
         return
-    with where.memory(must_exist=True) as memory:
+    with where.records() as memory:
         before = memory.tags()
         if delete is not None:
             memory.untag(delete)

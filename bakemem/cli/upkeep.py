@@ -42,7 +42,7 @@ def gc(where: Place, keep: int, now: bool) -> None:
     sizes = {name: _bytes(store.folder(name)) for name in there}
     gone = [name for name in there if name not in stay]
     if now:
-        with where.memory(must_exist=True) as memory:
+        with where.records() as memory:
             gone = [version.name for version in memory.gc(keep, dry_run=False)]
     freed = {name: sizes.get(name, 0) for name in gone}
     if where.as_json:

@@ -98,6 +98,17 @@ def test_edit_history_and_why_tell_where_a_memory_is_from(run: Run, keeper: Keep
     assert "in the prompt" in run("why", "What is my dog called?").stdout
 
 
+def test_why_lists_no_year_of_versions(run: Run, keeper: Keeper) -> None:
+    """Few are named; of many the first and the last, and how many there are."""
+    keeper.remember(DOG, key="user.dog")
+    keeper.bake()
+    keeper.bake()
+    assert "in the live version (v1, v2);" in run("why", "dog").stdout
+    keeper.bake()
+    keeper.bake()
+    assert "in the live version (v1 … v4, 4 versions);" in run("why", "dog").stdout
+
+
 def test_memories_can_be_narrowed_down(run: Run, keeper: Keeper, waiting: str) -> None:
     """By source, kind, text and time."""
     keeper.remember(DOG, key="user.dog")

@@ -66,18 +66,36 @@ def test_version_is_the_packages() -> None:
 )
 def test_reading_loads_no_model_library(baked: Any, arguments: tuple[str, ...]) -> None:
     """A log must not wait for torch."""
+    told, loaded = loaded_by(baked.home, arguments)
+    assert DOG in told or arguments[0] in ("log", "reflog", "tag", "gc", "check")
+    assert not HEAVY & loaded
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("remember", "A cat.", "--key", "user.cat"), ("recall", "dog"), ("why", "dog"), ("rollback", "v1"),
+     ("tag", "v1", "a"), ("forget", "--all", "--yes"), ("reindex",), ("gc", "--now"), ("check", "--repair")],
+    ids=lambda a: a[0],
+)  # fmt: skip
+def test_what_needs_no_model_loads_none(baked: Any, arguments: tuple[str, ...]) -> None:
+    """Also of the commands that write: a rollback must not wait for torch."""
+    _, loaded = loaded_by(baked.home, arguments)
+    assert not {"torch", "transformers", "peft"} & loaded
+
+
+def loaded_by(home: Path, arguments: tuple[str, ...]) -> tuple[str, set[str]]:
+    """What a command prints in a process of its own, and the packages that it loads there."""
     code = (
         "import sys; from bakemem.cli import main\n"
         "try: main(sys.argv[1:])\n"
         "finally: print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code, *arguments, "--home", str(baked.home)],
-        capture_output=True, encoding="utf-8", check=True,
-    )  # fmt: skip
-    assert DOG in run.stdout or arguments[0] in ("log", "reflog", "tag", "gc", "check")
-    assert "bakemem" in run.stderr.split()
-    assert not HEAVY.intersection(run.stderr.split())
+        [sys.executable, "-c", code, *arguments, "--home", str(home)], capture_output=True, encoding="utf-8", check=True
+    )
+    loaded = set(run.stderr.split())
+    assert "bakemem" in loaded
+    return run.stdout, loaded
 
 
 @pytest.mark.parametrize("arguments", [("log",), ("memories",), ("show", "v1"), ("rollback", "v1"), ("recall", "dog")])

@@ -302,7 +302,7 @@ def test_a_signal_in_the_middle_of_an_import_is_no_traceback(
 
     monkeypatch.setattr("bakemem.open", interrupted)
     monkeypatch.setattr("bakemem.opening.read_journal", half)
-    result = run("remember", "x", "--kind", "fact", "--key", "x")
+    result = run("remember", "x", "--kind", "fact")
     assert result.exit_code == 130
     assert result.stderr.strip().endswith("Nothing was lost: `bakemem log` tells which version is live.")
 
