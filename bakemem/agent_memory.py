@@ -16,12 +16,12 @@ from bakemem.config import Config
 from bakemem.cycle import prompts_of, run_cycle
 from bakemem.erasure import Receipt, finish, secrets_of, sweep_gone
 from bakemem.errors import CLOSED, BakeError, HomeError, InputError
-from bakemem.memory import LIVE, Extractor, HomeLock, Index, Journal, Observed, consolidate
+from bakemem.memory import LIVE, Extractor, HomeLock, Index, Journal, consolidate
 from bakemem.prompts import system_text
 from bakemem.schedule import Schedule
 from bakemem.serving import ServingModel
 from bakemem.talking import Talking
-from bakemem.types import Leak, Memory, Probe, Secret, Turn, Version
+from bakemem.types import Leak, Probe, Secret, Turn, Version
 from bakemem.versions import VersionStore
 
 _MOST_BLAMED = 32
@@ -216,13 +216,6 @@ class AgentMemory(Talking):
                 adapter_name=chosen, lock=base.lock, seed=self.config.seed,
                 max_new_tokens=min(64, self.config.max_new_tokens),
             )  # fmt: skip
-
-    def _forget(
-        self, memory_ids: Sequence[str] = (), *, conversation: str | None = None, source: str | None = None,
-        everything: bool = False, heard: Observed | None = None,
-    ) -> list[Memory]:  # fmt: skip
-        self.conversation = ()  # it may tell what is to be forgotten
-        return super()._forget(memory_ids, conversation=conversation, source=source, everything=everything, heard=heard)
 
     def at_close(self, method: Callable[[], object]) -> None:
         """Have a method called before this is closed, if its object is still there: the `stop` of who works on this."""

@@ -109,7 +109,7 @@ def _rollback(assistant: Assistant, rest: str) -> Answer:
     memory = assistant.memory
     was, moved, now = memory.live or "base", memory.rollback(rest), memory.live or "base"
     held = [m for m in moved if m.status == "held"]
-    back = [m for m in moved if m.status == "baked" and m.superseded_by]
+    back = [m for m in moved if m.came_back]
     told = [f"{now} was live already." if now == was else f"{now} is live; {was} was."]
     told += [f"{word} {m.id[:8]}  {_line(m)}" for word, some in (("held", held), ("back", back)) for m in some]
     return Answer("rollback", "\n".join(told), held)

@@ -152,6 +152,10 @@ class Talking(Versioned):
         with self._serving.held(version.id, folder):
             yield version.id
 
+    def _drop_traces(self) -> None:
+        self.conversation = ()  # it may tell what is to be forgotten
+        super()._drop_traces()
+
     @contextmanager
     def _ready(self, version: Version | None) -> Iterator[None]:
         with self._held(version) if self._started else super()._ready(version):

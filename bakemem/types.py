@@ -93,6 +93,11 @@ class Memory:
     valid_from: datetime | None = None
     reason: str = ""
 
+    @property
+    def came_back(self) -> bool:
+        """Whether it was superseded once, and a rollback to before that made it live again."""
+        return self.superseded_by is not None and self.status in ("pending", "baked")
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:

@@ -244,19 +244,23 @@ class Versioned(Conversing):
     ) -> list[Memory]:  # fmt: skip
         for memory_id in memory_ids:
             self._journal.get(memory_id)  # an unknown one changes nothing
-        self._store.destroy_scratch()  # before the journal forgets: an unfinished bake holds its text
+        self._drop_traces()  # before the journal forgets
         try:
             return super()._forget(memory_ids, conversation=conversation, source=source, everything=everything,
                                    heard=heard)  # fmt: skip
         finally:
             try:
-                self._store.destroy_scratch()  # one that began meanwhile
+                self._drop_traces()  # of what began meanwhile
             finally:
                 self._serve_live()  # what learned it serves no more
 
     def close(self) -> None:
         """Let go of journal and index; what was observed and is not read yet stays in the queue."""
         self._close()
+
+    def _drop_traces(self) -> None:
+        """Destroys what holds memories' text outside the journal: an unfinished bake."""
+        self._store.destroy_scratch()
 
     # ---- what is loaded: nothing, where no model is
 

@@ -23,6 +23,7 @@ from bakemem.testing import MemoryIndex, ScriptedExtractor
 from bakemem.versioned import Versioned
 from bakemem.versions import Manifest, VersionStore
 from tests.homes import State, assert_sound, fake_bake, let_go, state_of, write_adapter
+from tests.plain_model import PlainMemories
 
 KEYS = st.sampled_from(["user.dog", "user.town", "style.case"])
 TEXTS = st.sampled_from(["The first thing.", "The second thing."])
@@ -58,8 +59,8 @@ class Home(Versioned):
         self.lock.release()
 
 
-class MemoryMachine(RuleBasedStateMachine):
-    """The model: the status of each id, what it says, the contents of each version, tags, and the live name."""
+class MemoryMachine(PlainMemories, RuleBasedStateMachine):
+    """The plain model, with the verdict on each version, tags and the reflog."""
 
     other: ProcessPoolExecutor
     source: Path
@@ -68,14 +69,8 @@ class MemoryMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="bakemem-machine-"))
         self.home = Home(self.folder)
-        self.status: dict[str, str] = {}
-        self.said: dict[str, tuple[str, str]] = {}
-        self.newer: dict[str, str] = {}
-        self.contents: dict[str, tuple[str, ...]] = {}
-        self.parents: dict[str, str | None] = {}
         self.verdict: dict[str, tuple[str, str]] = {}
         self.tagged: dict[str, str] = {}
-        self.live: str | None = None
         self.reflog: list[tuple[str, str | None, str | None]] = []
 
     def teardown(self) -> None:
@@ -83,35 +78,10 @@ class MemoryMachine(RuleBasedStateMachine):
         self.home.close()
         shutil.rmtree(self.folder)
 
-    def ids(self, *statuses: str) -> list[str]:
-        """The ids with one of these statuses, oldest first."""
-        return [i for i, status in self.status.items() if status in statuses]
-
-    def newest(self, memory_id: str) -> str:
-        """What took the place of a memory that is superseded, last of all."""
-        while self.status[memory_id] == "superseded":
-            memory_id = self.newer[memory_id]
-        return memory_id
-
-    def bring(self, status: str, memory_id: str) -> None:
-        """A memory becomes live, in place of the one of its key that is."""
-        self.status[memory_id] = status
-        for i in self.ids("pending", "baked"):
-            if i != memory_id and self.said[i][0] == self.said[memory_id][0]:
-                self.status[i] = "superseded"
-                self.newer.setdefault(i, memory_id)
-
-    def learned(self) -> set[str]:
-        """The versions that hold what is forgotten, or go on from one that does."""
-        found: set[str] = set()
-        for name, inside in self.contents.items():
-            if set(inside) & set(self.ids("forgotten")) or self.parents[name] in found:
-                found.add(name)
-        return found
-
     def servable(self) -> list[str]:
         """The versions that may become live."""
-        return [n for n in self.contents if self.verdict[n] == ("accepted", "") and n not in self.learned()]
+        tainted = self.learned(self.ids("forgotten"))
+        return [n for n in self.contents if self.verdict[n] == ("accepted", "") and n not in tainted]
 
     def point(self, action: str, new: str | None) -> None:
         """The live pointer moves."""
@@ -128,11 +98,8 @@ class MemoryMachine(RuleBasedStateMachine):
             if self.status[memory.id] == "held":
                 self.bring("pending", memory.id)
             return
-        for i in self.ids("pending", "baked", "held"):
-            if self.said[i][0] == key:
-                self.status[i] = "superseded"
-                self.newer.setdefault(i, memory.id)
-        self.status[memory.id], self.said[memory.id] = "pending", (key, text)
+        self.said[memory.id] = (key, text)
+        self.bring("pending", memory.id, "held")
 
     @precondition(lambda self: self.ids("pending"))
     @rule(accepted=st.booleans(), from_base=st.booleans())
@@ -162,30 +129,15 @@ class MemoryMachine(RuleBasedStateMachine):
         if target == self.live:
             return
         self.point("rollback", target)
-        inside = self.contents[target] if target else ()
-        for i in self.ids("baked"):
-            if i not in inside:
-                self.status[i] = "superseded" if i in self.newer else "held"
-        for i in inside:
-            if self.status[i] in ("pending", "held"):
-                self.bring("baked", i)
-        for i in inside:
-            newest = self.newest(i)
-            if self.status[i] == "superseded" and self.status[newest] == "held" and newest not in inside:
-                self.status[i] = "baked"
+        self.go_live(target)
 
     @precondition(lambda self: self.ids("pending", "baked", "held", "superseded"))
     @rule(data=st.data())
     def forget(self, data: st.DataObject) -> None:
         """One memory goes for good with all that it superseded; no version that learned it serves again."""
         chosen = data.draw(st.sampled_from(self.ids("pending", "baked", "held", "superseded")))
-        gone = {chosen}
-        while more := {i for i in self.ids("superseded") if self.newer[i] in gone} - gone:
-            gone |= more
         self.home.forget([chosen])
-        self.status.update(dict.fromkeys(gone, "forgotten"))
-        self.newer = {i: newer for i, newer in self.newer.items() if newer not in gone or i in gone}
-        if self.live in self.learned():
+        if self.live in self.learned(self.erase(chosen)):
             self.point("forget", None)
             self.status.update(dict.fromkeys(self.ids("baked"), "pending"))
 

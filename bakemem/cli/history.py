@@ -117,7 +117,7 @@ def rollback(where: Place, version: str) -> None:
         inside = [i for v in memory.versions() if v.name == live for i in v.memory_ids]
         old = [m for m in memory.memories("superseded") if m.id in inside]
     held = [m for m in moved if m.status == "held"]
-    back = [m for m in moved if m.status == "baked" and m.superseded_by]
+    back = [m for m in moved if m.came_back]
     if where.as_json:
         print_json({"was": was, "live": live, "held": held, "back": back, "superseded": old})
         return

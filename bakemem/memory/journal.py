@@ -108,8 +108,7 @@ class Journal(Memories):
             note, inside = new or "base", {m.id for m in contained}
             left = self._baked_without(connection, inside)
             for memory in left:
-                again = memory.superseded_by is not None  # it had come back
-                self.move(connection, [memory], "superseded" if again else "held", note, "operator")
+                self.move(connection, [memory], "superseded" if memory.came_back else "held", note, "operator")
             back = [m for m in contained if m.status in ("held", "pending")]
             self.move(connection, back, "baked", note, "operator")
             left += self.take_place(connection, back, "operator")

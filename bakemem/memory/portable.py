@@ -111,7 +111,7 @@ def link(connection: sa.Connection, journal: Journal, inserted: Iterable[Memory]
 def _check_rivals(connection: sa.Connection, journal: Journal, memory: Memory) -> None:
     if memory.status in ALIVE:
         for rival in journal.of_key(connection, memory.key):
-            if rival.status in ALIVE and rival.id != memory.superseded_by:
+            if rival.status in ALIVE and (rival.status, rival.id) != ("held", memory.superseded_by):
                 raise InputError(
                     f"Memory {memory.id} has the key {memory.key}, which {rival.id} has here: forget or supersede one "
                     "of them first. Nothing was taken in."

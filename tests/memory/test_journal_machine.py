@@ -22,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from bakemem.errors import HomeError, InputError
 from bakemem.memory import Journal, forget, journal, memories
 from bakemem.types import Adapter, Draft, Memory, Provenance, Report, Version
+from tests.plain_model import PlainMemories
 
 KEYS = st.sampled_from(["a", "b", "c"])
 TEXTS = st.sampled_from(["one", "two"])
@@ -54,8 +55,8 @@ def no_more_pages(connection: sqlite3.Connection, *_: object) -> None:
     connection.execute(f"PRAGMA max_page_count={pages}")
 
 
-class JournalMachine(RuleBasedStateMachine):
-    """The model: the status of each id, its key and text, the ids in each version, and the live name."""
+class JournalMachine(PlainMemories, RuleBasedStateMachine):
+    """The plain model, with what was rejected and how often the live pointer moved."""
 
     other: ProcessPoolExecutor
 
@@ -63,41 +64,13 @@ class JournalMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="bakemem-journal-"))
         self.journal = Journal(self.folder / "journal.db")
-        self.status: dict[str, str] = {}
-        self.said: dict[str, tuple[str, str]] = {}
-        self.contents: dict[str, tuple[str, ...]] = {}
-        self.parents: dict[str, str | None] = {}
-        self.newer: dict[str, str] = {}
         self.rejected: set[str] = set()
-        self.live: str | None = None
         self.moves = 0
 
     def teardown(self) -> None:
         """Removes the home."""
         self.journal.close()
         shutil.rmtree(self.folder)
-
-    def ids(self, *statuses: str) -> list[str]:
-        """The ids with one of these statuses, oldest first."""
-        return [i for i, status in self.status.items() if status in statuses]
-
-    def newest(self, memory_id: str) -> str:
-        """What took the place of a memory that is superseded, last of all."""
-        while self.status[memory_id] == "superseded":
-            memory_id = self.newer[memory_id]
-        return memory_id
-
-    def live_of(self, memory_id: str) -> list[str]:
-        """What is live under the key of a memory, but itself."""
-        key = self.said[memory_id][0]
-        return [i for i in self.ids("pending", "baked") if i != memory_id and self.said[i][0] == key]
-
-    def bring(self, status: str, memory_id: str) -> None:
-        """A memory becomes live, in place of the one of its key that is."""
-        self.status[memory_id] = status
-        for i in self.live_of(memory_id):
-            self.status[i] = "superseded"
-            self.newer.setdefault(i, memory_id)
 
     def act(self, there: bool, method: Callable[..., object], *arguments: object) -> object:
         """Calls a method of the journal here, or in the other process."""
@@ -117,11 +90,8 @@ class JournalMachine(RuleBasedStateMachine):
                 self.bring("pending", memory.id)
             return
         assert memory.id not in self.status
-        for i in self.ids("pending", "baked", "held", "quarantined"):
-            if self.said[i][0] == key:
-                self.status[i] = "superseded"
-                self.newer.setdefault(i, memory.id)
-        self.status[memory.id], self.said[memory.id] = "pending", (key, text)
+        self.said[memory.id] = (key, text)
+        self.bring("pending", memory.id, "held", "quarantined")
 
     @rule(key=KEYS, text=TEXTS)
     def overhear(self, key: str, text: str) -> None:
@@ -168,18 +138,8 @@ class JournalMachine(RuleBasedStateMachine):
         self.act(there, Journal.set_live, target)
         if target == self.live:
             return
-        self.live, self.moves = target, self.moves + 1
-        inside = self.contents.get(target, ()) if target else ()
-        for i in self.ids("baked"):
-            if i not in inside:
-                self.status[i] = "superseded" if i in self.newer else "held"
-        for i in inside:
-            if self.status[i] in ("pending", "held"):
-                self.bring("baked", i)
-        for i in inside:
-            newest = self.newest(i)
-            if newest != i and self.status[newest] == "held" and newest not in inside and not self.live_of(i):
-                self.status[i] = "baked"
+        self.moves += 1
+        self.go_live(target)
 
     @precondition(lambda self: self.ids("held"))
     @rule(data=st.data())
@@ -190,14 +150,6 @@ class JournalMachine(RuleBasedStateMachine):
         for i in some:
             self.bring("pending", i)
 
-    def learned(self, ids: list[str]) -> set[str]:
-        """The versions that hold one of these, or go on from one that does."""
-        found: set[str] = set()
-        for name, inside in self.contents.items():
-            if set(inside) & set(ids) or self.parents[name] in found:
-                found.add(name)
-        return found
-
     @precondition(lambda self: self.ids("quarantined"))
     @rule(data=st.data())
     def approve(self, data: st.DataObject) -> None:
@@ -205,26 +157,18 @@ class JournalMachine(RuleBasedStateMachine):
         some = data.draw(st.lists(st.sampled_from(self.ids("quarantined")), unique=True))
         self.journal.approve(some)
         for i in some:
-            for j in self.ids("pending", "baked", "held"):
-                if self.said[j][0] == self.said[i][0]:
-                    self.status[j] = "superseded"
-                    self.newer.setdefault(j, i)
-            self.status[i] = "pending"
+            self.bring("pending", i, "held")
 
     @precondition(lambda self: set(self.status.values()) - {"forgotten"})
     @rule(data=st.data())
     def forget(self, data: st.DataObject) -> None:
         """One memory goes for good, with all that it superseded; no version that learned it serves again."""
         chosen = data.draw(st.sampled_from([i for i, status in self.status.items() if status != "forgotten"]))
-        gone = {chosen}
-        while more := {i for i in self.ids("superseded") if self.newer[i] in gone} - gone:
-            gone |= more
         forget(self.journal, [chosen])
-        self.newer = {i: newer for i, newer in self.newer.items() if newer not in gone or i in gone}
-        if self.live in self.learned(list(gone)):
+        gone = self.erase(chosen)
+        if self.live in self.learned(gone):
             self.live, self.moves = None, self.moves + 1
             self.status.update(dict.fromkeys(self.ids("baked"), "pending"))
-        self.status.update(dict.fromkeys(gone, "forgotten"))
         assert not any(self.journal.get(i).text for i in gone)
         for name in self.learned(self.ids("forgotten")) - self.rejected:
             with pytest.raises(InputError):

@@ -66,6 +66,23 @@ def test_a_home_that_was_rolled_back_can_be_imported(
         other.close()
 
 
+def test_what_came_back_elsewhere_is_no_second_word_here(
+    journal: Journal, make_version: Callable[..., Version], tmp_path: Path
+) -> None:
+    """What had taken its place there waits here: one of them is to go first, and nothing is taken in."""
+    older = journal.add(Draft("fact", "user.dog", "Bosuk."), Provenance())
+    journal.commit_version(make_version("v1", [older]), accepted=True)
+    newer = journal.add(Draft("fact", "user.dog", "Tarin."), Provenance())
+    other = Journal(tmp_path / "other.db")
+    load(other, export(journal, [newer.id]))
+    journal.commit_version(make_version("v2", [newer], parent="v1"), accepted=True)
+    journal.set_live("v1")
+    with pytest.raises(InputError, match="forget or supersede"):
+        load(other, export(journal))
+    assert {m.text: m.status for m in other.memories()} == {"Tarin.": "pending"}
+    other.close()
+
+
 def test_the_history_says_when_a_memory_came(journal: Journal, tmp_path: Path) -> None:
     """It waits here since then, however long it waited there, whatever it was there."""
     dog = journal.add(Draft("fact", "user.dog", "The user's dog is called Bosuk."), Provenance())
