@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
@@ -27,6 +28,7 @@ from bakemem.memory import (
     Shadow,
     TurnQueue,
     admit,
+    clean_key,
     clean_text,
     forget,
     infer_kind,
@@ -152,10 +154,10 @@ class Gathering:
             known = [m for m in self._journal.memories(INDEXED) if (m.valid_from or m.created) <= observed.at]
             found = meant(what, instruction, known)
             if found:
-                self._forget([found.id], heard=observed)
+                self._forget([memory.id for memory in found], heard=observed)
             else:
                 self._rejected["not clear what to forget"] += 1
-        return found is not None
+        return bool(found)
 
     def _keep(
         self, draft: Draft, provenance: Provenance, said: datetime | None = None, merge: bool = True
@@ -164,6 +166,7 @@ class Gathering:
 
         With `merge` the draft may take the place of a memory of another key that speaks of the same thing.
         """
+        draft = replace(draft, key=clean_key(draft.key))  # as it is kept: its rivals have it so
         with self._keeping:
             rivals = self._journal.memories(INDEXED, key=draft.key)
             ruling = admit(draft, provenance, trust=self.config.trust, rivals=rivals)

@@ -48,8 +48,9 @@ def _forget(assistant: Assistant, rest: str) -> Answer:
     if not rest:
         raise InputError("Say what to forget: /forget user.dog, or an id; /memories lists them.")
     memory = assistant.memory
-    of_key = {m.key: m.id for m in memory.memories(INDEXED)}
-    gone = memory.forget([of_key.get(word.lower(), word) for word in rest.split()])
+    known = memory.memories(INDEXED)  # of one key there may be several: a rollback holds one beside the live one
+    ids = [i for word in rest.split() for i in [m.id for m in known if m.key == word.lower()] or [word]]
+    gone = memory.forget(ids)
     learned = ", ".join(v.name for v in memory.to_erase())
     more = f"\n{learned} learned it, and never serves again; the next /bake destroys it." if learned else ""
     return Answer("forget", f"forgotten: {', '.join(f'{m.kind} {m.id[:8]}' for m in gone) or 'nothing'}{more}", gone)

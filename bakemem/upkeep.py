@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bakemem.errors import BakememError, HomeCorruptError, InputError
+from bakemem.errors import BakememError, HomeCorruptError, HomeError, InputError
 from bakemem.memory import Journal, State, faults
 from bakemem.types import Memory, Version
 from bakemem.versions import ORIGIN, VersionStore, check_adapter, kept
@@ -151,6 +151,8 @@ def _memories(journal: Journal, state: State) -> Iterator[Problem]:
                           f"`bakemem release {memory.id[:8]}` gives it back to the prompt")  # fmt: skip
         elif memory.status == "superseded" and memory.superseded_by not in known and not _came_so(journal, memory):
             yield Problem("error", where, "it is superseded by nothing that is there", BACKUP)
+        elif memory.superseded_by == memory.id:
+            yield Problem("error", where, "it is superseded by itself", BACKUP)
         elif memory.status == "forgotten" and (memory.text or memory.provenance.turn):
             yield Problem("error", where, "it is forgotten, but its text is still there", BACKUP)
 
@@ -192,8 +194,8 @@ def _leftovers(journal: Journal, state: State, store: VersionStore) -> Iterator[
     gone = {v.name: v.gone for v in state.versions if v.gone}
     try:
         orphans, unknown = store.orphans([v.name for v in state.versions if not v.gone]), strangers(journal, store)
-    except OSError as error:
-        yield Problem("error", "versions", f"they cannot be listed ({error})", "mend the permissions of the home")
+    except HomeError as error:
+        yield Problem("error", "versions", str(error), "mend the permissions of the home")
         return
     for path in orphans:
         if path.name in gone:

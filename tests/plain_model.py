@@ -6,13 +6,17 @@ from collections.abc import Collection
 
 
 class PlainMemories:
-    """The status of each id, its key and text, what superseded it, the ids in each version, and the live name."""
+    """The status of each id and the one before it was superseded, its key and text, in which order they were said,
+    what superseded it, the ids in each version, and the live name.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.status: dict[str, str] = {}
         self.said: dict[str, tuple[str, str]] = {}
         self.newer: dict[str, str] = {}
+        self.before: dict[str, str] = {}
+        self.order: list[str] = []
         self.contents: dict[str, tuple[str, ...]] = {}
         self.parents: dict[str, str | None] = {}
         self.live: str | None = None
@@ -32,9 +36,22 @@ class PlainMemories:
         What was superseded before is so again by the same.
         """
         self.status[memory_id] = status
-        for i in self.of_key(memory_id, "pending", "baked", *instead):
-            self.status[i] = "superseded"
-            self.newer.setdefault(i, memory_id)
+        self.supersede(self.of_key(memory_id, "pending", "baked", *instead), memory_id)
+
+    def supersede(self, ids: Collection[str], by: str) -> None:
+        """These are superseded, by what they were before if they were."""
+        for i in ids:
+            self.before[i], self.status[i] = self.status[i], "superseded"
+            self.newer.setdefault(i, by)
+
+    def say_again(self, memory_id: str) -> None:
+        """What is live or held already is said once more: it is the newest word, and live."""
+        self.order.append(memory_id)
+        if self.status[memory_id] == "held":
+            self.bring("pending", memory_id)
+        elif memory_id in self.newer and (held := self.of_key(memory_id, "held")):
+            del self.newer[memory_id]
+            self.supersede(held, memory_id)
 
     def newest(self, memory_id: str) -> str:
         """What took the place of a memory that is superseded, last of all."""
@@ -46,8 +63,10 @@ class PlainMemories:
         """Another version serves, or the base."""
         self.live, inside = name, self.contents[name] if name else ()
         for i in self.ids("baked"):
-            if i not in inside:
-                self.status[i] = "superseded" if i in self.newer else "held"
+            if i not in inside and i in self.newer:
+                self.supersede([i], "")
+            elif i not in inside:
+                self.status[i] = "held"
         for i in inside:
             if self.status[i] in ("pending", "held"):
                 self.bring("baked", i)
@@ -57,14 +76,34 @@ class PlainMemories:
             if newest != i and self.status[newest] == "held" and free:
                 self.status[i] = "baked"
 
-    def erase(self, memory_id: str) -> set[str]:
-        """A memory is forgotten with all that it superseded; their ids."""
-        gone = {memory_id}
-        while more := {i for i in self.ids("superseded") if self.newer[i] in gone} - gone:
+    def erase(self, chosen: Collection[str], spared: Collection[str] = ()) -> set[str]:
+        """These are forgotten with all that they superseded, but for those that are spared; their ids."""
+        gone = set(chosen)
+        while more := {i for i in self.ids("superseded") if self.newer.get(i) in gone} - gone:
             gone |= more
-        self.newer = {i: newer for i, newer in self.newer.items() if newer not in gone or i in gone}
+        gone -= set(spared)
         self.status.update(dict.fromkeys(gone, "forgotten"))
         return gone
+
+    def restore(self, gone: Collection[str]) -> None:
+        """What was superseded by what is forgotten is so by what came after that, else it is what it was before."""
+        free = []
+        for i, newer in list(self.newer.items()):
+            if i not in gone and newer in gone:
+                while newer in gone:
+                    newer = self.newer.get(newer, "")
+                self.newer[i] = newer
+                if not newer:
+                    del self.newer[i]
+                    free += [i] if self.status[i] == "superseded" else []
+        inside = self.contents[self.live] if self.live else ()
+        for i in sorted(free, key=self.order[::-1].index):
+            if self.before[i] == "quarantined":
+                self.status[i] = "quarantined"
+            elif live := self.of_key(i, "pending", "baked"):
+                self.newer[i] = live[0]
+            else:
+                self.status[i] = "baked" if i in inside else "pending"
 
     def learned(self, memory_ids: Collection[str]) -> set[str]:
         """The versions that hold one of these, or go on from one that does."""

@@ -392,6 +392,15 @@ def test_a_turn_that_tells_what_is_forgotten_in_other_words_teaches_nothing_any_
     assert [m for m in known.memories() if m.text] == []
 
 
+def test_a_trusted_source_does_not_take_a_persons_place_however_the_key_is_spelt(make: Make) -> None:
+    """Keys are compared as they are kept."""
+    known = make(trust={"tool:calendar": "fact"})
+    mine = known.remember("The user flies on Monday.", key="user.flight")
+    theirs = known.remember("The user flies on Friday.", role="tool", source="tool:calendar", key=" User.Flight")
+    assert (theirs.key, theirs.status) == ("user.flight", "quarantined")
+    assert known.memories("pending") == [mine]
+
+
 def test_a_trusted_source_does_not_take_a_persons_place_under_another_key(make: Make) -> None:
     """A merge is ruled on as the memory's own key would be."""
     known = make(trust={"tool:calendar": "fact"})

@@ -95,10 +95,10 @@ class MemoryMachine(PlainMemories, RuleBasedStateMachine):
         known = [i for i in self.ids("pending", "baked", "held") if self.said[i] == (key, text)]
         if known:
             assert [memory.id] == known
-            if self.status[memory.id] == "held":
-                self.bring("pending", memory.id)
+            self.say_again(memory.id)
             return
         self.said[memory.id] = (key, text)
+        self.order.append(memory.id)
         self.bring("pending", memory.id, "held")
 
     @precondition(lambda self: self.ids("pending"))
@@ -137,9 +137,11 @@ class MemoryMachine(PlainMemories, RuleBasedStateMachine):
         """One memory goes for good with all that it superseded; no version that learned it serves again."""
         chosen = data.draw(st.sampled_from(self.ids("pending", "baked", "held", "superseded")))
         self.home.forget([chosen])
-        if self.live in self.learned(self.erase(chosen)):
+        gone = self.erase([chosen])
+        if self.live in self.learned(gone):
             self.point("forget", None)
             self.status.update(dict.fromkeys(self.ids("baked"), "pending"))
+        self.restore(gone)
 
     @precondition(lambda self: self.contents)
     @rule(data=st.data(), tag=TAGS)

@@ -35,7 +35,7 @@ def adopt(
         raise InputError("The memories in the file are not those of its version. Nothing was taken in.")
     with journal.write() as connection:
         new = unknown(connection, journal, parsed)
-        _check_forgotten(connection, journal, version, parsed)
+        _check_forgotten(connection, journal, version, new)
         for memory, _ in parsed:
             _check_same(connection, journal, memory)
         arrived = [_arrive(connection, journal, version.name, *exported) for exported in new]
@@ -44,10 +44,10 @@ def adopt(
 
 
 def _check_forgotten(
-    connection: sa.Connection, journal: Journal, version: Version, parsed: Sequence[Exported]
+    connection: sa.Connection, journal: Journal, version: Version, new: Sequence[Exported]
 ) -> None:  # fmt: skip
     forgotten = {m.id for m in journal.select(connection, schema.memories.c.status == "forgotten")}
-    told = {*version.memory_ids, *(memory.superseded_by for memory, _ in parsed)}
+    told = {*version.memory_ids, *(memory.superseded_by for memory, _ in new if memory.status == "superseded")}
     if forgotten & told or version.parent in journal.learned(connection, forgotten):
         raise InputError(
             "This version learned what was forgotten here: it would bring that back. Nothing was taken in."

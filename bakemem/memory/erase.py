@@ -13,7 +13,7 @@ from bakemem.errors import InputError
 from bakemem.memory import schema
 from bakemem.memory.conversations import erase_exchanges
 from bakemem.memory.journal import Journal
-from bakemem.memory.memories import GONE
+from bakemem.memory.memories import said_at
 from bakemem.memory.turns import Observed
 from bakemem.memory.unsaid import Unsaid
 from bakemem.types import Memory
@@ -25,7 +25,8 @@ def forget(
 ) -> list[Memory]:  # fmt: skip
     """Erase these memories, or all of a conversation, of a source, or of the namespace; the tombstones are returned.
 
-    With a memory go those that it superseded, and what waits in the queue from there; also each turn that waits or
+    With a memory go those that it superseded, and what waits in the queue from there (of a source only what is its own:
+    what that superseded of others is what it was before); also each turn that waits or
     that another memory was said in, and each exchange of a logged conversation, that holds it (see `unsaid.py`). If the
     live version knows one of them the base takes its place, and the rest of what it knew returns to the prompt. `heard`
     is the observed turn that asked for it, which is read with that; what waits behind it was said later and stays. The
@@ -46,7 +47,7 @@ def forget(
         journal.unlearn(connection, [m.id for m in doomed])
         journal.move(connection, doomed, "forgotten", "", actor)
         _blank(connection, doomed)
-        _untie(connection, journal, doomed)
+        _untie(connection, journal, doomed, actor)
         unsaid = _unsaid(doomed, heard, judged)  # more may have come since
         _blank_turns(connection, journal, unsaid)
         _empty_queue(connection, journal, unsaid, heard, conversation, source, everything)
@@ -95,12 +96,22 @@ def _blank(connection: sa.Connection, doomed: Collection[Memory]) -> None:
         connection.execute(events.update().where(events.c.memory_id == memory.id).values(note=""))
 
 
-def _untie(connection: sa.Connection, journal: Journal, doomed: Collection[Memory]) -> None:
-    """What a rollback brought back is to stay when that which had taken its place is forgotten."""
-    table, gone = schema.memories, {m.id for m in doomed}
-    for memory in journal.select(connection, table.c.superseded_by.is_not(None), table.c.status.not_in(GONE)):
-        if memory.superseded_by in gone:
-            connection.execute(table.update().where(table.c.id == memory.id).values(superseded_by=None))
+def _untie(connection: sa.Connection, journal: Journal, doomed: Collection[Memory], actor: str) -> None:
+    """What had taken the place of others is forgotten and they are not: what came after it has their place, or they
+    are what they were before.
+    """
+    table, gone, free = schema.memories, {m.id: m for m in doomed}, list[Memory]()
+    for memory in journal.select(connection, table.c.superseded_by.is_not(None), table.c.status != "forgotten"):
+        newer, passed = memory.superseded_by, set[str]()
+        while newer in gone and newer not in passed:
+            passed.add(newer)
+            newer = gone[newer].superseded_by
+        if passed:
+            newer = None if newer in passed else newer
+            journal.tie(connection, memory, newer)
+            free += [memory] if newer is None and memory.status == "superseded" else []
+    for memory in sorted(free, key=said_at, reverse=True):
+        journal.restore(connection, journal.one(connection, memory.id), actor)
 
 
 def _blank_turns(connection: sa.Connection, journal: Journal, unsaid: Unsaid) -> None:

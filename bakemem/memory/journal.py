@@ -231,6 +231,18 @@ class Journal(Memories):
             self._move_live(connection, None, "forget")
             self.move(connection, self._baked_without(connection, memory_ids), "pending", "base", "operator")
 
+    def restore(self, connection: sa.Connection, memory: Memory, actor: str) -> None:
+        """What was superseded by nothing that is left is what it was before; live, if nothing else of its key is."""
+        live = next((m for m in self.of_key(connection, memory.key) if m.status in LIVE), None)
+        name = self._live(connection)
+        if self.status_before(connection, memory) == "quarantined":
+            self.move(connection, [memory], "quarantined", "", actor)
+        elif live is None:
+            inside = self._version(connection, name).memory_ids if name else ()
+            self.move(connection, [memory], "baked" if memory.id in inside else "pending", name or "base", actor)
+        else:
+            self.tie(connection, memory, live.id)
+
     def _servable(self, connection: sa.Connection, name: str) -> Version:
         version = self._version(connection, name)
         if version.status != "accepted":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import secrets
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
@@ -36,9 +37,10 @@ class Memories(Database):
 
         A pending draft supersedes every memory of its key that was not said later, and one that is neither superseded
         nor in quarantine supersedes it where it was (a time yet to come, of a clock that went wrong, does not count).
-        With the same kind and text as the live one, that one is returned instead, as it was, and counts as said then;
-        one that is held is released. A quarantined draft (`reason` says why) never touches another memory. Raises
-        InputError for a kind, text, key or provenance that cannot be kept.
+        With the same kind and text as the live one, that one is returned instead, as it was, and counts as said then:
+        it supersedes an older word that a rollback holds. One that is held is released. A quarantined draft (`reason`
+        says why) never touches another memory. Raises InputError for a kind, text, key or provenance that cannot be
+        kept.
         """
         check_one_of(draft.kind, get_args(Kind), "kind of memory")
         check_one_of(provenance.role, get_args(Role), "role")
@@ -54,6 +56,8 @@ class Memories(Database):
                 if memory.status in LIVE or memory.status == status:
                     if status == "pending":
                         self._renew(connection, memory, said)
+                        held = [m for m in others if m.status == "held" and said_at(m) < said]
+                        return self._take_over(connection, memory, held, provenance.role)
                     return memory
                 if memory.status == "held" and status == "pending":
                     self._renew(connection, memory, said)
@@ -68,7 +72,7 @@ class Memories(Database):
             verb = transition(memory.id, None, status)
             self._note(connection, memory.id, verb, None, status, reason, provenance.role)
             if status == "pending":
-                newer = [m for m in others if said < _said(m) <= created]
+                newer = [m for m in others if said < said_at(m) <= created]
                 stays = [m for m in newer if m.status != "quarantined"]
                 older = [m for m in others if m not in newer and (m.status == "quarantined" or not stays)]
                 self.move(connection, older, "superseded", memory.id, provenance.role)
@@ -271,14 +275,36 @@ class Memories(Database):
         for memory in moved:
             action = transition(memory.id, memory.status, new)
             values: dict[str, Any] = {"status": new, "reason": ""}
+            why = note
             if new == "superseded":
-                values["superseded_by"] = note = memory.superseded_by or note
+                values["superseded_by"] = why = memory.superseded_by or note
             connection.execute(table.update().where(table.c.id == memory.id).values(values))
-            self._note(connection, memory.id, action, memory.status, new, note, actor)
+            self._note(connection, memory.id, action, memory.status, new, why, actor)
+
+    def tie(self, connection: sa.Connection, memory: Memory, newer: str | None) -> None:
+        """Says which memory superseded one, and nothing else."""
+        table = schema.memories
+        connection.execute(table.update().where(table.c.id == memory.id).values(superseded_by=newer))
+
+    def status_before(self, connection: sa.Connection, memory: Memory) -> str | None:
+        """What a memory was before it got its status; None where the history does not say."""
+        events = schema.events
+        changed = sa.select(events.c.old).where(
+            events.c.memory_id == memory.id, events.c.new == memory.status, events.c.old != memory.status
+        )
+        return connection.scalar(changed.order_by(events.c.seq.desc()).limit(1))
+
+    def _take_over(self, connection: sa.Connection, memory: Memory, held: Collection[Memory], actor: str) -> Memory:
+        """What a rollback brought back is the newest word again, if it was said after what took its place."""
+        if not (memory.came_back and held):
+            return memory
+        self.tie(connection, memory, None)
+        self.move(connection, held, "superseded", memory.id, actor)
+        return replace(memory, superseded_by=None)
 
     def _renew(self, connection: sa.Connection, memory: Memory, said: datetime) -> None:
         """Dates a memory that was said again by the last time that it was."""
-        if said > _said(memory):
+        if said > said_at(memory):
             table = schema.memories
             renewed = table.update().where(table.c.id == memory.id).values(valid_from=said.isoformat())
             connection.execute(renewed)
@@ -293,7 +319,8 @@ class Memories(Database):
         ))  # fmt: skip
 
 
-def _said(memory: Memory) -> datetime:
+def said_at(memory: Memory) -> datetime:
+    """When it was said last."""
     return memory.valid_from or memory.created
 
 

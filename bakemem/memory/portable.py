@@ -9,6 +9,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, get_args
 
 import sqlalchemy as sa
@@ -23,6 +24,7 @@ from bakemem.types import Kind, Memory, Role, Status
 FORMAT = "bakemem-memory-1"
 IMPORT = "import"
 ALIVE: frozenset[Status] = frozenset({"pending", "baked", "held"})
+MAY_LACK = frozenset({"superseded_by", "valid_from", "old"})
 _ID = re.compile(r"[0-9a-f]{8,64}")
 
 Exported = tuple[Memory, list[Event]]
@@ -46,13 +48,14 @@ def load(journal: Journal, lines: Iterable[str], redact: Callable[[str], str] = 
     """Takes exported memories in, all or none, under their own ids; those that are here already are left alone.
 
     What was baked or held elsewhere becomes pending, as no version here holds it; what is held there while a rollback
-    has brought back what it superseded stays held. The history then says when it came.
+    has brought back what it superseded stays held. What was superseded by what is forgotten here is left out too. The
+    history then says when it came.
     Text and turn of each are redacted. Raises InputError, which names the line, for what `redact` refuses and for
     anything that `export` would not have written.
     """
     parsed = parse(lines, journal.namespace, redact)
     with journal.write() as connection:
-        new = unknown(connection, journal, parsed)
+        new = _unforgotten(connection, journal, unknown(connection, journal, parsed))
         rolled_back = {memory.superseded_by for memory, _ in parsed if memory.status in ALIVE}
         for memory, history in new:
             held = memory.status == "held" and memory.id in rolled_back
@@ -89,6 +92,15 @@ def unknown(connection: sa.Connection, journal: Journal, parsed: Iterable[Export
     return new
 
 
+def _unforgotten(connection: sa.Connection, journal: Journal, parsed: Sequence[Exported]) -> list[Exported]:
+    """Without those that would have been forgotten with what superseded them, had they been here."""
+    gone = {m.id for m in journal.select(connection, schema.memories.c.status == "forgotten")}
+    older = [memory for memory, _ in parsed if memory.status == "superseded"]
+    while more := {m.id for m in older if m.superseded_by in gone} - gone:
+        gone |= more
+    return [(memory, history) for memory, history in parsed if memory.id not in gone]
+
+
 def insert(connection: sa.Connection, memory: Memory, history: Sequence[Event]) -> None:
     """Writes a memory and its history; `link` says later what superseded it."""
     row = {**records.memory_row(memory), "superseded_by": None}
@@ -101,11 +113,10 @@ def insert(connection: sa.Connection, memory: Memory, history: Sequence[Event]) 
 def link(connection: sa.Connection, journal: Journal, inserted: Iterable[Memory]) -> None:
     """Ties inserted memories to those that superseded them, where these are here: to be called when all are there."""
     table = schema.memories
-    here = set(connection.scalars(sa.select(table.c.id).where(journal.here(table))))
+    here = set(connection.scalars(sa.select(table.c.id).where(journal.here(table), table.c.status != "forgotten")))
     for memory in inserted:
         if memory.superseded_by in here:
-            named = table.c.id == memory.id
-            connection.execute(table.update().where(named).values(superseded_by=memory.superseded_by))
+            journal.tie(connection, memory, memory.superseded_by)
 
 
 def _check_rivals(connection: sa.Connection, journal: Journal, memory: Memory) -> None:
@@ -125,9 +136,11 @@ def _parse(line: str, n: int, namespace: str, redact: Callable[[str], str]) -> E
             raise ValueError(f"its format is not {FORMAT}")
         history = [records.event_of({"memory_id": values["id"], **event}) for event in values.pop("history")]
         memory = records.memory_of({**values, "namespace": namespace})
-        for text in (*values.values(), *(v for event in history for v in records.event_row(event).values())):
-            if text is not None:
-                check_storable(text, "It")
+        events = [records.event_row(event) for event in history]
+        for name, text in chain(values.items(), *(event.items() for event in events)):
+            if not isinstance(text, str) and (text is not None or name not in MAY_LACK):
+                raise ValueError(f"its {name} is no text")
+            check_storable(text or "", "It")
         known = memory.kind in get_args(Kind) and memory.status in get_args(Status) and memory.status != "forgotten"
         if not known or clean_key(memory.key) != memory.key or clean_text(memory.text) != memory.text:
             raise ValueError("kind, status, key or text are not those of a memory")

@@ -42,11 +42,13 @@ def retraction(text: str) -> tuple[str, bool] | None:
     return None
 
 
-def meant(what: str, instruction: bool, memories: Sequence[Memory]) -> Memory | None:
-    """The one memory that shares the most words with `what`, three in five at least; None when it is not clear."""
+def meant(what: str, instruction: bool, memories: Sequence[Memory]) -> list[Memory]:
+    """The memory that shares the most words with `what`, three in five at least, or several of one key, such as the
+    live one and one that a rollback holds; none when it is not clear.
+    """
     wanted = stems(what) - _GENERAL
     if not wanted:
-        return None
+        return []
     scored = [
         (len(wanted & stems(f"{memory.text} {memory.key.replace('.', ' ')}")) / len(wanted), memory)
         for memory in memories
@@ -54,4 +56,4 @@ def meant(what: str, instruction: bool, memories: Sequence[Memory]) -> Memory | 
     ]
     best = max((score for score, _ in scored), default=0.0)
     found = [memory for score, memory in scored if score == best]
-    return found[0] if best >= 0.6 and len(found) == 1 else None
+    return found if best >= 0.6 and len({memory.key for memory in found}) == 1 else []

@@ -22,6 +22,8 @@ TRANSITIONS: Mapping[tuple[Status | None, Status], str] = {
     ("baked", "held"): "hold",
     ("held", "baked"): "restore",
     ("superseded", "baked"): "restore",  # a rollback to before what took its place, which is held
+    ("superseded", "pending"): "restore",  # what took its place was another source's, and is forgotten
+    ("superseded", "quarantined"): "restore",
     ("held", "pending"): "release",
     ("quarantined", "superseded"): "supersede",
     ("pending", "superseded"): "supersede",

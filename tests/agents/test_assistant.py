@@ -307,7 +307,13 @@ def test_commands_about_versions(open_memory: OpenMemory) -> None:
     assert assistant.command("/rollback base").text == "base was live already."
     assistant.command("/rollback v1")
     [dog] = memory.memories("baked")
-    assert "v1 learned it" in assistant.command(f"/forget {dog.key}").text
+    memory.remember("The user's dog is called Tarin.", key=dog.key)
+    assistant.command("/bake")
+    assistant.command("/rollback v1")
+    assert {m.status for m in memory.memories(key=dog.key)} == {"baked", "held"}
+    told = assistant.command(f"/forget {dog.key}").text  # the live one and the one that is held
+    assert "v1, v2 learned it" in told
+    assert memory.memories(["baked", "held", "superseded"]) == []
     assert "tainted" in assistant.command("/versions").text
 
 

@@ -132,6 +132,19 @@ def test_what_was_forgotten_is_not_brought_back(there: Journal, journal: Journal
     adopt(journal, make_version("v2", [town]), export(there, [town.id]))
 
 
+def test_what_a_rollback_spared_here_may_come_again(journal: Journal, make_version: MakeVersion) -> None:
+    """The version never learned what is forgotten, though that once took the place of what it holds."""
+    dog = tell(journal, "user.dog", "Bosuk.")
+    journal.commit_version(make_version("v1", [dog]), accepted=True)
+    newer = tell(journal, "user.dog", "Tarin.")
+    journal.commit_version(make_version("v2", [newer], parent="v1"), accepted=True)
+    lines = list(export(journal, [dog.id]))
+    journal.set_live("v1")
+    forget(journal, [newer.id])
+    adopt(journal, make_version("v3", [dog]), lines)
+    assert journal.servable("v3").memory_ids == (dog.id,)
+
+
 @pytest.mark.parametrize("field", ["text", "key", "kind"])
 def test_a_memory_that_says_something_else_here_is_refused(
     there: Journal, journal: Journal, make_version: MakeVersion, field: str

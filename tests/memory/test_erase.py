@@ -6,12 +6,13 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from bakemem.errors import HomeError, InputError, NotFoundError, TransitionError
 from bakemem.memory import Conversations, Journal, TurnQueue, forget, unsaid
-from bakemem.types import Draft, Provenance, Turn, Version
+from bakemem.types import Draft, Memory, Provenance, Turn, Version
 
 MakeVersion = Callable[..., Version]
 
@@ -216,12 +217,43 @@ def test_a_journal_that_cannot_be_compacted_is_closed_all_the_same(journal: Jour
         journal.get(dog)
 
 
-def test_dropping_a_source_spares_what_it_superseded(journal: Journal) -> None:
-    """A tool's word goes, the user's older one stays in the history."""
-    mine = journal.add(Draft("fact", "user.flight", "The user flies on Monday."), Provenance())
-    journal.add(Draft("fact", "user.flight", "The user flies on Friday."), Provenance("tool", "tool:x"))
+def flight(journal: Journal, day: str, source: str = "user", status: Literal["pending", "quarantined"] = "pending",
+           ) -> Memory:  # fmt: skip
+    """Somebody says when the user flies."""
+    said = Provenance("user" if source == "user" else "tool", source)
+    return journal.add(Draft("fact", "user.flight", f"The user flies on {day}."), said, status)
+
+
+def test_dropping_a_source_brings_back_what_it_superseded(journal: Journal, make_version: MakeVersion) -> None:
+    """The tool's word goes, and the user's older one holds again: in the prompt, or in the weights that hold it."""
+    mine = flight(journal, "Monday")
+    journal.commit_version(make_version("v1", [mine]), accepted=True)
+    flight(journal, "Friday", "tool:x")
     forget(journal, source="tool:x")
-    assert journal.get(mine.id).text == "The user flies on Monday."
+    assert (journal.get(mine.id).status, journal.get(mine.id).superseded_by) == ("baked", None)
+    journal.commit_version(make_version("v2", [flight(journal, "Sunday", "tool:x")], parent="v1"), accepted=True)
+    forget(journal, source="tool:x")
+    assert (journal.get(mine.id).status, journal.live()) == ("pending", None)
+    assert journal.history(mine.id)[-1].action == "restore"
+
+
+def test_what_a_source_superseded_stays_so_where_somebody_spoke_after_it(journal: Journal) -> None:
+    """Of several one holds: the last that was said; the others are superseded by it."""
+    older, guess = flight(journal, "Monday"), flight(journal, "Tuesday", "tool:y", "quarantined")
+    flight(journal, "Friday", "tool:x")
+    newer = flight(journal, "Saturday")
+    forget(journal, source="tool:x")
+    assert {m.id: (m.status, m.superseded_by) for m in journal.memories() if m.text} == {
+        older.id: ("superseded", newer.id), guess.id: ("superseded", newer.id), newer.id: ("pending", None)
+    }  # fmt: skip
+
+
+def test_what_was_in_quarantine_is_there_again_when_the_source_that_superseded_it_goes(journal: Journal) -> None:
+    """It was never approved."""
+    guess = flight(journal, "Tuesday", "tool:y", "quarantined")
+    flight(journal, "Friday", "tool:x")
+    forget(journal, source="tool:x")
+    assert journal.get(guess.id).status == "quarantined"
 
 
 def _meanwhile(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]) -> None:

@@ -415,6 +415,39 @@ def test_what_came_back_is_forgotten_with_no_mistake(journal: Journal, changed: 
     assert journal.memories(["pending", "baked", "held", "superseded"]) == []
 
 
+@pytest.mark.parametrize("approved", [False, True])
+def test_a_new_word_takes_the_place_of_what_came_back_and_of_what_is_held(
+    journal: Journal, make_version: MakeVersion, changed: list[Memory], approved: bool
+) -> None:
+    """Each was superseded by the one that was said after it, so that a rollback and a forgetting find them all."""
+    journal.set_live("v1")
+    if approved:
+        newer = journal.add(Draft("fact", "user.dog", "Fourth."), Provenance("tool", "tool:x"), "quarantined")
+        journal.approve([newer.id])
+    else:
+        newer = tell(journal, "Fourth.")
+    assert [m.text for m in journal.chain(newer.id)] == ["Fourth.", "Third.", "Second.", "First."]
+    assert journal.history(changed[2].id)[-1].note == newer.id
+    journal.commit_version(make_version("v4", [newer], parent="v1"), accepted=True)
+    journal.set_live("v1")
+    assert statuses(journal) == {"First.": "baked", "Second.": "superseded", "Third.": "superseded", "Fourth.": "held"}
+    journal.set_live("v4")
+    assert {m.text for m in forget(journal, [newer.id])} == {""}
+    assert [m.status for m in journal.memories()] == ["forgotten"] * 4
+
+
+def test_what_came_back_and_is_said_again_is_the_newest_word(journal: Journal, changed: list[Memory]) -> None:
+    """The user said it after what a rollback holds: that does not take its place any more."""
+    journal.set_live("v1")
+    assert tell(journal, "First.").superseded_by is None
+    assert statuses(journal) == {"First.": "baked", "Second.": "superseded", "Third.": "superseded"}
+    assert [m.text for m in journal.chain(changed[0].id)] == ["First.", "Third.", "Second."]
+    journal.set_live("base")
+    assert statuses(journal)["First."] == "held"
+    journal.release([changed[0].id])
+    assert statuses(journal)["First."] == "pending"
+
+
 def test_a_word_that_is_read_late_leaves_what_came_back(journal: Journal, changed: list[Memory]) -> None:
     """It was said before what is held."""
     journal.set_live("v1")

@@ -56,7 +56,7 @@ def no_more_pages(connection: sqlite3.Connection, *_: object) -> None:
 
 
 class JournalMachine(PlainMemories, RuleBasedStateMachine):
-    """The plain model, with what was rejected and how often the live pointer moved."""
+    """The plain model, with what was rejected, what a tool told, and how often the live pointer moved."""
 
     other: ProcessPoolExecutor
 
@@ -65,6 +65,7 @@ class JournalMachine(PlainMemories, RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="bakemem-journal-"))
         self.journal = Journal(self.folder / "journal.db")
         self.rejected: set[str] = set()
+        self.heard: set[str] = set()
         self.moves = 0
 
     def teardown(self) -> None:
@@ -81,27 +82,29 @@ class JournalMachine(PlainMemories, RuleBasedStateMachine):
     @rule(key=KEYS, text=TEXTS, there=st.booleans())
     def say(self, key: str, text: str, there: bool) -> None:
         """The user tells something: new, repeated, changed, or held before."""
-        memory = self.act(there, Journal.add, Draft("fact", key, text), Provenance())
+        memory = self.act(there, Journal.add, Draft("fact", key, text), Provenance(source="user"))
         assert isinstance(memory, Memory)
         known = [i for i in self.ids("pending", "baked", "held") if self.said[i] == (key, text)]
         if known:
             assert [memory.id] == known
-            if self.status[memory.id] == "held":
-                self.bring("pending", memory.id)
+            self.say_again(memory.id)
             return
         assert memory.id not in self.status
         self.said[memory.id] = (key, text)
+        self.order.append(memory.id)
         self.bring("pending", memory.id, "held", "quarantined")
 
     @rule(key=KEYS, text=TEXTS)
     def overhear(self, key: str, text: str) -> None:
         """A tool tells something."""
-        memory = self.journal.add(Draft("fact", key, text), Provenance(role="tool"), "quarantined")
+        memory = self.journal.add(Draft("fact", key, text), Provenance("tool", "tool"), "quarantined")
         known = [i for i in self.ids("pending", "baked", "quarantined") if self.said[i] == (key, text)]
         if known:
             assert memory.id in known
         else:
             self.status[memory.id], self.said[memory.id] = "quarantined", (key, text)
+            self.order.append(memory.id)
+            self.heard.add(memory.id)
 
     @rule(data=st.data(), accepted=st.booleans(), everything=st.booleans())
     def bake(self, data: st.DataObject, accepted: bool, everything: bool) -> None:
@@ -157,6 +160,7 @@ class JournalMachine(PlainMemories, RuleBasedStateMachine):
         some = data.draw(st.lists(st.sampled_from(self.ids("quarantined")), unique=True))
         self.journal.approve(some)
         for i in some:
+            self.order.append(i)
             self.bring("pending", i, "held")
 
     @precondition(lambda self: set(self.status.values()) - {"forgotten"})
@@ -165,10 +169,21 @@ class JournalMachine(PlainMemories, RuleBasedStateMachine):
         """One memory goes for good, with all that it superseded; no version that learned it serves again."""
         chosen = data.draw(st.sampled_from([i for i, status in self.status.items() if status != "forgotten"]))
         forget(self.journal, [chosen])
-        gone = self.erase(chosen)
+        self.forgotten(self.erase([chosen]))
+
+    @rule(tool=st.booleans())
+    def drop(self, tool: bool) -> None:
+        """All that the tool told goes, or all that the user did; of the other, what that superseded is as before."""
+        forget(self.journal, source="tool" if tool else "user")
+        gone = {i for i, status in self.status.items() if status != "forgotten" and (i in self.heard) == tool}
+        self.forgotten(self.erase(gone, spared=set(self.status) - gone))
+
+    def forgotten(self, gone: set[str]) -> None:
+        """What follows when these are."""
         if self.live in self.learned(gone):
             self.live, self.moves = None, self.moves + 1
             self.status.update(dict.fromkeys(self.ids("baked"), "pending"))
+        self.restore(gone)
         assert not any(self.journal.get(i).text for i in gone)
         for name in self.learned(self.ids("forgotten")) - self.rejected:
             with pytest.raises(InputError):
@@ -195,6 +210,8 @@ class JournalMachine(PlainMemories, RuleBasedStateMachine):
         """Statuses, versions, pointer and reflog are those of the model."""
         found = self.journal.memories()
         assert {m.id: m.status for m in found} == self.status
+        tied = {m.id: m.superseded_by for m in found if m.status != "forgotten"}
+        assert tied == {i: self.newer.get(i) for i in tied}
         assert {v.name: v.memory_ids for v in self.journal.versions()} == self.contents
         assert self.journal.live() == self.live == self.act(True, Journal.live)
         assert self.act(True, Journal.memories) == found

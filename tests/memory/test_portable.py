@@ -83,6 +83,25 @@ def test_what_came_back_elsewhere_is_no_second_word_here(
     other.close()
 
 
+def test_what_is_tied_to_what_was_forgotten_here_comes_without_it_or_not_at_all(
+    journal: Journal, make_version: Callable[..., Version], tmp_path: Path
+) -> None:
+    """What holds elsewhere comes; what that had superseded would have been forgotten with it here."""
+    there = Journal(tmp_path / "there.db")
+    told = []
+    for n, text in enumerate(("Old.", "Bosuk.", "Tarin."), start=1):
+        told.append(there.add(Draft("fact", "user.dog", text), Provenance()))
+        there.commit_version(make_version(f"v{n}", [told[-1]], parent=f"v{n - 1}" if n > 1 else None), accepted=True)
+    load(journal, list(export(there, [told[2].id])))
+    forget(journal, [told[2].id])
+    assert load(journal, list(export(there))) == []
+    there.set_live("v2")
+    old, came = load(journal, list(export(there)))
+    assert (old.text, old.status, old.superseded_by) == ("Old.", "superseded", came.id)
+    assert (came.text, came.status, came.superseded_by) == ("Bosuk.", "pending", None)
+    there.close()
+
+
 def test_the_history_says_when_a_memory_came(journal: Journal, tmp_path: Path) -> None:
     """It waits here since then, however long it waited there, whatever it was there."""
     dog = journal.add(Draft("fact", "user.dog", "The user's dog is called Bosuk."), Provenance())
@@ -120,7 +139,10 @@ def test_a_line_that_is_no_memory_is_named_and_nothing_is_taken_in(journal: Jour
 @pytest.mark.parametrize(
     ("field", "value"),
     [("kind", "order"), ("status", "forgotten"), ("key", "Not A Key"), ("text", ""), ("text", "x" * 9999),
-     ("created", "yesterday"), ("text", 5), ("extra", "x"), ("history", "x"), ("turn", "\ud800")],
+     ("created", "yesterday"), ("text", 5), ("extra", "x"), ("history", "x"), ("turn", "\ud800"), ("turn", None),
+     ("superseded_by", ["x"]), ("source", ["x"]), ("reason", {}), ("conversation", None), ("extractor", 1),
+     ("history", [{"action": "remember", "at": "2026-01-01T00:00:00+00:00", "old": None, "new": "pending",
+                   "note": ["x"], "actor": "user"}])],
 )  # fmt: skip
 def test_a_changed_field_is_refused(journal: Journal, tmp_path: Path, field: str, value: object) -> None:
     """An export is data: no value gets in that the journal itself would not have taken."""

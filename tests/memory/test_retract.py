@@ -40,17 +40,20 @@ def test_other_messages_take_nothing_back(said: str) -> None:
 
 
 def test_the_memory_with_most_of_the_words_is_meant(make_memory: Callable[..., Memory]) -> None:
-    """By its text or its key; where two fit as well, or none does, nothing is meant."""
+    """By its text or its key; where two of different keys fit as well, or none does, nothing is meant."""
     dog = make_memory("The user's dog is called Bosuk.", key="user.dog")
     cat = make_memory("The user's cat is called Tarin.", key="user.cat")
     case = make_memory("Always answer in upper case.", "instruction", key="style.case")
     every = [dog, cat, case]
-    assert meant("my dog is called Bosuk", False, every) == dog
-    assert meant("my cat's name", False, every) == cat
-    assert meant("answering in upper case", True, every) == case
-    assert meant("is called", False, every) is None
-    assert meant("my boat's name", False, every) is None
-    assert meant("calling my dog Bosuk", True, every) is None
+    assert meant("my dog is called Bosuk", False, every) == [dog]
+    assert meant("my cat's name", False, every) == [cat]
+    assert meant("answering in upper case", True, every) == [case]
+    assert meant("is called", False, every) == []
+    assert meant("my boat's name", False, every) == []
+    held = make_memory("The user's dog is called Rexo.", key="user.dog")
+    assert meant("what my dog is called", False, [held, *every]) == [held, dog]
+    assert meant("my dog is called Rexo", False, [held, *every]) == [held]
+    assert meant("calling my dog Bosuk", True, every) == []
 
 
 @pytest.mark.parametrize(
@@ -67,4 +70,4 @@ def test_ordinary_speech_erases_nothing(make_memory: Callable[..., Memory], said
         make_memory("Always answer in French.", "instruction"),
     ]  # fmt: skip
     taken_back = retraction(said)
-    assert taken_back is None or meant(*taken_back, every) is None
+    assert taken_back is None or meant(*taken_back, every) == []
