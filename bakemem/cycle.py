@@ -49,11 +49,11 @@ def run_cycle(
     live = None if from_base else journal.live()
     parent = journal.version(live) if live else None
     warm = parent if parent and _same_scale(parent, config) else None
-    oven = _Oven(store, serving, config, secrets, warm, pursue, progress)
+    oven = _Oven(journal, store, serving, config, secrets, warm, pursue, progress)
     baked = oven.bake(memories, fresh)
     if not baked.report.accepted and config.efforts == len(EFFORTS) and not leaking(baked.leaks):
         memories, baked = oven.split(memories, fresh, baked)
-    version = _commit(journal, store, serving, config, baked, consolidate(memories), live)
+    version = _commit(journal, store, serving, config, baked, memories, live)
     with contextlib.suppress(HomeError):  # the next bake, or a forget, finds it again
         store.destroy_scratch()
     return version, baked.leaks
@@ -63,6 +63,7 @@ def run_cycle(
 class _Oven:
     """What all bakes of one cycle share; `parent` is the version that they go on from, or None when cold."""
 
+    journal: Journal
     store: VersionStore
     serving: ServingModel
     config: Config
@@ -80,10 +81,12 @@ class _Oven:
         settings = settings_of(self.config, base, memories, self.parent, new)
         read = prompts_of(self.config, base, memories)
         with _turn(base, self.progress):
+            scratch = self.store.scratch(room)
+            _check_known(self.journal, self.store, memories)  # now that a later forget finds the folder and destroys it
             return bake(
                 base.model, base.template, memories, read, replace(settings, pursuit=Pursuit(self.pursue)),
                 start=self.parent.id if self.parent else None, fresh=new, secrets=self.secrets, lock=base.lock,
-                progress=self.progress, checkpoint=self.store.scratch(room), fingerprint=base.fingerprint,
+                progress=self.progress, checkpoint=scratch, fingerprint=base.fingerprint,
             )  # fmt: skip
 
     def split(self, memories: list[Memory], fresh: frozenset[str], refused: Baked) -> tuple[list[Memory], Baked]:
@@ -156,15 +159,21 @@ def _same_scale(parent: Version, config: Config) -> bool:
     return isinstance(rank, int) and isinstance(alpha, int) and alpha * config.rank == config.alpha * rank
 
 
-def _commit(
-    journal: Journal, store: VersionStore, serving: ServingModel, config: Config, baked: Baked, prompt: Prompt,
-    parent: str | None,
-) -> Version:  # fmt: skip
-    """Folder first, then attached beside the running ones, the one transaction that makes it true, the swap."""
-    known = journal.some(prompt.memory_ids).values()
+def _check_known(journal: Journal, store: VersionStore, memories: Sequence[Memory]) -> None:
+    """Raises BakeError, and leaves nothing of the bake, when one of these was forgotten since it was read."""
+    known = journal.some(memory.id for memory in memories).values()
     if gone := [memory.id for memory in known if memory.status == "forgotten"]:
         store.destroy_scratch()
         raise BakeError(f"Memory {gone[0]} was forgotten during the bake: nothing of it is kept. Bake again.")
+
+
+def _commit(
+    journal: Journal, store: VersionStore, serving: ServingModel, config: Config, baked: Baked,
+    memories: Sequence[Memory], parent: str | None,
+) -> Version:  # fmt: skip
+    """Folder first, then attached beside the running ones, the one transaction that makes it true, the swap."""
+    _check_known(journal, store, memories)
+    prompt = consolidate(memories)
     name = journal.next_version_name(store.names())
     manifest = Manifest(
         name=name, namespace=journal.namespace, parent=parent, created=datetime.now(UTC), prompt=prompt,

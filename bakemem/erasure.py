@@ -89,13 +89,13 @@ def finish(
     )  # fmt: skip
     names = [version.name for version in tainted]
     journal.destroyed(names, "erased", json.loads(json.dumps(dataclasses.asdict(receipt), default=datetime.isoformat)))
+    store.destroy_scratch()  # an unfinished bake may hold the same
     sweep_gone(journal, store)
     return receipt
 
 
 def sweep_gone(journal: Journal, store: VersionStore) -> None:
-    """Remove what is left of destroyed versions, and the unfinished bake, which may hold the same. Raises HomeError."""
-    store.destroy_scratch()
+    """Remove what is left of destroyed versions. Raises HomeError."""
     for version in journal.versions():
         if version.gone:
             store.destroy(version.name)

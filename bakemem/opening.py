@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cache
 from os import PathLike
 from pathlib import Path
@@ -70,20 +70,20 @@ def _own(
     from bakemem.memory import HomeLock, Journal
     from bakemem.versions import VersionStore
 
-    folder = _folder(home)
+    folder = home_folder(home)
     settings = load_config(folder, **options)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise HomeError(f"The memory home {folder} cannot be made: {error}. Choose another folder.") from error
-    lock = HomeLock(folder, namespace).acquire()
-    try:
+    with ExitStack() as undo:
+        lock = HomeLock(folder, namespace).acquire()
+        undo.callback(lock.release)
         journal = Journal(settings.journal or folder / JOURNAL, namespace, root=folder)
+        undo.callback(journal.close)
         store = VersionStore(folder, namespace)
         _sweep(journal, store)
-    except BaseException:
-        lock.release()
-        raise
+        undo.pop_all()
     return settings, lock, journal, store
 
 
@@ -93,7 +93,7 @@ def _no_extractor() -> Extractor:
 
 def read_journal(home: str | PathLike[str], namespace: str = "default") -> Journal:
     """The journal of a home, to read beside whoever writes. Raises HomeError when there is none."""
-    return _journal(_folder(home), namespace, readonly=True)
+    return _journal(home_folder(home), namespace, readonly=True)
 
 
 @contextmanager
@@ -101,7 +101,7 @@ def own_journal(home: str | PathLike[str], namespace: str = "default") -> Iterat
     """The journal of a home, owned for writing, without model and index. Raises HomeLockedError, HomeError."""
     from bakemem.memory import HomeLock
 
-    folder = _folder(home)
+    folder = home_folder(home)
     with HomeLock(folder):
         journal = _journal(folder, namespace, readonly=False)
         try:
@@ -110,8 +110,10 @@ def own_journal(home: str | PathLike[str], namespace: str = "default") -> Iterat
             journal.close()
 
 
-def _folder(home: str | PathLike[str]) -> Path:
+def home_folder(home: str | PathLike[str]) -> Path:
     """Where a home is or would be. Raises HomeError for a path that can never be one, such as a name too long."""
+    if not str(home):
+        raise HomeError("The path of the memory home is empty: name a folder.")  # it would be the one we work in
     try:
         folder = Path(home).expanduser().absolute()  # wherever the program goes on to work
         with suppress(FileNotFoundError):
@@ -180,10 +182,10 @@ def _sweep(journal: Journal, store: VersionStore) -> None:
     log = logging.getLogger(__name__)
     try:
         sweep(journal, store)
+        if unknown := strangers(journal, store):
+            log.warning("The journal knows nothing of %s: see `bakemem check`.", ", ".join(sorted(unknown)))
     except HomeError as error:
         log.warning("%s It is tried again at the next opening.", error)
-    if unknown := strangers(journal, store):
-        log.warning("The journal knows nothing of %s: see `bakemem check`.", ", ".join(sorted(unknown)))
 
 
 def _redactor(config: Config) -> Callable[[str], str]:

@@ -252,6 +252,31 @@ def test_forgetting_during_a_bake_leaves_nothing_of_it(memory: AgentMemory, tmp_
     assert list((tmp_path / "versions").iterdir()) == []
 
 
+def test_what_is_forgotten_while_a_bake_waits_for_its_turn_is_never_written_down(
+    memory: AgentMemory, tmp_path: Path
+) -> None:
+    """Another memory bakes on the same base meanwhile; the bake that waited ends before it begins."""
+
+    def forget(stage: str, done: int, total: int, kl: float | None) -> None:
+        assert stage == "wait"
+        memory.forget([memory.memories()[0].id])
+        memory.base.baking.release()
+
+    memory.base.baking.acquire()
+    with pytest.raises(BakeError, match="was forgotten during the bake"):
+        memory.bake(progress=forget)
+    assert list((tmp_path / "versions").iterdir()) == []
+
+
+def test_an_erasure_with_nothing_to_erase_leaves_the_unfinished_bake(memory: AgentMemory, tmp_path: Path) -> None:
+    """It goes on where it was."""
+    with pytest.raises(KeyboardInterrupt):
+        memory.bake(progress=Stop(5))
+    with pytest.raises(InputError, match="nothing to erase"):
+        memory.erase()
+    assert list((tmp_path / "versions").glob(".bake/*.json"))
+
+
 def test_a_failed_commit_leaves_the_old_version_live(memory: AgentMemory, monkeypatch: pytest.MonkeyPatch) -> None:
     """The journal's transaction is the commit point: when it fails, no folder stays and memories are pending."""
     memory.bake()

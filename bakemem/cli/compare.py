@@ -43,7 +43,7 @@ def diff(where: Place, old: str, new: str, file: Path | None) -> None:
     from bakemem.versions import VersionStore
 
     with where.journal() as journal:
-        changes = compare(journal, VersionStore(where.home.expanduser(), where.namespace), old, new)
+        changes = compare(journal, VersionStore(where.home, where.namespace), old, new)
     if file is not None:
         draw_layers(changes, file)
     if where.as_json:

@@ -68,12 +68,13 @@ def reject(where: Place, ids: tuple[str, ...]) -> None:
 def drop(where: Place, source: str, yes: bool) -> None:
     """Erase everything that came from one source, baked or not.
 
-    `bakemem memories --source NAME` shows it first. If the live version learned some of it, the base serves with the
-    rest in its prompt until the next bake.
+    `bakemem memories --source NAME` shows it first. What it had superseded of others is again what it was before. If
+    the live version learned some of it, the base serves with the rest in its prompt until the next bake.
     """
+    with where.journal() as journal:  # asked before the home is owned: somebody may take long to answer
+        n = len([m for m in journal.memories(source=source) if m.status != "forgotten"])
+    _confirm(where, f"Erase {count(n, 'memory')} from {source}?", yes or n == 0)
     with where.records() as memory:
-        n = len([m for m in memory.memories(source=source) if m.status != "forgotten"])
-        _confirm(where, f"Erase {count(n, 'memory')} from {source}?", yes or n == 0)
         gone, learned = memory.forget(source=source), memory.to_erase()
     _print_gone(where, gone, learned)
 
@@ -92,9 +93,10 @@ def forget(where: Place, ids: tuple[str, ...], conversation: str | None, everyth
     """
     if not ids and conversation is None and not everything:
         raise InputError("Say what to forget: ids (see `bakemem memories`), --conversation NAME, or --all.")
-    with where.records() as memory:
+    with where.journal():  # there is a home; it is owned once the question is answered
         what = "everything" if everything else f"conversation {conversation}" if conversation else count(len(ids), "id")
-        _confirm(where, f"Erase {what} for good?", yes or bool(ids and conversation is None and not everything))
+    _confirm(where, f"Erase {what} for good?", yes or bool(ids and conversation is None and not everything))
+    with where.records() as memory:
         gone = memory.forget(ids, conversation=conversation, everything=everything)
         learned = memory.to_erase()
     _print_gone(where, gone, learned)

@@ -23,6 +23,7 @@ import click
 
 from bakemem.cli.text import count, one_line, print_error
 from bakemem.errors import BakememError, InputError
+from bakemem.opening import home_folder
 
 if TYPE_CHECKING:
     from bakemem.agent_memory import AgentMemory
@@ -52,7 +53,7 @@ class Place:
         """The settings that the memory has with these options. Raises ConfigError."""
         from bakemem.config import load_config
 
-        return load_config(self.home.expanduser(), model=self.model, device=self.device, seed=self.seed)
+        return load_config(self.home, model=self.model, device=self.device, seed=self.seed)
 
     @contextmanager
     def journal(self) -> Iterator[Journal]:
@@ -153,7 +154,8 @@ def _what_is_live(ctx: click.Context) -> str:
     try:
         from bakemem.versions import VersionStore
 
-        with Place(Path(home), namespace, False).journal() as journal:
+        folder = home_folder(home)
+        with Place(folder, namespace, False).journal() as journal:
             live, n = journal.live(), len(journal.memories("pending"))
     except BakememError:
         return "no version was touched"
@@ -161,7 +163,7 @@ def _what_is_live(ctx: click.Context) -> str:
         return "`bakemem log` tells which version is live"
     waits = f"{count(n, 'memory')} {'waits' if n == 1 else 'wait'}"
     said = f"{live or 'base'} is live, and {waits} in the prompt"
-    if ctx.command.name == "bake" and VersionStore(Path(home), namespace).unfinished():
+    if ctx.command.name == "bake" and VersionStore(folder, namespace).unfinished():
         said += "; `bakemem bake` goes on where it stopped"
     return said
 
@@ -182,7 +184,7 @@ def _with_place(function: AnyFunction) -> AnyFunction:
         home: str, namespace: str, as_json: bool, model: str | None = None, device: str | None = None,
         seed: int | None = None, **rest: Any,
     ) -> Any:  # fmt: skip
-        return function(Place(Path(home), namespace, as_json, model, device, seed), **rest)
+        return function(Place(home_folder(home), namespace, as_json, model, device, seed), **rest)
 
     return call
 

@@ -80,7 +80,7 @@ def show(where: Place, version: str) -> None:
     prompt, problem = None, _unreadable(found, tainted)
     if problem is None:
         try:
-            prompt = VersionStore(where.home.expanduser(), where.namespace).manifest(found.name).prompt.text
+            prompt = VersionStore(where.home, where.namespace).manifest(found.name).prompt.text
         except HomeCorruptError as error:
             problem = one_line(str(error))
     if where.as_json:

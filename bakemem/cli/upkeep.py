@@ -37,7 +37,7 @@ def gc(where: Place, keep: int, now: bool) -> None:
     with where.journal() as journal:
         state = journal.state()
     stay = spared(state, keep)
-    store = VersionStore(where.home.expanduser(), where.namespace)
+    store = VersionStore(where.home, where.namespace)
     there = [v.name for v in state.versions if not v.gone]
     sizes = {name: _bytes(store.folder(name)) for name in there}
     gone = [name for name in there if name not in stay]
@@ -73,16 +73,15 @@ def check(ctx: click.Context, where: Place, repair: bool, everyone: bool) -> Non
     from bakemem.upkeep import check as examine
     from bakemem.versions import VersionStore
 
-    home = where.home.expanduser()
     found: dict[str, list[Problem]] = {}
     with ExitStack() as stack:
         journal: Journal = stack.enter_context(where.journal())
         if repair:
-            stack.enter_context(HomeLock(home))
+            stack.enter_context(HomeLock(where.home))
         for name in {where.namespace, *namespaces(journal)} if everyone else {where.namespace}:
             one = read_journal(where.home, name)
             stack.callback(one.close)
-            found[name] = examine(one, VersionStore(home, name), repair=repair)
+            found[name] = examine(one, VersionStore(where.home, name), repair=repair)
     sound = not any(problem.severity == "error" for problems in found.values() for problem in problems)
     if where.as_json:
         print_json({"sound": sound, "namespaces": found})

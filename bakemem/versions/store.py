@@ -110,8 +110,8 @@ class VersionStore:
         return manifest_of(text)
 
     def names(self) -> set[str]:
-        """The names that have a folder, whatever is in it."""
-        return {p.name for p in self._root.iterdir() if _NAME.fullmatch(p.name)} if self._root.is_dir() else set()
+        """The names that have a folder, whatever is in it. Raises HomeError when they cannot be listed."""
+        return {path.name for path in self._inside() if _NAME.fullmatch(path.name)}
 
     @contextlib.contextmanager
     def room(self) -> Iterator[Path]:
@@ -131,10 +131,8 @@ class VersionStore:
                 destroy(folder)
 
     def orphans(self, known_names: Collection[str]) -> list[Path]:
-        """Folders that a crash left: temporary ones, and versions that the journal does not name."""
-        if not self._root.is_dir():
-            return []
-        found = (p for p in self._root.iterdir() if p.is_dir() and not p.is_symlink())
+        """Folders that a crash left: temporary ones, and versions that the journal does not name. Raises HomeError."""
+        found = (p for p in self._inside() if p.is_dir() and not p.is_symlink())
         return sorted(
             p for p in found if p.name.startswith(_TEMPORARY) or (_NAME.fullmatch(p.name) and p.name not in known_names)
         )
@@ -209,6 +207,14 @@ class VersionStore:
             self._remove(self._root / _SCRATCH)
         except OSError as error:
             raise HomeError(f"What a bake left in {self._root / _SCRATCH} cannot be removed ({error}).") from error
+
+    def _inside(self) -> list[Path]:
+        try:
+            return list(self._root.iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise HomeError(f"The versions cannot be listed ({error}): mend the permissions of the home.") from error
 
     def _mark(self, name: str) -> Path:
         return self._root / f"{_MARK}{name}"

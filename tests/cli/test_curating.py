@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bakemem.memory import HomeLock
 from bakemem.types import Draft, Provenance
 from tests.cli.conftest import DOG, TOWN, Keeper, Run
 
@@ -73,6 +74,25 @@ def test_forget_wants_to_know_what(run: Run, keeper: Keeper, arguments: tuple[st
     keeper.remember(DOG)
     assert run("forget", *arguments).exit_code == 1
     assert keeper.journal.memories("pending")
+
+
+@pytest.mark.parametrize("line", [("forget", "--all"), ("drop", "--source", "user")])
+def test_the_home_is_free_until_the_question_is_answered(
+    run: Run, keeper: Keeper, home: Path, monkeypatch: pytest.MonkeyPatch, line: tuple[str, ...]
+) -> None:
+    """Somebody may take long; whoever writes meanwhile is not refused."""
+    keeper.remember(DOG)
+    asked = []
+
+    def confirm(text: str, **kwargs: object) -> bool:
+        asked.append(text)
+        HomeLock(home).acquire().release()
+        return True
+
+    monkeypatch.setattr("click.confirm", confirm)
+    assert run(*line).exit_code == 0
+    assert len(asked) == 1
+    assert [m.text for m in keeper.journal.memories()] == [""]
 
 
 def test_forget_all_empties_one_namespace_only(run: Run, keeper: Keeper, home: Path) -> None:

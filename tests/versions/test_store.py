@@ -152,6 +152,15 @@ def test_a_changed_manifest_is_noticed(
         store.manifest("v1")
 
 
+def test_versions_that_cannot_be_listed_are_a_home_error(tmp_path: Path) -> None:
+    """Such as those that another user's bake made."""
+    (tmp_path / "versions").write_text("")
+    store = VersionStore(tmp_path)
+    for list_them in (store.names, lambda: store.orphans([]), lambda: store.sweep([])):
+        with pytest.raises(HomeError, match="cannot be listed"):
+            list_them()
+
+
 @pytest.mark.parametrize("namespace", ["default", "A user"])
 def test_the_scratch_folder_is_private_and_outlives_a_sweep(tmp_path: Path, namespace: str) -> None:
     """Only its owner can read it, each namespace has its own, and it is no orphan."""
