@@ -6,11 +6,13 @@ Knows the names and ranges of settings, not what they do.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -103,7 +105,8 @@ class Config(BaseSettings):
     shard_tokens: int | None = Field(
         default=None,
         ge=64,
-        description="longest prompt that the teacher reads at once, in tokens, or one fact; unset: the model's own",
+        description="longest piece of the memory prompt that the teacher reads at once, in tokens, or one fact; "
+        "unset: what the model's config.json says (the starter: 64), else 1024",
     )
 
     min_agreement: float = Field(
@@ -111,7 +114,7 @@ class Config(BaseSettings):
     )
     min_abstention: float = Field(default=0.85, ge=0.0, le=1.0, description="the gate: the same where nothing was told")
     min_each: float = Field(
-        default=0.25, ge=0.0, le=1.0, description="the gate: of each memory's own held-out questions, right ones"
+        default=0.25, ge=0.0, le=1.0, description="the gate: right answers to each memory's own held-out questions"
     )
     max_drift: float = Field(default=0.15, ge=0.0, le=1.0, description="the gate: changed everyday answers")
 
@@ -195,7 +198,7 @@ def load_config(home: Path, **arguments: Any) -> Config:
     try:
         config: Config = located(**given)
     except ValidationError as error:
-        lines = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+        lines = "; ".join(_wrong(detail, given) for detail in error.errors())
         known = ", ".join(sorted(Config.model_fields))
         raise ConfigError(f"Settings of {home} are not valid: {lines}. Known settings: {known}.") from error
     except SettingsError as error:  # a variable for a table
@@ -207,6 +210,18 @@ def load_config(home: Path, **arguments: Any) -> Config:
     except (OSError, ValueError) as error:  # a file that may not be read, or is not TOML
         raise ConfigError(f"{file} cannot be read: {error}. Mend or remove it.") from error
     return config
+
+
+def _wrong(detail: ErrorDetails, given: Collection[str]) -> str:
+    """What is wrong with a setting, and where it comes from."""
+    name, *inside = map(str, detail["loc"] or ("settings",))
+    variable = next((v for v in os.environ if v.upper() == f"{Config.model_config['env_prefix']}{name.upper()}"), None)
+    origin = "" if name in given else f" (the variable {variable})" if variable else " (in config.toml)"
+    if detail["type"] == "extra_forbidden":
+        closest = get_close_matches(name, Config.model_fields, 1)
+        return f"{name}: there is no such setting{origin}" + "".join(f", is it {c}?" for c in closest)
+    said = "write it as 01:00-06:00" if detail["type"] == "string_pattern_mismatch" else detail["msg"]
+    return f"{'.'.join([name, *inside])}: {said}{origin}"
 
 
 def _check_environment() -> None:

@@ -79,7 +79,7 @@ def _bounds(field: FieldInfo) -> Iterator[str]:
     for sign, attribute in (("≥", "ge"), (">", "gt"), ("≤", "le"), ("<", "lt")):
         for rule in field.metadata:
             if (bound := getattr(rule, attribute, None)) is not None:
-                yield f"{sign} {bound:g}"
+                yield f"{sign} {int(bound) if bound == int(bound) else bound}"
 
 
 PAGES: dict[str, Callable[[], str]] = {"cli.md": cli_page, "config.md": config_page}

@@ -66,6 +66,20 @@ def test_a_wrong_argument_names_the_setting(tmp_path: Path, arguments: dict[str,
     assert "Known settings: " in str(caught.value)
 
 
+def test_a_wrong_value_is_told_with_where_it_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable is not blamed on the home, nor the file on an argument."""
+    _write(tmp_path, 'quiet_hours = "1-6"\nrnak = 8\n')
+    monkeypatch.setenv("BAKEMEM_SEED", "x")
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path, steps=0)
+    for told in (
+        "an integer (the variable BAKEMEM_SEED)", "quiet_hours: write it as 01:00-06:00 (in config.toml)",
+        "steps: Input should be greater than or equal to 1",
+        "rnak: there is no such setting (in config.toml), is it rank?"
+    ):  # fmt: skip
+        assert told in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["learning_rate", "state_weight", "max_disfluency", "most_load"])
 @pytest.mark.parametrize("value", ["inf", "nan"])
 def test_numbers_are_finite(tmp_path: Path, name: str, value: str) -> None:
