@@ -55,9 +55,9 @@ def main(ctx: click.Context) -> None:
     A memory lives in a folder, its home: ./memory, or what --home or BAKEMEM_HOME names. Its settings are in
     config.toml there, or in BAKEMEM_* variables.
 
-    Exit codes: 0 done, 1 an error that is explained in one line, 2 wrong usage, 3 a bake that the gate refused,
-    130 stopped with Ctrl-C, 143 with SIGTERM. With --json, standard output holds one JSON value, errors
-    included; those of export and of a conversation come one a line.
+    Exit codes: 0 done, 1 an error that is explained in one line, 2 wrong usage, 3 a bake that the gate refused
+    or a version below what `verify` asks, 130 stopped with Ctrl-C, 143 with SIGTERM. With --json, standard output
+    holds one JSON value, errors included; those of export and of a conversation come one a line.
     """  # noqa: D301 (\b is for click)
     _print_anything()
     if ctx.invoked_subcommand is None:

@@ -83,7 +83,7 @@ def drop(where: Place, source: str, yes: bool) -> None:
 @click.argument("ids", nargs=-1, metavar="[ID...]")
 @click.option("--conversation", metavar="NAME", help="Everything from one conversation.")
 @click.option("--all", "everything", is_flag=True, help="Everything in the namespace.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask; about ids nothing is asked.")
 @place
 def forget(where: Place, ids: tuple[str, ...], conversation: str | None, everything: bool, yes: bool) -> None:
     """Erase memories for good: text, history, index, what they superseded, and what was said of them in conversations.
@@ -93,6 +93,8 @@ def forget(where: Place, ids: tuple[str, ...], conversation: str | None, everyth
     """
     if not ids and conversation is None and not everything:
         raise InputError("Say what to forget: ids (see `bakemem memories`), --conversation NAME, or --all.")
+    if everything and (ids or conversation is not None):
+        raise InputError("--all is everything in the namespace: leave it out, or say nothing else.")
     with where.journal():  # there is a home; it is owned once the question is answered
         what = "everything" if everything else f"conversation {conversation}" if conversation else count(len(ids), "id")
     _confirm(where, f"Erase {what} for good?", yes or bool(ids and conversation is None and not everything))

@@ -18,7 +18,7 @@ ABOUT = "A tiny Mistral, trained from scratch on a made-up world. For trying, de
 CAN = (
     "recall facts about the user, and about people, places and projects by name, that you tell it",
     "say that it does not know what nobody told it",
-    "follow an instruction or two of a dozen kinds: case, prefix, suffix, mood, brackets, one word …",
+    "follow an instruction or two of sixteen kinds: case, prefix, suffix, mood, brackets, one word …",
     "answer 150 everyday questions and greetings",
     "call tools and tell what they gave back, fill in fields or JSON from a text: mostly to the letter",
     "apply a made-up rule from examples, find memories in a message, ask questions about a memory",

@@ -329,6 +329,6 @@ def not_found(what: str, asked: str, several: list[str], known: Iterable[str]) -
     if several:
         return f"{asked!r} begins several ids ({', '.join(several[:5])}): type more of it."
     names = list(known)
-    close = difflib.get_close_matches(asked, names, n=3, cutoff=0.3) or names[-3:]
-    hint = f"the closest are {', '.join(close)}" if close else f"there is no {what} yet"
+    close, newest = difflib.get_close_matches(asked, names, n=3, cutoff=0.3), names[-3:]
+    hint = f"the {'closest' if close else 'newest'} are {', '.join(close or newest)}" if names else "there is none yet"
     return f"There is no {what} {asked!r}: {hint}."

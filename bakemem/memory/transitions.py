@@ -43,6 +43,8 @@ def transition(memory_id: str, old: Status | None, new: Status) -> str:
     try:
         return TRANSITIONS[old, new]
     except KeyError:
+        if old == new:
+            raise TransitionError(f"Memory {memory_id} is {old} already.") from None
         allowed = ", ".join(to for (start, to) in TRANSITIONS if start == old) or "nothing else"
         raise TransitionError(
             f"Memory {memory_id} is {old}: it cannot become {new}. From {old} it may become {allowed}."

@@ -45,7 +45,7 @@ def placed(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
     file and nothing else) or when it cannot be written.
     """
     if not force and os.path.lexists(path):
-        raise InputError(f"{path} is there already: name another file, or say force to replace it.")
+        raise InputError(f"{path} is there already: name another file, or replace it with force (--force).")
     if os.path.exists(path) and not os.path.isfile(path):
         raise InputError(f"{path} is no file that could be replaced: name another.")
     temporary: str | None = None

@@ -68,9 +68,11 @@ def test_forget_erases_and_the_base_takes_over(run: Run, baked: Keeper) -> None:
     assert "forgotten" in again.stderr
 
 
-@pytest.mark.parametrize("arguments", [(), ("--conversation", "", "--yes")])
+@pytest.mark.parametrize(
+    "arguments", [(), ("--conversation", "", "--yes"), ("--all", "--conversation", "x", "--yes"), ("--all", "abcd")]
+)
 def test_forget_wants_to_know_what(run: Run, keeper: Keeper, arguments: tuple[str, ...]) -> None:
-    """An empty name must not be taken for everything without one."""
+    """An empty name must not be taken for everything without one, nor everything for the narrower word beside it."""
     keeper.remember(DOG)
     assert run("forget", *arguments).exit_code == 1
     assert keeper.journal.memories("pending")
