@@ -1,7 +1,7 @@
 """Memory on a LangChain agent in two lines: it is told things, bakes, and knows them in another thread, beside a tool.
 
 pip install langchain
-python examples/langchain_agent.py                 # a minute or two on two cores; --quick: faster, recalls less
+python examples/langchain_agent.py                 # some minutes on two cores; --quick: faster, recalls less
 """
 
 from __future__ import annotations

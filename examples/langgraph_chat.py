@@ -1,7 +1,7 @@
 """A LangGraph graph of your own with a checkpointer: a node that answers from the weights, one that lets them listen.
 
 pip install langgraph
-python examples/langgraph_chat.py                  # a minute or two on two cores; --quick: faster, recalls less
+python examples/langgraph_chat.py                  # some minutes on two cores; --quick: faster, recalls less
 """
 
 from __future__ import annotations

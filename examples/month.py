@@ -1,7 +1,7 @@
 """A month of a personal assistant in fast-forward: told things each day, baked each night, asked at the end of days.
 
     python examples/month.py --plot docs/month.png     # 30 days: 2.5 hours on two cores; goes on where it stopped
-    python examples/month.py --days 5                  # minutes
+    python examples/month.py --days 5                  # 20 minutes
 
 The same questions go to the base model with everything in its prompt, and with the five facts nearest in meaning to the
 question there; all three see the same talk before, in a context of the same length, and on the last day also none. For

@@ -1,7 +1,7 @@
 """A support agent with ten customers in one home: each has a memory of its own, and nobody is given another's.
 
 pip install langchain
-python examples/support.py                         # --bakes 2: bakes for two of them, a minute each on two cores
+python examples/support.py                         # --bakes 2: bakes for two of them, some minutes each on two cores
 """
 
 from __future__ import annotations
