@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cache
 from os import PathLike
 from pathlib import Path
+from stat import S_ISDIR
 from typing import TYPE_CHECKING, Any
 
 from bakemem.errors import HomeError, ModelError
@@ -117,7 +118,8 @@ def home_folder(home: str | PathLike[str]) -> Path:
     try:
         folder = Path(home).expanduser().absolute()  # wherever the program goes on to work
         with suppress(FileNotFoundError):
-            folder.stat()
+            if not S_ISDIR(folder.stat().st_mode):
+                raise NotADirectoryError("it is a file, not a folder")
     except (OSError, ValueError, RuntimeError) as error:
         raise HomeError(f"The memory home {str(home)!r} cannot be used ({error}): choose another folder.") from error
     return folder

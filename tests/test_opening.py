@@ -29,6 +29,15 @@ def test_a_path_that_can_be_no_home_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("opened", [bakemem.open, read_journal, _own])
+def test_a_file_is_no_home(opened: Callable[[str], object], tmp_path: Path) -> None:
+    """Whoever opens it is told so, and it stays as it is."""
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(HomeError, match="it is a file, not a folder"):
+        opened(str(tmp_path / "notes.txt"))
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_versions_that_cannot_be_listed_are_no_reason_not_to_open(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
