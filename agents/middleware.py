@@ -6,17 +6,21 @@ Knows LangChain's middleware and an `AgentMemory`; reads no memories itself, tha
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Annotated, Any, NotRequired
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
 from langchain.agents.middleware.types import PrivateStateAttr
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.runnables import Runnable, run_in_executor
 from langchain_core.runnables.base import RunnableBindingBase
+from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.runtime import Runtime
+from langgraph.types import Command
 
 from bakemem.agent_memory import AgentMemory
 from bakemem.errors import HomeError, InputError
@@ -29,6 +33,7 @@ from .namespaces import Memories, memory_of, thread_of
 
 _LOG = logging.getLogger(__name__)
 _LEAST_TOKENS = 4  # of a fact: hardly any is shorter
+_IN_A_TOOL = ContextVar("_IN_A_TOOL", default=False)  # a sub-agent with a thread of its own shows it by nothing else
 
 
 class MemoryState(AgentState[Any]):
@@ -47,8 +52,8 @@ class BakedMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
 
     Heard is what the user says (human messages that no middleware made) once the model has answered it: by then it is
     redacted where that is asked for, and not yet summarised away. Each message is heard once. The messages of an agent
-    that runs inside another graph, such as a sub-agent, may be a model's own: they are heard with `observe=True` only;
-    with `observe=False` nothing is. A message that cannot be kept is left out, with a warning.
+    that runs inside another graph or in a tool of such an agent, as a sub-agent, may be a model's own: they are heard
+    with `observe=True` only; with `observe=False` nothing is. One that cannot be kept is left out, with a warning.
 
     `memory` is an `AgentMemory`, or a function from a namespace to one (`Namespaces`); then the run's context names the
     namespace. A conversation bears its thread's id, if it has one.
@@ -94,6 +99,27 @@ class BakedMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
                 "Take BakedChatModel to have them in the weights.", model,
             )  # fmt: skip
 
+    # ---- who speaks
+
+    def wrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
+    ) -> ToolMessage | Command[Any]:
+        """Runs the tool; what an agent is told in it is a model's word."""
+        with _in_a_tool():
+            return handler(request)
+
+    async def awrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
+    ) -> ToolMessage | Command[Any]:
+        """As `wrap_tool_call`."""
+        with _in_a_tool():
+            return await handler(request)
+
+    def _listens(self, runtime: Runtime[Any]) -> bool:
+        info = runtime.execution_info
+        nested = _IN_A_TOOL.get() or (info is not None and "|" in info.checkpoint_ns)
+        return not nested if self._observe is None else self._observe
+
     # ---- what the user says
 
     def before_agent(self, state: MemoryState, runtime: Runtime[Any]) -> dict[str, Any] | None:
@@ -106,20 +132,27 @@ class BakedMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
 
     def after_model(self, state: MemoryState, runtime: Runtime[Any]) -> dict[str, Any] | None:
         """Observes what the user said and was not heard yet."""
-        info = runtime.execution_info
-        nested = info is not None and "|" in info.checkpoint_ns
-        if self._observe is False or (nested and self._observe is None):
+        if not self._listens(runtime):
             return None
         heard = set(state.get("bakemem_heard", ()))
         new = [m for m in state["messages"] if _is_the_users(m) and m.id not in heard]
         if not new:
             return None
         memory = memory_of(self._memories, runtime.context)
-        conversation = thread_of(info)
+        conversation = thread_of(runtime.execution_info)
         # One by one, so that one that cannot be kept costs no other.
         lost = {m.id for m in new if not _hear(memory, str(m.text), conversation)}
         # Of messages that were removed nothing has to be known any more.
         return {"bakemem_heard": [i for i in _ids(state["messages"]) if i not in lost]}
+
+
+@contextmanager
+def _in_a_tool() -> Iterator[None]:
+    token = _IN_A_TOOL.set(True)
+    try:
+        yield
+    finally:
+        _IN_A_TOOL.reset(token)
 
 
 def _over(memory: AgentMemory, model: Runnable[Any, Any]) -> Any:

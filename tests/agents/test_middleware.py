@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -335,6 +336,39 @@ def test_a_sub_agents_human_messages_are_another_models(
     say(built, "Ask it.")
     assert sorted(observed) == sorted(told)
     assert DOG_FACT in inner.systems[0]
+
+
+async def test_a_sub_agent_with_a_thread_of_its_own_is_no_user_either(memory: AgentMemory, observed: list[str]) -> None:
+    """Nor is one that a tool asks in asyncio, or in an event loop of its own."""
+    sub = create_agent(ScriptedChatModel(), middleware=[BakedMemoryMiddleware(memory)], checkpointer=InMemorySaver())
+    task: Any = {"messages": [HumanMessage(UPPER)]}
+
+    @tool
+    def own_thread(question: str) -> str:
+        """Ask somebody who knows."""
+        return str(sub.invoke(task, {"configurable": {"thread_id": "research"}})["messages"][-1].text)
+
+    @tool
+    def own_loop(question: str) -> str:
+        """Ask somebody who knows."""
+        return str(asyncio.run(sub.ainvoke(task, {"configurable": {"thread_id": "loop"}}))["messages"][-1].text)
+
+    @tool
+    async def awaited(question: str) -> str:
+        """Ask somebody who knows."""
+        return str((await sub.ainvoke(task, {"configurable": {"thread_id": "awaited"}}))["messages"][-1].text)
+
+    def main(name: str) -> Any:
+        model = ScriptedChatModel(says=[call(name, question=UPPER)])
+        return create_agent(model, tools=[own_thread, own_loop, awaited], middleware=[BakedMemoryMiddleware(memory)])
+
+    for name in ("own_thread", "own_loop"):
+        main(name).invoke({"messages": ["Ask it."]})
+    for name in ("own_thread", "own_loop", "awaited"):
+        await main(name).ainvoke({"messages": ["Ask it."]})
+    assert observed == ["Ask it."] * 5
+    sub.invoke({"messages": [HumanMessage(DOG)]}, {"configurable": {"thread_id": "research"}})
+    assert observed[-1] == DOG
 
 
 def test_a_sub_agent_has_the_memory_of_the_runs_namespace(unloaded: Unloaded) -> None:
