@@ -6,7 +6,7 @@ Knows LangChain's middleware and an `AgentMemory`; reads no memories itself, tha
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Annotated, Any, NotRequired
@@ -29,6 +29,7 @@ from bakemem.prompts import system_text
 from bakemem.types import Memory, Turn
 
 from .chat_model import BakedChatModel
+from .hearing import turn_of
 from .namespaces import Memories, memory_of, thread_of
 
 _LOG = logging.getLogger(__name__)
@@ -37,9 +38,12 @@ _IN_A_TOOL = ContextVar("_IN_A_TOOL", default=False)  # a sub-agent with a threa
 
 
 class MemoryState(AgentState[Any]):
-    """An agent's state, with the ids of the user's messages that were heard or that came before this middleware."""
+    """An agent's state, with the ids of the user's messages that were heard or that came before this middleware, and
+    the texts of the others as the run got them.
+    """
 
     bakemem_heard: NotRequired[Annotated[list[str], PrivateStateAttr]]
+    bakemem_said: NotRequired[Annotated[dict[str, str], PrivateStateAttr]]
 
 
 class BakedMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
@@ -51,9 +55,11 @@ class BakedMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
     system message of each call; they cost tokens, and fade in long conversations, as any prompt does.
 
     Heard is what the user says (human messages that no middleware made) once the model has answered it: by then it is
-    redacted where that is asked for, and not yet summarised away. Each message is heard once. The messages of an agent
-    that runs inside another graph or in a tool of such an agent, as a sub-agent, may be a model's own: they are heard
-    with `observe=True` only; with `observe=False` nothing is. One that cannot be kept is left out, with a warning.
+    redacted where that is asked for, and not yet summarised away. What other middleware writes around it is left out;
+    where that has become another text, it is a document's, and goes to quarantine. Each message is heard once. The
+    messages of an agent that runs inside another graph or in a tool of such an agent, as a sub-agent, may be a model's
+    own: they are heard with `observe=True` only; with `observe=False` nothing is. One that cannot be kept is left out,
+    with a warning.
 
     `memory` is an `AgentMemory`, or a function from a namespace to one (`Namespaces`); then the run's context names the
     namespace. A conversation bears its thread's id, if it has one.
@@ -123,27 +129,37 @@ class BakedMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
     # ---- what the user says
 
     def before_agent(self, state: MemoryState, runtime: Runtime[Any]) -> dict[str, Any] | None:
-        """Passes over what was answered before this middleware was there: an example, or heard in an earlier run."""
-        if "bakemem_heard" in state:
+        """Keeps what the user said before other middleware writes into it.
+
+        Passes over what was answered before this middleware was there: an example, or heard in an earlier run.
+        """
+        if not self._listens(runtime):
             return None
-        messages = state["messages"]
-        last = max((i for i, m in enumerate(messages) if isinstance(m, AIMessage)), default=0)
-        return {"bakemem_heard": _ids(messages[:last])}
+        heard = state.get("bakemem_heard")
+        if heard is None:
+            messages = state["messages"]
+            last = max((i for i, m in enumerate(messages) if isinstance(m, AIMessage)), default=0)
+            heard = _ids(messages[:last])
+        known = set(heard)
+        new = {str(m.id): str(m.text) for m in state["messages"] if _is_the_users(m) and m.id not in known}
+        # A run that failed may have left its documents in them.
+        return {"bakemem_heard": heard, "bakemem_said": new | _some(state.get("bakemem_said", {}), new)}
 
     def after_model(self, state: MemoryState, runtime: Runtime[Any]) -> dict[str, Any] | None:
         """Observes what the user said and was not heard yet."""
         if not self._listens(runtime):
             return None
-        heard = set(state.get("bakemem_heard", ()))
+        heard, said = set(state.get("bakemem_heard", ())), state.get("bakemem_said", {})
         new = [m for m in state["messages"] if _is_the_users(m) and m.id not in heard]
         if not new:
             return None
         memory = memory_of(self._memories, runtime.context)
         conversation = thread_of(runtime.execution_info)
         # One by one, so that one that cannot be kept costs no other.
-        lost = {m.id for m in new if not _hear(memory, str(m.text), conversation)}
+        lost = {m.id for m in new if not _hear(memory, turn_of(said.get(str(m.id)), str(m.text)), conversation)}
         # Of messages that were removed nothing has to be known any more.
-        return {"bakemem_heard": [i for i in _ids(state["messages"]) if i not in lost]}
+        return {"bakemem_heard": [i for i in _ids(state["messages"]) if i not in lost],
+                "bakemem_said": _some(said, lost)}  # fmt: skip
 
 
 @contextmanager
@@ -170,10 +186,10 @@ def _over(memory: AgentMemory, model: Runnable[Any, Any]) -> Any:
     )
 
 
-def _hear(memory: AgentMemory, text: str, conversation: str) -> bool:
+def _hear(memory: AgentMemory, turn: Turn, conversation: str) -> bool:
     """Whether the memory needs no second try; the chat goes on without it."""
     try:
-        memory.observe([Turn("user", text)], conversation)
+        memory.observe([turn], conversation)
     except InputError as error:
         _LOG.warning("Nothing is remembered of a message: %s", error)
     except HomeError as error:
@@ -224,6 +240,10 @@ def _with(message: SystemMessage | None, prompt: str) -> SystemMessage:
 def _is_the_users(message: AnyMessage) -> bool:
     """Whether a person said it: summaries and notices are human messages too, but they name where they are from."""
     return isinstance(message, HumanMessage) and not message.additional_kwargs.get("lc_source")
+
+
+def _some(said: Mapping[str, str], ids: Container[str | None]) -> dict[str, str]:
+    return {i: text for i, text in said.items() if i in ids}
 
 
 def _ids(messages: Sequence[AnyMessage]) -> list[str]:

@@ -11,7 +11,12 @@ from uuid import UUID
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import HumanInTheLoopMiddleware, PIIMiddleware, SummarizationMiddleware
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    HumanInTheLoopMiddleware,
+    PIIMiddleware,
+    SummarizationMiddleware,
+)
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage
 from langchain_core.outputs import ChatGenerationChunk
@@ -279,6 +284,52 @@ def test_what_is_redacted_is_heard_redacted(memory: AgentMemory, observed: list[
         agent(ScriptedChatModel(), *chain).invoke({"messages": ["My mail is ada@example.org."]})
     assert observed == ["My mail is [REDACTED_EMAIL]."] * 2
     assert [m.text for m in memory.flush()] == ["The user's mail is [REDACTED_EMAIL]."]
+
+
+class Retrieve(AgentMiddleware[Any, Any]):
+    """Writes what it found into the user's message before each call of the model, as in LangChain's guide to RAG."""
+
+    def __init__(self, write: Callable[[str], str]) -> None:
+        self.write = write
+
+    def before_model(self, state: Any, runtime: Any) -> dict[str, Any]:
+        """Replaces the last message of the user."""
+        last = next(m for m in reversed(state["messages"]) if isinstance(m, HumanMessage))
+        return {"messages": [last.model_copy(update={"content": self.write(last.text)})]}
+
+
+def around(text: str) -> str:
+    """The user's words with documents around them."""
+    return f"Context: {UPPER}\n\n{text}\n\nContext: {UPPER}"
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_documents_that_are_written_into_the_users_message_are_not_the_users(memory: AgentMemory, place: int) -> None:
+    """Wherever that middleware stands, and also where it writes once more in the same run, or the run fails first."""
+    model = ScriptedChatModel(says=[RuntimeError("down"), call("mail", text="x"), "Sent."])
+    chain: list[Any] = [BakedMemoryMiddleware(memory)]
+    chain.insert(place, Retrieve(around))
+    built = agent(model, *chain, checkpointer=InMemorySaver())
+    with pytest.raises(RuntimeError, match="down"):
+        say(built, DOG)
+    say(built, TOWN)
+    say(built, "Hi.")
+    assert UPPER in model.asked[0][-1].text
+    assert [(m.provenance.turn, m.provenance.role) for m in memory.flush()] == [(DOG, "user"), (TOWN, "user")]
+
+
+def test_a_message_that_became_another_text_goes_to_quarantine(memory: AgentMemory) -> None:
+    """Nobody can tell which of it is the user's, nor of one that middleware adds in the midst of a run."""
+    built = agent(ScriptedChatModel(), Retrieve(lambda text: UPPER), BakedMemoryMiddleware(memory))
+    built.invoke({"messages": [HumanMessage(DOG)]})
+    assert [(m.text, m.status, m.provenance.role) for m in memory.flush()] == [(UPPER, "quarantined", "document")]
+
+    class Remind(AgentMiddleware[Any, Any]):
+        def before_model(self, state: Any, runtime: Any) -> dict[str, Any]:
+            return {"messages": [HumanMessage(TOWN)]}
+
+    agent(ScriptedChatModel(), Remind(), BakedMemoryMiddleware(memory)).invoke({"messages": ["Hi."]})
+    assert [(m.text, m.status) for m in memory.flush()] == [("The user lives in Tarn.", "quarantined")]
 
 
 @pytest.mark.parametrize("place", [0, 1])
