@@ -5,11 +5,17 @@ Knows texts; knows no memory, no agent and no messages.
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 from bakemem.types import Turn
 
 _MARK = re.compile(r"\*+|[\[<]\w[\w:.-]*[\]>]")  # as PIIMiddleware writes them: ****, [REDACTED_EMAIL], <ip_hash:0a1b>
+
+
+def digest(text: str) -> str:
+    """What a text is known again by."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def turn_of(said: str | None, now: str) -> Turn:

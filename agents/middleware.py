@@ -29,7 +29,7 @@ from bakemem.prompts import system_text
 from bakemem.types import Memory, Turn
 
 from .chat_model import BakedChatModel
-from .hearing import turn_of
+from .hearing import digest, turn_of
 from .namespaces import Memories, memory_of, thread_of
 
 _LOG = logging.getLogger(__name__)
@@ -38,12 +38,12 @@ _IN_A_TOOL = ContextVar("_IN_A_TOOL", default=False)  # a sub-agent with a threa
 
 
 class MemoryState(AgentState[Any]):
-    """An agent's state, with the ids of the user's messages that were heard or that came before this middleware, and
-    the texts of the others as the run got them.
+    """An agent's state, with what is known of its user's messages, by their ids: digests of those that were heard or
+    that came before this middleware; and from the beginning of a run to its end the others, as the run got them.
     """
 
-    bakemem_heard: NotRequired[Annotated[list[str], PrivateStateAttr]]
-    bakemem_said: NotRequired[Annotated[dict[str, str], PrivateStateAttr]]
+    bakemem_known: NotRequired[Annotated[dict[str, str], PrivateStateAttr]]
+    bakemem_said: NotRequired[Annotated[dict[str, str] | None, PrivateStateAttr]]
 
 
 class BakedMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
@@ -129,37 +129,45 @@ class BakedMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
     # ---- what the user says
 
     def before_agent(self, state: MemoryState, runtime: Runtime[Any]) -> dict[str, Any] | None:
-        """Keeps what the user said before other middleware writes into it.
+        """Keeps what the user says, and says otherwise now, before other middleware writes into it.
 
         Passes over what was answered before this middleware was there: an example, or heard in an earlier run.
         """
         if not self._listens(runtime):
             return None
-        heard = state.get("bakemem_heard")
-        if heard is None:
-            messages = state["messages"]
-            last = max((i for i, m in enumerate(messages) if isinstance(m, AIMessage)), default=0)
-            heard = _ids(messages[:last])
-        known = set(heard)
-        new = {str(m.id): str(m.text) for m in state["messages"] if _is_the_users(m) and m.id not in known}
-        # A run that failed may have left its documents in them.
-        return {"bakemem_heard": heard, "bakemem_said": new | _some(state.get("bakemem_said", {}), new)}
+        texts, known, unended = _texts(state["messages"]), state.get("bakemem_known"), state.get("bakemem_said")
+        if known is None:
+            known = _digests(_texts(_answered(state["messages"])))
+        elif unended is None:  # else the run before may have failed and left its documents in a message
+            known = {i: kept for i, kept in known.items() if i in texts and kept == digest(texts[i])}
+        new = {i: text for i, text in texts.items() if i not in known}
+        return {"bakemem_known": known, "bakemem_said": new | _some(unended or {}, new)}
 
     def after_model(self, state: MemoryState, runtime: Runtime[Any]) -> dict[str, Any] | None:
         """Observes what the user said and was not heard yet."""
         if not self._listens(runtime):
             return None
-        heard, said = set(state.get("bakemem_heard", ())), state.get("bakemem_said", {})
-        new = [m for m in state["messages"] if _is_the_users(m) and m.id not in heard]
+        texts, known, said = _texts(state["messages"]), state.get("bakemem_known", {}), state.get("bakemem_said") or {}
+        new = {i: turn_of(said.get(i), text) for i, text in texts.items() if i not in known}
         if not new:
             return None
         memory = memory_of(self._memories, runtime.context)
         conversation = thread_of(runtime.execution_info)
         # One by one, so that one that cannot be kept costs no other.
-        lost = {m.id for m in new if not _hear(memory, turn_of(said.get(str(m.id)), str(m.text)), conversation)}
+        lost = {i for i, turn in new.items() if not _hear(memory, turn, conversation, i)}
         # Of messages that were removed nothing has to be known any more.
-        return {"bakemem_heard": [i for i in _ids(state["messages"]) if i not in lost],
+        return {"bakemem_known": _digests({i: text for i, text in texts.items() if i not in lost}),
                 "bakemem_said": _some(said, lost)}  # fmt: skip
+
+    def after_agent(self, state: MemoryState, runtime: Runtime[Any]) -> dict[str, Any] | None:
+        """Notes what heard messages read like at the run's end: one that reads otherwise later was edited by its user.
+
+        On other branches of a thread the journal knows what was heard.
+        """
+        if not self._listens(runtime):
+            return None
+        known, said = state.get("bakemem_known", {}), state.get("bakemem_said")
+        return {"bakemem_known": _digests(_some(_texts(state["messages"]), known)), "bakemem_said": said or None}
 
 
 @contextmanager
@@ -186,10 +194,10 @@ def _over(memory: AgentMemory, model: Runnable[Any, Any]) -> Any:
     )
 
 
-def _hear(memory: AgentMemory, turn: Turn, conversation: str) -> bool:
+def _hear(memory: AgentMemory, turn: Turn, conversation: str, message_id: str) -> bool:
     """Whether the memory needs no second try; the chat goes on without it."""
     try:
-        memory.observe([turn], conversation)
+        memory.observe([turn], conversation, message_id=message_id)
     except InputError as error:
         _LOG.warning("Nothing is remembered of a message: %s", error)
     except HomeError as error:
@@ -242,9 +250,18 @@ def _is_the_users(message: AnyMessage) -> bool:
     return isinstance(message, HumanMessage) and not message.additional_kwargs.get("lc_source")
 
 
-def _some(said: Mapping[str, str], ids: Container[str | None]) -> dict[str, str]:
-    return {i: text for i, text in said.items() if i in ids}
+def _texts(messages: Sequence[AnyMessage]) -> dict[str, str]:
+    """What the user's messages read like, by their ids."""
+    return {str(m.id): str(m.text) for m in messages if _is_the_users(m)}
 
 
-def _ids(messages: Sequence[AnyMessage]) -> list[str]:
-    return [m.id for m in messages if isinstance(m, HumanMessage) and m.id]
+def _answered(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
+    return messages[: max((i for i, m in enumerate(messages) if isinstance(m, AIMessage)), default=0)]
+
+
+def _digests(texts: Mapping[str, str]) -> dict[str, str]:
+    return {i: digest(text) for i, text in texts.items()}
+
+
+def _some(texts: Mapping[str, str], ids: Container[str]) -> dict[str, str]:
+    return {i: text for i, text in texts.items() if i in ids}

@@ -61,9 +61,9 @@ def observed(memory: AgentMemory, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     texts: list[str] = []
     observe = memory.observe
 
-    def note(turns: list[Turn], conversation: str = "") -> None:
+    def note(turns: list[Turn], conversation: str = "", **options: str) -> None:
         texts.extend(t.content for t in turns)
-        observe(turns, conversation)
+        observe(turns, conversation, **options)
 
     monkeypatch.setattr(memory, "observe", note)
     return texts
@@ -474,7 +474,7 @@ def test_what_a_broken_home_cannot_take_is_heard_later(
     """The answer is given all the same."""
     built = agent(ScriptedChatModel(), BakedMemoryMiddleware(memory), checkpointer=InMemorySaver())
 
-    def full(*args: object) -> None:
+    def full(*args: object, **options: object) -> None:
         raise HomeError("The disk is full: make room.")
 
     with monkeypatch.context() as broken:
@@ -485,9 +485,69 @@ def test_what_a_broken_home_cannot_take_is_heard_later(
     assert observed == [DOG, "Hi."]
 
 
-def test_the_ids_of_heard_messages_are_no_part_of_the_answer(memory: AgentMemory) -> None:
-    """They are the middleware's own state, and hold no more than what is still in the thread."""
+def test_what_is_known_of_messages_is_no_part_of_the_answer(memory: AgentMemory) -> None:
+    """It is the middleware's own state, and holds no more than what is still in the thread, and no text."""
     built = agent(ScriptedChatModel(), BakedMemoryMiddleware(memory), checkpointer=InMemorySaver())
     result = say(built, DOG)
     assert set(result) == {"messages"}
-    assert built.get_state(THREAD).values["bakemem_heard"] == [result["messages"][0].id]
+    values = built.get_state(THREAD).values
+    assert set(values["bakemem_known"]) == {result["messages"][0].id}
+    assert values["bakemem_said"] is None
+
+
+# ---- said once
+
+
+REX = "My dog is called Rex."
+
+
+def before_the_first_answer(built: Any) -> Any:
+    """The thread as it was when the model was asked for the first time."""
+    return [state for state in built.get_state_history(THREAD) if state.next == ("model",)][-1].config
+
+
+def test_an_old_answer_that_is_made_again_replaces_nothing_that_was_said_since(memory: AgentMemory) -> None:
+    """What it answers was heard then; what is said on the new branch is heard."""
+    built = agent(ScriptedChatModel(), BakedMemoryMiddleware(memory), checkpointer=InMemorySaver())
+    for text in (DOG, REX):
+        say(built, text)
+        memory.flush()
+    built.invoke(None, before_the_first_answer(built))
+    assert memory.flush() == []
+    assert [m.text for m in memory.memories(["pending"])] == ["The user's dog is called Rex."]
+    say(built, TOWN)
+    assert heard(memory) == [TOWN]
+
+
+def test_an_old_answer_that_is_made_again_brings_nothing_back_that_was_forgotten(memory: AgentMemory) -> None:
+    """Though the thread still holds it."""
+    built = agent(ScriptedChatModel(), BakedMemoryMiddleware(memory), checkpointer=InMemorySaver())
+    say(built, DOG)
+    [kept] = memory.flush()
+    memory.forget([kept.id])
+    built.invoke(None, before_the_first_answer(built))
+    assert memory.flush() == []
+    assert [m.status for m in memory.memories()] == ["forgotten"]
+
+
+def test_a_message_that_its_user_edited_is_heard_again(memory: AgentMemory, observed: list[str]) -> None:
+    """It has the same id and other words."""
+    built = agent(ScriptedChatModel(), BakedMemoryMiddleware(memory), checkpointer=InMemorySaver())
+    for text in (DOG, REX, REX):
+        built.invoke({"messages": [HumanMessage(text, id="m1")]}, THREAD)
+    assert observed == [DOG, REX]
+    memory.flush()
+    assert [m.text for m in memory.memories(["pending"])] == ["The user's dog is called Rex."]
+
+
+def test_documents_that_are_written_into_a_message_after_it_was_heard_are_no_edit(
+    memory: AgentMemory, observed: list[str]
+) -> None:
+    """Nor where the run fails then, and another one finds them there."""
+    model = ScriptedChatModel(says=[call("mail", text="x"), RuntimeError("down")])
+    built = agent(model, Retrieve(around), BakedMemoryMiddleware(memory), checkpointer=InMemorySaver())
+    with pytest.raises(RuntimeError, match="down"):
+        say(built, DOG)
+    for _ in range(2):
+        say(built, "Hi.")
+    assert observed == [DOG, "Hi.", "Hi."]
