@@ -283,6 +283,18 @@ def test_a_slow_reply_is_given_up(scripted: Scripted) -> None:
         asyncio.run(model.ainvoke("x"))
 
 
+def test_a_reply_that_nobody_reads_on_keeps_no_program_from_ending(scripted: Scripted) -> None:
+    """As one whose reader failed, and whose traceback still holds it: the timer's thread is a daemon's."""
+    scripted.says = "word " * 9
+    stream = BakedChatModel(memory=scripted.memory, timeout=60).stream("x")
+    before = set(threading.enumerate())
+    next(stream)
+    started = set(threading.enumerate()) - before
+    assert started
+    assert all(thread.daemon for thread in started)
+    stream.close()  # type: ignore[attr-defined]
+
+
 # ---- what it is
 
 
