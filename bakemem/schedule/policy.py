@@ -84,11 +84,17 @@ class State:
         return tuple(one for one in self.pending if last is None or one.since > last.started)
 
     @property
+    def hopeful(self) -> bool:
+        """Whether a bake may help: not where an accepted one has left over all that is pending."""
+        last = self.attempt
+        return bool(self.untried if last is not None and last.outcome == "done" else self.pending)
+
+    @property
     def fading(self) -> bool:
-        """Whether the meter found, since the last bake, that the prompt is heeded no more."""
+        """Whether the meter found, since the last bake, that the prompt is heeded no more, and a bake may help."""
         meter, last = self.jobs.get("meter"), self.attempt
         found = meter is not None and meter.outcome == "fading" and (last is None or meter.started > last.started)
-        return found and bool(self.pending)
+        return found and self.hopeful
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +138,12 @@ def decide(state: State, rules: Rules, now: datetime) -> Decision:
 def _bake(state: State, rules: Rules, now: datetime, barred: Decision | None) -> Decision:
     if not state.pending:
         return Decision(waits_for="something to bake")
-    why, last = tuple(_asks(state, rules, now)), state.attempt
+    new, last = tuple(_asks(state, rules, now)), state.attempt
+    why = (*_fades(state), *new)
     again = now
     if last and last.outcome in ("refused", "failed"):
         # What is new may make the difference, and is worth an early try; else each failure doubles the wait.
-        pause = rules.retry if why else min(LONGEST_RETRY, rules.retry * 2 ** min(last.failures - 1, 20))
+        pause = rules.retry if new else min(LONGEST_RETRY, rules.retry * 2 ** min(last.failures - 1, 20))
         again = (last.ended or last.started) + pause
         why = why or (f"the last bake {'was refused' if last.outcome == 'refused' else 'failed'}",)
     elif last and last.outcome == "stopped":
@@ -148,9 +155,13 @@ def _bake(state: State, rules: Rules, now: datetime, barred: Decision | None) ->
     return Decision("", why, barred.waits_for, barred.until) if barred else Decision("bake", why)
 
 
-def _asks(state: State, rules: Rules, now: datetime) -> Iterator[str]:
+def _fades(state: State) -> Iterator[str]:
     if state.fading:
         yield f"the prompt is heeded no more in a long conversation ({state.jobs['meter'].detail})"
+
+
+def _asks(state: State, rules: Rules, now: datetime) -> Iterator[str]:
+    """Why what is new asks for a bake."""
     new = state.untried
     if not new:
         return
@@ -219,7 +230,7 @@ def _ground_is_due(state: State, rules: Rules, now: datetime) -> bool:
 
 def _measures(state: State, rules: Rules, now: datetime) -> bool:
     """Whether the forgetting meter is to ask: people talked since it did, and it has not asked for a bake already."""
-    if not (rules.adherence and state.pending and state.deep and state.talked) or state.fading:
+    if not (rules.adherence and state.hopeful and state.deep and state.talked) or state.fading:
         return False
     last = state.jobs.get("meter")
     return last is None or (state.talked > last.started and now - last.started >= rules.meter_pause)
