@@ -119,7 +119,8 @@ def decide(state: State, rules: Rules, now: datetime) -> Decision:
     if state.busy:
         return Decision(waits_for="the bake that runs")
     # What is said to have run later than now ran before the clock was set back.
-    state = replace(state, jobs={name: job for name, job in state.jobs.items() if job.started <= now})
+    jobs = {name: job for name, job in state.jobs.items() if job.started <= now}
+    state = replace(state, jobs=jobs, pending=_aged(state.pending, rules, now))
     closed, loaded = _closed(state, rules, now), _loaded(state, rules)
     if not closed and not loaded and _ground_is_due(state, rules, now):
         return Decision("ground", (f"{state.rolled} bakes went on from one another ({rules.ground} are enough)",))
@@ -133,6 +134,13 @@ def decide(state: State, rules: Rules, now: datetime) -> Decision:
     if not loaded and _measures(state, rules, now):
         return Decision("meter", ("people talked since it last asked",))
     return bake
+
+
+def _aged(pending: tuple[Waiting, ...], rules: Rules, now: datetime) -> tuple[Waiting, ...]:
+    """What is said to wait since later than now was told by a clock that was ahead: it is taken to be old enough."""
+    old = now - (rules.age or timedelta(days=1))
+    aged = [one if one.since <= now else replace(one, since=old) for one in pending]
+    return tuple(sorted(aged, key=lambda one: one.since))
 
 
 def _bake(state: State, rules: Rules, now: datetime, barred: Decision | None) -> Decision:

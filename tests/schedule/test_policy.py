@@ -131,6 +131,17 @@ def test_a_clock_that_was_set_back_stops_nothing() -> None:
     assert decide(State((), job("check", at(2) + DAY)), rules(check=True), at(2)).action == "check"
 
 
+def test_what_was_told_by_a_clock_that_was_ahead_is_old_enough() -> None:
+    """It is baked in the next night and not in a year; where a bake leaves it over, in the next one again."""
+    ahead = waiting(-300 * DAY, now=at(2))
+    for on in (rules(), rules(age=None, cron=HALF_PAST)):
+        assert decide(State(ahead), on, at(2)).action == "bake"
+        assert decide(State(ahead, job("bake", at(2))), on, at(4)).waits_for == "more to bake"
+        assert decide(State(ahead, job("bake", at(2))), on, at(2, 1) + DAY).action == "bake"
+    old = decide(State((*ahead, *waiting(30 * HOUR, now=at(2)))), rules(), at(2))
+    assert "waited for 30 hours" in old.why[0]
+
+
 def test_a_night_has_one_check_and_one_gc() -> None:
     """After the bake, and once for all the nights that were missed."""
     life = Life(rules(check=True, keep=5), now=at(1) + 30 * DAY)

@@ -261,7 +261,8 @@ def test_one_that_lives_is_seen_from_time_to_time(memory: FakeMemory) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "word"),
-    [({"bake_cron": "each night"}, "as in crontab"), ({"bake_cron": "0 3 * * 1-5"}, "mon-fri"),
+    [({"bake_cron": "each night"}, "as in crontab"), ({"bake_cron": "0 0 30 2 *"}, "it never comes"),
+     ({"bake_cron": "0 3 * * 1-5"}, "mon-fri"),
      ({"time_zone": "Mars/Olympus"}, "Europe/Berlin"),
      ({"time_zone": "../../etc/passwd"}, "Europe/Berlin")],
 )  # fmt: skip
