@@ -107,7 +107,7 @@ class Gathering:
         return [known[i] for i in found if known[i].status != "forgotten"]
 
     def unread(self) -> list[Observed]:
-        """Observed turns that wait or could not be read, with the error; they are tried again at the next start.
+        """Observed turns that wait or could not be read, with the error; they are tried again some minutes later.
 
         Not so one in whose reading the process died three times: it stays until `read_again` or until it is forgotten.
         """
