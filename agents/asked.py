@@ -47,6 +47,7 @@ class Asked:
         timer = threading.Timer(self.timeout, self.reply.close) if self.timeout is not None else None
         try:
             if timer:
+                timer.daemon = True  # a program may end though somebody still holds the reply
                 timer.start()
             yield
             if timer and self.reply.ending.finish == "cancelled":

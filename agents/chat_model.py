@@ -260,8 +260,10 @@ class BakedChatModel(BaseChatModel):
     def _ask(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> Asked:
         """Begin a reply; while too many wait, again after a while."""
         turns = turns_of(messages)
-        tools, choice = kwargs.get("tools") or [], kwargs.get("tool_choice") or "auto"
-        names = [tool_name(tool) for tool in tools] if choice != "none" else []
+        tools = kwargs.get("tools") or []
+        names = [tool_name(tool) for tool in tools]
+        if (choice := chosen_tool(kwargs.get("tool_choice"), names)) == "none":
+            names = []
         base, strict = self._memory.base, kwargs.get("strict")
         prefix = beginning(base, choice, names)
         held = self.strict if strict is None else strict

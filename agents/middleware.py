@@ -6,17 +6,21 @@ Knows LangChain's middleware and an `AgentMemory`; reads no memories itself, tha
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Annotated, Any, NotRequired
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
 from langchain.agents.middleware.types import PrivateStateAttr
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.runnables import Runnable, run_in_executor
 from langchain_core.runnables.base import RunnableBindingBase
+from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.runtime import Runtime
+from langgraph.types import Command
 
 from bakemem.agent_memory import AgentMemory
 from bakemem.errors import HomeError, InputError
@@ -25,16 +29,21 @@ from bakemem.prompts import system_text
 from bakemem.types import Memory, Turn
 
 from .chat_model import BakedChatModel
+from .hearing import digest, turn_of
 from .namespaces import Memories, memory_of, thread_of
 
 _LOG = logging.getLogger(__name__)
 _LEAST_TOKENS = 4  # of a fact: hardly any is shorter
+_IN_A_TOOL = ContextVar("_IN_A_TOOL", default=False)  # a sub-agent with a thread of its own shows it by nothing else
 
 
 class MemoryState(AgentState[Any]):
-    """An agent's state, with the ids of the user's messages that were heard or that came before this middleware."""
+    """An agent's state, with what is known of its user's messages, by their ids: digests of those that were heard or
+    that came before this middleware; and from the beginning of a run to its end the others, as the run got them.
+    """
 
-    bakemem_heard: NotRequired[Annotated[list[str], PrivateStateAttr]]
+    bakemem_known: NotRequired[Annotated[dict[str, str], PrivateStateAttr]]
+    bakemem_said: NotRequired[Annotated[dict[str, str] | None, PrivateStateAttr]]
 
 
 class BakedMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
@@ -46,9 +55,11 @@ class BakedMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
     system message of each call; they cost tokens, and fade in long conversations, as any prompt does.
 
     Heard is what the user says (human messages that no middleware made) once the model has answered it: by then it is
-    redacted where that is asked for, and not yet summarised away. Each message is heard once. The messages of an agent
-    that runs inside another graph, such as a sub-agent, may be a model's own: they are heard with `observe=True` only;
-    with `observe=False` nothing is. A message that cannot be kept is left out, with a warning.
+    redacted where that is asked for, and not yet summarised away. What other middleware writes around it is left out;
+    where that has become another text, it is a document's, and goes to quarantine. Each message is heard once. The
+    messages of an agent that runs inside another graph or in a tool of such an agent, as a sub-agent, may be a model's
+    own: they are heard with `observe=True` only; with `observe=False` nothing is. One that cannot be kept is left out,
+    with a warning.
 
     `memory` is an `AgentMemory`, or a function from a namespace to one (`Namespaces`); then the run's context names the
     namespace. A conversation bears its thread's id, if it has one.
@@ -94,32 +105,78 @@ class BakedMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
                 "Take BakedChatModel to have them in the weights.", model,
             )  # fmt: skip
 
+    # ---- who speaks
+
+    def wrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
+    ) -> ToolMessage | Command[Any]:
+        """Runs the tool; what an agent is told in it is a model's word."""
+        with _in_a_tool():
+            return handler(request)
+
+    async def awrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
+    ) -> ToolMessage | Command[Any]:
+        """As `wrap_tool_call`."""
+        with _in_a_tool():
+            return await handler(request)
+
+    def _listens(self, runtime: Runtime[Any]) -> bool:
+        info = runtime.execution_info
+        nested = _IN_A_TOOL.get() or (info is not None and "|" in info.checkpoint_ns)
+        return not nested if self._observe is None else self._observe
+
     # ---- what the user says
 
     def before_agent(self, state: MemoryState, runtime: Runtime[Any]) -> dict[str, Any] | None:
-        """Passes over what was answered before this middleware was there: an example, or heard in an earlier run."""
-        if "bakemem_heard" in state:
+        """Keeps what the user says, and says otherwise now, before other middleware writes into it.
+
+        Passes over what was answered before this middleware was there: an example, or heard in an earlier run.
+        """
+        if not self._listens(runtime):
             return None
-        messages = state["messages"]
-        last = max((i for i, m in enumerate(messages) if isinstance(m, AIMessage)), default=0)
-        return {"bakemem_heard": _ids(messages[:last])}
+        texts, known, unended = _texts(state["messages"]), state.get("bakemem_known"), state.get("bakemem_said")
+        if known is None:
+            known = _digests(_texts(_answered(state["messages"])))
+        elif unended is None:  # else the run before may have failed and left its documents in a message
+            known = {i: kept for i, kept in known.items() if i in texts and kept == digest(texts[i])}
+        new = {i: text for i, text in texts.items() if i not in known}
+        return {"bakemem_known": known, "bakemem_said": new | _some(unended or {}, new)}
 
     def after_model(self, state: MemoryState, runtime: Runtime[Any]) -> dict[str, Any] | None:
         """Observes what the user said and was not heard yet."""
-        info = runtime.execution_info
-        nested = info is not None and "|" in info.checkpoint_ns
-        if self._observe is False or (nested and self._observe is None):
+        if not self._listens(runtime):
             return None
-        heard = set(state.get("bakemem_heard", ()))
-        new = [m for m in state["messages"] if _is_the_users(m) and m.id not in heard]
+        texts, known, said = _texts(state["messages"]), state.get("bakemem_known", {}), state.get("bakemem_said") or {}
+        new = {i: turn_of(said.get(i), text) for i, text in texts.items() if i not in known}
         if not new:
             return None
         memory = memory_of(self._memories, runtime.context)
-        conversation = thread_of(info)
+        conversation = thread_of(runtime.execution_info)
         # One by one, so that one that cannot be kept costs no other.
-        lost = {m.id for m in new if not _hear(memory, str(m.text), conversation)}
+        lost = {i for i, turn in new.items() if not _hear(memory, turn, conversation, i)}
         # Of messages that were removed nothing has to be known any more.
-        return {"bakemem_heard": [i for i in _ids(state["messages"]) if i not in lost]}
+        return {"bakemem_known": _digests({i: text for i, text in texts.items() if i not in lost}),
+                "bakemem_said": _some(said, lost)}  # fmt: skip
+
+    def after_agent(self, state: MemoryState, runtime: Runtime[Any]) -> dict[str, Any] | None:
+        """Notes what heard messages read like at the run's end: one that reads otherwise later was edited by its user.
+
+        On other branches of a thread the journal knows what was heard.
+        """
+        if not self._listens(runtime):
+            return None
+        known, said = state.get("bakemem_known", {}), state.get("bakemem_said")
+        return {"bakemem_known": _digests(_some(_texts(state["messages"]), known)), "bakemem_said": said or None}
+
+
+@contextmanager
+def _in_a_tool() -> Iterator[None]:
+    token = _IN_A_TOOL.set(True)
+    try:
+        yield
+    finally:
+        _IN_A_TOOL.reset(token)
 
 
 def _over(memory: AgentMemory, model: Runnable[Any, Any]) -> Any:
@@ -137,10 +194,10 @@ def _over(memory: AgentMemory, model: Runnable[Any, Any]) -> Any:
     )
 
 
-def _hear(memory: AgentMemory, text: str, conversation: str) -> bool:
+def _hear(memory: AgentMemory, turn: Turn, conversation: str, message_id: str) -> bool:
     """Whether the memory needs no second try; the chat goes on without it."""
     try:
-        memory.observe([Turn("user", text)], conversation)
+        memory.observe([turn], conversation, message_id=message_id)
     except InputError as error:
         _LOG.warning("Nothing is remembered of a message: %s", error)
     except HomeError as error:
@@ -193,5 +250,18 @@ def _is_the_users(message: AnyMessage) -> bool:
     return isinstance(message, HumanMessage) and not message.additional_kwargs.get("lc_source")
 
 
-def _ids(messages: Sequence[AnyMessage]) -> list[str]:
-    return [m.id for m in messages if isinstance(m, HumanMessage) and m.id]
+def _texts(messages: Sequence[AnyMessage]) -> dict[str, str]:
+    """What the user's messages read like, by their ids."""
+    return {str(m.id): str(m.text) for m in messages if _is_the_users(m)}
+
+
+def _answered(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
+    return messages[: max((i for i, m in enumerate(messages) if isinstance(m, AIMessage)), default=0)]
+
+
+def _digests(texts: Mapping[str, str]) -> dict[str, str]:
+    return {i: digest(text) for i, text in texts.items()}
+
+
+def _some(texts: Mapping[str, str], ids: Container[str]) -> dict[str, str]:
+    return {i: text for i, text in texts.items() if i in ids}

@@ -88,6 +88,7 @@ class AgentMemory(Talking):
 
     def _read_all(self, progress: StageProgress | None) -> None:
         """Waits for what was observed until now to be read; whoever follows the progress may stop it."""
+        self._gatherer.once_more()
         newest = self._gatherer.newest()
         while not self._gatherer.wait(0.2, newest):
             if progress:

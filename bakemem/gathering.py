@@ -33,6 +33,7 @@ from bakemem.memory import (
     forget,
     infer_kind,
     meant,
+    once,
     retraction,
     slug_key,
 )  # fmt: skip
@@ -83,17 +84,20 @@ class Gathering:
             raise InputError("No more is taken from there: approve or reject what waits, or see most_an_hour.")
         return kept
 
-    def observe(self, turns: Sequence[Turn], conversation: str = "") -> None:
+    def observe(self, turns: Sequence[Turn], conversation: str = "", *, message_id: str = "") -> None:
         """Take turns of a conversation; what should last is read out of them behind the chat (`flush` waits for it).
 
         The turns are written down before this returns. What the assistant said is left out; what tools, documents and
-        pages say goes to quarantine. Raises InputError for text that cannot be stored.
+        pages say goes to quarantine. The message of a conversation that has this id is heard once in the same words,
+        also when they were forgotten since. Raises InputError for text that cannot be stored.
         """
         self.talked = datetime.now(UTC)
         if self.config.auto_extract:
             heard = [t for t in turns if t.role in READ and t.content.strip()]
             written = [Turn(t.role, self._redact(t.content), t.source or t.role) for t in heard]
-            self._gatherer.offer(written, conversation)
+            named = message_id and conversation
+            claim = once(self._journal, conversation, message_id, written) if named else None
+            self._gatherer.offer(written, conversation, claim)
 
     def flush(self, timeout: float | None = None) -> list[Memory]:
         """Wait until the observed turns are read, at most `timeout` seconds; the memories found since the last flush.
@@ -105,7 +109,7 @@ class Gathering:
         return [known[i] for i in found if known[i].status != "forgotten"]
 
     def unread(self) -> list[Observed]:
-        """Observed turns that wait or could not be read, with the error; they are tried again at the next start.
+        """Observed turns that wait or could not be read, with the error; they are tried again some minutes later.
 
         Not so one in whose reading the process died three times: it stays until `read_again` or until it is forgotten.
         """

@@ -94,8 +94,8 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "safetensors.torch": MODEL_ROOMS,
     "sqlalchemy": frozenset(
         f"memory.{m}"
-        for m in "adopt conversations database erase integrity jobs journal ledger memories migrations portable schema "
-        "turns".split()
+        for m in "adopt conversations database erase heard integrity jobs journal ledger memories migrations portable "
+        "schema turns".split()
     ),
     "threadpoolctl": frozenset({"serving.engine"}),
     "tokenizers": MODEL_ROOMS,

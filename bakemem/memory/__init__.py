@@ -10,6 +10,7 @@ from bakemem.memory.conversations import Conversations, Exchange
 from bakemem.memory.erase import forget
 from bakemem.memory.extract import Extractor, Generate, ModelExtractor, checked_drafts, unreadable
 from bakemem.memory.gather import Gatherer
+from bakemem.memory.heard import once
 from bakemem.memory.integrity import faults, namespaces
 from bakemem.memory.jobs import Job, Jobs, Outcome
 from bakemem.memory.journal import Journal
@@ -66,6 +67,7 @@ __all__ = [
     "load",
     "meant",
     "namespaces",
+    "once",
     "retraction",
     "shards",
     "slug_key",

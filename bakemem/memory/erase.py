@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from bakemem.errors import InputError
 from bakemem.memory import schema
 from bakemem.memory.conversations import erase_exchanges
+from bakemem.memory.heard import erase_heard
 from bakemem.memory.journal import Journal
 from bakemem.memory.memories import said_at
 from bakemem.memory.turns import Observed
@@ -52,6 +53,8 @@ def forget(
         _blank_turns(connection, journal, unsaid)
         _empty_queue(connection, journal, unsaid, heard, conversation, source, everything)
         erase_exchanges(connection, journal, unsaid, conversation, everything or source == "user")
+        gone = (text for text in texts if unsaid.holds(text))
+        erase_heard(connection, journal, gone, conversation, everything or source == "user")
         connection.execute(schema.jobs.update().where(journal.here(schema.jobs)).values(detail=""))  # may quote one
         tombstones = [journal.one(connection, m.id) for m in doomed]
     journal.compact()

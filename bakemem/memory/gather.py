@@ -20,9 +20,11 @@ from bakemem.types import Memory, Turn
 _LOG = logging.getLogger(__name__)
 
 ATTEMPTS = 3
-"""How often a turn is tried before it is left in the queue for another day."""
+"""How often a turn is tried before it is left in the queue for a while."""
 PAUSE = 0.2
 """Seconds after a failure, doubled with each."""
+REST, MOST_REST = 300.0, 3_600.0
+"""Seconds until what is left is tried once more, doubled each time that some of it is left again, and the most."""
 MOST_KEPT = 10_000
 """Found memories that are held for a flush which never comes."""
 
@@ -30,7 +32,8 @@ MOST_KEPT = 10_000
 class Gatherer:
     """Takes turns at once and reads them later, in their order; a turn leaves the queue when it was read.
 
-    One that fails is tried again before those behind it, which may correct it or take it back.
+    One that fails is tried again before those behind it, which may correct it or take it back; after some tries it is
+    left, until the queue was idle for a while by the `clock` (in seconds).
 
     A crash or an error in between costs nothing: the turn is read again (so reading must bear a second time), unless
     it was begun `ATTEMPTS` times and the process died of it. With `most_waiting` turns in the queue `offer` waits: a
@@ -38,9 +41,12 @@ class Gatherer:
     """
 
     def __init__(
-        self, queue: TurnQueue, read: Callable[[Observed], list[Memory]], *, most_waiting: int = 1_000
-    ) -> None:
-        self._queue, self._read, self._most = queue, read, most_waiting
+        self, queue: TurnQueue, read: Callable[[Observed], list[Memory]], *, most_waiting: int = 1_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._queue, self._read, self._most, self._clock = queue, read, most_waiting, clock
+        self._failed: float | None = None  # when one failed last, that was not tried once more since
+        self._rest = REST
         self._changed = threading.Condition()
         self._waiting = 0
         self._arrived, self._idle = False, True
@@ -67,6 +73,13 @@ class Gatherer:
         self._queue.retry(died=True)
         with self._changed:
             self._wake()
+
+    def once_more(self) -> None:
+        """Tries what failed some minutes ago again now, and not what a process died of."""
+        with self._changed:
+            self._rest = REST
+            if self._left() == 0:
+                self._wake()
 
     def flush(self, timeout: float | None = None) -> list[Memory]:
         """Waits until all turns were read or failed, at most `timeout` seconds; what was found since the last flush.
@@ -154,6 +167,11 @@ class Gatherer:
         self._give_back()
         self._queue.retry()  # another start, another chance
         while not self._closing.is_set():
+            if self._left() == 0:
+                self._queue.retry()
+                with self._changed:
+                    self._failed, self._rest = None, min(2 * self._rest, MOST_REST)
+                    self._waiting = 0  # it holds no new talk up
             for observed in self._queue.waiting(attempts_below=ATTEMPTS):
                 if self._closing.is_set():
                     return
@@ -164,9 +182,15 @@ class Gatherer:
             with self._changed:
                 if not self._arrived:
                     self._waiting, self._idle = len(self._queue), True
+                    self._rest = self._rest if self._waiting else REST
                     self._changed.notify_all()
-                    self._changed.wait_for(lambda: self._arrived or self._closing.is_set())
+                    self._changed.wait_for(lambda: self._arrived or self._closing.is_set(), self._left())
+                    self._idle = False
                 self._arrived = False
+
+    def _left(self) -> float | None:
+        """Seconds until what failed is tried once more; None where nothing did."""
+        return None if self._failed is None else max(0.0, self._failed + self._rest - self._clock())
 
     def _take(self, observed: Observed) -> bool:
         with self._changed:
@@ -179,7 +203,7 @@ class Gatherer:
         except Exception as error:  # a model can raise anything; the turn stays, and the thread goes on
             _LOG.warning("A turn could not be read (%s); it stays in the queue.", error)
             self._queue.failed(observed, f"{type(error).__name__}: {error}")
-            self._reading = None
+            self._reading, self._failed = None, self._clock()
             self._closing.wait(PAUSE * 2**observed.attempts)
             return False
         self._queue.done(observed)

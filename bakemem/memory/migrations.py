@@ -41,5 +41,9 @@ def _conversations(connection: sa.Connection) -> None:
     """The log of conversations, a new table."""
 
 
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_to_2, _to_3, _jobs, _conversations)
+def _heard(connection: sa.Connection) -> None:
+    """What was heard of agents' threads, a new table."""
+
+
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_to_2, _to_3, _jobs, _conversations, _heard)
 """The n-th (from 0) takes a journal of schema n + 1 to n + 2. New tables are made beside them."""

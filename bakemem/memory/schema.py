@@ -96,6 +96,17 @@ exchanges = sa.Table(
 )  # fmt: skip
 """What a user said in a conversation, and the reply, if there was one. `heard`: it was observed already."""
 
+heard = sa.Table(
+    "heard", TABLES,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("namespace", sa.String, nullable=False),
+    sa.Column("conversation", sa.String, nullable=False),
+    sa.Column("message", sa.String, nullable=False),
+    sa.Column("words", sa.String, nullable=False),
+    sa.Index("heard_by_message", "namespace", "conversation", "message"),
+)  # fmt: skip
+"""The messages of agents' threads that were observed, each in its wordings (see `heard.py`)."""
+
 versions = sa.Table(
     "versions", TABLES,
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),

@@ -84,11 +84,17 @@ class State:
         return tuple(one for one in self.pending if last is None or one.since > last.started)
 
     @property
+    def hopeful(self) -> bool:
+        """Whether a bake may help: not where an accepted one has left over all that is pending."""
+        last = self.attempt
+        return bool(self.untried if last is not None and last.outcome == "done" else self.pending)
+
+    @property
     def fading(self) -> bool:
-        """Whether the meter found, since the last bake, that the prompt is heeded no more."""
+        """Whether the meter found, since the last bake, that the prompt is heeded no more, and a bake may help."""
         meter, last = self.jobs.get("meter"), self.attempt
         found = meter is not None and meter.outcome == "fading" and (last is None or meter.started > last.started)
-        return found and bool(self.pending)
+        return found and self.hopeful
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +119,8 @@ def decide(state: State, rules: Rules, now: datetime) -> Decision:
     if state.busy:
         return Decision(waits_for="the bake that runs")
     # What is said to have run later than now ran before the clock was set back.
-    state = replace(state, jobs={name: job for name, job in state.jobs.items() if job.started <= now})
+    jobs = {name: job for name, job in state.jobs.items() if job.started <= now}
+    state = replace(state, jobs=jobs, pending=_aged(state.pending, rules, now))
     closed, loaded = _closed(state, rules, now), _loaded(state, rules)
     if not closed and not loaded and _ground_is_due(state, rules, now):
         return Decision("ground", (f"{state.rolled} bakes went on from one another ({rules.ground} are enough)",))
@@ -129,14 +136,22 @@ def decide(state: State, rules: Rules, now: datetime) -> Decision:
     return bake
 
 
+def _aged(pending: tuple[Waiting, ...], rules: Rules, now: datetime) -> tuple[Waiting, ...]:
+    """What is said to wait since later than now was told by a clock that was ahead: it is taken to be old enough."""
+    old = now - (rules.age or timedelta(days=1))
+    aged = [one if one.since <= now else replace(one, since=old) for one in pending]
+    return tuple(sorted(aged, key=lambda one: one.since))
+
+
 def _bake(state: State, rules: Rules, now: datetime, barred: Decision | None) -> Decision:
     if not state.pending:
         return Decision(waits_for="something to bake")
-    why, last = tuple(_asks(state, rules, now)), state.attempt
+    new, last = tuple(_asks(state, rules, now)), state.attempt
+    why = (*_fades(state), *new)
     again = now
     if last and last.outcome in ("refused", "failed"):
         # What is new may make the difference, and is worth an early try; else each failure doubles the wait.
-        pause = rules.retry if why else min(LONGEST_RETRY, rules.retry * 2 ** min(last.failures - 1, 20))
+        pause = rules.retry if new else min(LONGEST_RETRY, rules.retry * 2 ** min(last.failures - 1, 20))
         again = (last.ended or last.started) + pause
         why = why or (f"the last bake {'was refused' if last.outcome == 'refused' else 'failed'}",)
     elif last and last.outcome == "stopped":
@@ -148,9 +163,13 @@ def _bake(state: State, rules: Rules, now: datetime, barred: Decision | None) ->
     return Decision("", why, barred.waits_for, barred.until) if barred else Decision("bake", why)
 
 
-def _asks(state: State, rules: Rules, now: datetime) -> Iterator[str]:
+def _fades(state: State) -> Iterator[str]:
     if state.fading:
         yield f"the prompt is heeded no more in a long conversation ({state.jobs['meter'].detail})"
+
+
+def _asks(state: State, rules: Rules, now: datetime) -> Iterator[str]:
+    """Why what is new asks for a bake."""
     new = state.untried
     if not new:
         return
@@ -219,7 +238,7 @@ def _ground_is_due(state: State, rules: Rules, now: datetime) -> bool:
 
 def _measures(state: State, rules: Rules, now: datetime) -> bool:
     """Whether the forgetting meter is to ask: people talked since it did, and it has not asked for a bake already."""
-    if not (rules.adherence and state.pending and state.deep and state.talked) or state.fading:
+    if not (rules.adherence and state.hopeful and state.deep and state.talked) or state.fading:
         return False
     last = state.jobs.get("meter")
     return last is None or (state.talked > last.started and now - last.started >= rules.meter_pause)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime, time, timedelta, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from apscheduler.triggers.cron import CronTrigger
@@ -67,10 +67,12 @@ def load_per_cpu() -> float | None:
 
 
 def _cron(text: str, zone: tzinfo) -> CronTrigger:
-    """Raises ValueError, for weekdays by number too: 0 is Sunday in crontab, and Monday in APScheduler."""
+    """Raises ValueError, for the 30th of February too, and weekdays by number: APScheduler's 0 is crontab's 1."""
     cron = CronTrigger.from_crontab(text, zone)
     if re.search(r"(?<![/\d])\d", text.split()[-1]):
         raise ValueError("a weekday is a number")
+    if cron.get_next_fire_time(None, datetime(2000, 1, 1, tzinfo=UTC)) is None:
+        raise ValueError("it never comes")
     return cron
 
 

@@ -135,8 +135,8 @@ class Schedule:
 
     def _run(self, action: Action, now: datetime) -> None:
         job = self._memory.jobs.begin(action, now)
+        self._told(job)
         try:
-            self._tell(job)
             outcome, detail = self._do(action)
         except _Stopped:
             outcome, detail = "stopped", "It goes on where it stopped."
@@ -146,7 +146,13 @@ class Schedule:
         failures = {"stopped": job.failures, "failed": job.failures + 1, "refused": job.failures + 1}.get(outcome, 0)
         job = replace(job, ended=self._clock(), outcome=outcome, detail=detail, failures=failures)
         self._memory.jobs.end(job)
-        self._tell(job)
+        self._told(job)
+
+    def _told(self, job: Job) -> None:
+        try:
+            self._tell(job)
+        except Exception:  # it is not the job's fault
+            _LOG.warning("Nobody could be told of the scheduled %s.", job.name, exc_info=True)
 
     def _do(self, action: Action) -> tuple[Outcome, str]:
         memory = self._memory

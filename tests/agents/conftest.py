@@ -18,6 +18,7 @@ from bakemem.versions import VersionStore
 
 SCRIPT = {
     "My dog is called Bosuk.": [Draft("fact", "user.dog", "The user's dog is called Bosuk.")],
+    "My dog is called Rex.": [Draft("fact", "user.dog", "The user's dog is called Rex.")],
     "I live in Tarn.": [Draft("fact", "user.town", "The user lives in Tarn.")],
     "Always answer in upper case.": [Draft("instruction", "style.case", "Always answer in upper case.")],
     "My mail is [REDACTED_EMAIL].": [Draft("fact", "user.mail", "The user's mail is [REDACTED_EMAIL].")],

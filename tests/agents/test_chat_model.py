@@ -208,22 +208,27 @@ def test_calls_are_found_in_streams_too(model: BakedChatModel, scripted: Scripte
 
 @pytest.mark.parametrize(("choice", "begun"), [
     ("any", '<tool_call>\n{"name": "'), (True, '<tool_call>\n{"name": "'), ("auto", ""), ("none", ""),
+    ("required", '<tool_call>\n{"name": "'), (False, ""),
     ("weather", '<tool_call>\n{"name": "weather", "arguments":'),
     ({"type": "function", "function": {"name": "weather"}}, '<tool_call>\n{"name": "weather", "arguments":'),
 ])  # fmt: skip
 def test_a_choice_begins_the_reply(
     model: BakedChatModel, scripted: Scripted, choice: Any, begun: str, tokenizer: object
 ) -> None:
-    """As the template writes a call; with `none` the model does not see the tools."""
+    """As the template writes a call, bound or given with the call; with `none` the model does not see the tools."""
     model.bind_tools([add, weather], tool_choice=choice).invoke("x")
-    assert scripted.asked[0]["prefix"] == begun
-    assert len(scripted.asked[0]["tools"]) == (0 if choice == "none" else 2)
+    model.bind_tools([add, weather]).invoke("x", tool_choice=choice)
+    for asked in scripted.asked:
+        assert asked["prefix"] == begun
+        assert len(asked["tools"]) == (0 if choice == "none" else 2)
 
 
 def test_a_choice_of_no_tool_is_refused(model: BakedChatModel) -> None:
     """At once."""
     with pytest.raises(InputError, match="none of the tools: add"):
         model.bind_tools([add], tool_choice="subtract")
+    with pytest.raises(InputError, match="none of the tools: add"):
+        model.bind_tools([add]).invoke("x", tool_choice="subtract")
 
 
 def test_one_call_at_a_time(model: BakedChatModel, scripted: Scripted) -> None:
@@ -276,6 +281,18 @@ def test_a_slow_reply_is_given_up(scripted: Scripted) -> None:
         model.invoke("x")
     with pytest.raises(TimeoutError):
         asyncio.run(model.ainvoke("x"))
+
+
+def test_a_reply_that_nobody_reads_on_keeps_no_program_from_ending(scripted: Scripted) -> None:
+    """As one whose reader failed, and whose traceback still holds it: the timer's thread is a daemon's."""
+    scripted.says = "word " * 9
+    stream = BakedChatModel(memory=scripted.memory, timeout=60).stream("x")
+    before = set(threading.enumerate())
+    next(stream)
+    started = set(threading.enumerate()) - before
+    assert started
+    assert all(thread.daemon for thread in started)
+    stream.close()  # type: ignore[attr-defined]
 
 
 # ---- what it is

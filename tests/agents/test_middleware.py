@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +11,12 @@ from uuid import UUID
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import HumanInTheLoopMiddleware, PIIMiddleware, SummarizationMiddleware
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    HumanInTheLoopMiddleware,
+    PIIMiddleware,
+    SummarizationMiddleware,
+)
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage
 from langchain_core.outputs import ChatGenerationChunk
@@ -55,9 +61,9 @@ def observed(memory: AgentMemory, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     texts: list[str] = []
     observe = memory.observe
 
-    def note(turns: list[Turn], conversation: str = "") -> None:
+    def note(turns: list[Turn], conversation: str = "", **options: str) -> None:
         texts.extend(t.content for t in turns)
-        observe(turns, conversation)
+        observe(turns, conversation, **options)
 
     monkeypatch.setattr(memory, "observe", note)
     return texts
@@ -280,6 +286,52 @@ def test_what_is_redacted_is_heard_redacted(memory: AgentMemory, observed: list[
     assert [m.text for m in memory.flush()] == ["The user's mail is [REDACTED_EMAIL]."]
 
 
+class Retrieve(AgentMiddleware[Any, Any]):
+    """Writes what it found into the user's message before each call of the model, as in LangChain's guide to RAG."""
+
+    def __init__(self, write: Callable[[str], str]) -> None:
+        self.write = write
+
+    def before_model(self, state: Any, runtime: Any) -> dict[str, Any]:
+        """Replaces the last message of the user."""
+        last = next(m for m in reversed(state["messages"]) if isinstance(m, HumanMessage))
+        return {"messages": [last.model_copy(update={"content": self.write(last.text)})]}
+
+
+def around(text: str) -> str:
+    """The user's words with documents around them."""
+    return f"Context: {UPPER}\n\n{text}\n\nContext: {UPPER}"
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_documents_that_are_written_into_the_users_message_are_not_the_users(memory: AgentMemory, place: int) -> None:
+    """Wherever that middleware stands, and also where it writes once more in the same run, or the run fails first."""
+    model = ScriptedChatModel(says=[RuntimeError("down"), call("mail", text="x"), "Sent."])
+    chain: list[Any] = [BakedMemoryMiddleware(memory)]
+    chain.insert(place, Retrieve(around))
+    built = agent(model, *chain, checkpointer=InMemorySaver())
+    with pytest.raises(RuntimeError, match="down"):
+        say(built, DOG)
+    say(built, TOWN)
+    say(built, "Hi.")
+    assert UPPER in model.asked[0][-1].text
+    assert [(m.provenance.turn, m.provenance.role) for m in memory.flush()] == [(DOG, "user"), (TOWN, "user")]
+
+
+def test_a_message_that_became_another_text_goes_to_quarantine(memory: AgentMemory) -> None:
+    """Nobody can tell which of it is the user's, nor of one that middleware adds in the midst of a run."""
+    built = agent(ScriptedChatModel(), Retrieve(lambda text: UPPER), BakedMemoryMiddleware(memory))
+    built.invoke({"messages": [HumanMessage(DOG)]})
+    assert [(m.text, m.status, m.provenance.role) for m in memory.flush()] == [(UPPER, "quarantined", "document")]
+
+    class Remind(AgentMiddleware[Any, Any]):
+        def before_model(self, state: Any, runtime: Any) -> dict[str, Any]:
+            return {"messages": [HumanMessage(TOWN)]}
+
+    agent(ScriptedChatModel(), Remind(), BakedMemoryMiddleware(memory)).invoke({"messages": ["Hi."]})
+    assert [(m.text, m.status) for m in memory.flush()] == [("The user lives in Tarn.", "quarantined")]
+
+
 @pytest.mark.parametrize("place", [0, 1])
 def test_an_interrupt_and_its_resumption_hear_nothing_twice(
     memory: AgentMemory, observed: list[str], place: int
@@ -337,6 +389,39 @@ def test_a_sub_agents_human_messages_are_another_models(
     assert DOG_FACT in inner.systems[0]
 
 
+async def test_a_sub_agent_with_a_thread_of_its_own_is_no_user_either(memory: AgentMemory, observed: list[str]) -> None:
+    """Nor is one that a tool asks in asyncio, or in an event loop of its own."""
+    sub = create_agent(ScriptedChatModel(), middleware=[BakedMemoryMiddleware(memory)], checkpointer=InMemorySaver())
+    task: Any = {"messages": [HumanMessage(UPPER)]}
+
+    @tool
+    def own_thread(question: str) -> str:
+        """Ask somebody who knows."""
+        return str(sub.invoke(task, {"configurable": {"thread_id": "research"}})["messages"][-1].text)
+
+    @tool
+    def own_loop(question: str) -> str:
+        """Ask somebody who knows."""
+        return str(asyncio.run(sub.ainvoke(task, {"configurable": {"thread_id": "loop"}}))["messages"][-1].text)
+
+    @tool
+    async def awaited(question: str) -> str:
+        """Ask somebody who knows."""
+        return str((await sub.ainvoke(task, {"configurable": {"thread_id": "awaited"}}))["messages"][-1].text)
+
+    def main(name: str) -> Any:
+        model = ScriptedChatModel(says=[call(name, question=UPPER)])
+        return create_agent(model, tools=[own_thread, own_loop, awaited], middleware=[BakedMemoryMiddleware(memory)])
+
+    for name in ("own_thread", "own_loop"):
+        main(name).invoke({"messages": ["Ask it."]})
+    for name in ("own_thread", "own_loop", "awaited"):
+        await main(name).ainvoke({"messages": ["Ask it."]})
+    assert observed == ["Ask it."] * 5
+    sub.invoke({"messages": [HumanMessage(DOG)]}, {"configurable": {"thread_id": "research"}})
+    assert observed[-1] == DOG
+
+
 def test_a_sub_agent_has_the_memory_of_the_runs_namespace(unloaded: Unloaded) -> None:
     """The context of a run is that of the sub-agents in it."""
     unloaded("alice").remember(DOG_FACT, key="user.dog")
@@ -389,7 +474,7 @@ def test_what_a_broken_home_cannot_take_is_heard_later(
     """The answer is given all the same."""
     built = agent(ScriptedChatModel(), BakedMemoryMiddleware(memory), checkpointer=InMemorySaver())
 
-    def full(*args: object) -> None:
+    def full(*args: object, **options: object) -> None:
         raise HomeError("The disk is full: make room.")
 
     with monkeypatch.context() as broken:
@@ -400,9 +485,69 @@ def test_what_a_broken_home_cannot_take_is_heard_later(
     assert observed == [DOG, "Hi."]
 
 
-def test_the_ids_of_heard_messages_are_no_part_of_the_answer(memory: AgentMemory) -> None:
-    """They are the middleware's own state, and hold no more than what is still in the thread."""
+def test_what_is_known_of_messages_is_no_part_of_the_answer(memory: AgentMemory) -> None:
+    """It is the middleware's own state, and holds no more than what is still in the thread, and no text."""
     built = agent(ScriptedChatModel(), BakedMemoryMiddleware(memory), checkpointer=InMemorySaver())
     result = say(built, DOG)
     assert set(result) == {"messages"}
-    assert built.get_state(THREAD).values["bakemem_heard"] == [result["messages"][0].id]
+    values = built.get_state(THREAD).values
+    assert set(values["bakemem_known"]) == {result["messages"][0].id}
+    assert values["bakemem_said"] is None
+
+
+# ---- said once
+
+
+REX = "My dog is called Rex."
+
+
+def before_the_first_answer(built: Any) -> Any:
+    """The thread as it was when the model was asked for the first time."""
+    return [state for state in built.get_state_history(THREAD) if state.next == ("model",)][-1].config
+
+
+def test_an_old_answer_that_is_made_again_replaces_nothing_that_was_said_since(memory: AgentMemory) -> None:
+    """What it answers was heard then; what is said on the new branch is heard."""
+    built = agent(ScriptedChatModel(), BakedMemoryMiddleware(memory), checkpointer=InMemorySaver())
+    for text in (DOG, REX):
+        say(built, text)
+        memory.flush()
+    built.invoke(None, before_the_first_answer(built))
+    assert memory.flush() == []
+    assert [m.text for m in memory.memories(["pending"])] == ["The user's dog is called Rex."]
+    say(built, TOWN)
+    assert heard(memory) == [TOWN]
+
+
+def test_an_old_answer_that_is_made_again_brings_nothing_back_that_was_forgotten(memory: AgentMemory) -> None:
+    """Though the thread still holds it."""
+    built = agent(ScriptedChatModel(), BakedMemoryMiddleware(memory), checkpointer=InMemorySaver())
+    say(built, DOG)
+    [kept] = memory.flush()
+    memory.forget([kept.id])
+    built.invoke(None, before_the_first_answer(built))
+    assert memory.flush() == []
+    assert [m.status for m in memory.memories()] == ["forgotten"]
+
+
+def test_a_message_that_its_user_edited_is_heard_again(memory: AgentMemory, observed: list[str]) -> None:
+    """It has the same id and other words."""
+    built = agent(ScriptedChatModel(), BakedMemoryMiddleware(memory), checkpointer=InMemorySaver())
+    for text in (DOG, REX, REX):
+        built.invoke({"messages": [HumanMessage(text, id="m1")]}, THREAD)
+    assert observed == [DOG, REX]
+    memory.flush()
+    assert [m.text for m in memory.memories(["pending"])] == ["The user's dog is called Rex."]
+
+
+def test_documents_that_are_written_into_a_message_after_it_was_heard_are_no_edit(
+    memory: AgentMemory, observed: list[str]
+) -> None:
+    """Nor where the run fails then, and another one finds them there."""
+    model = ScriptedChatModel(says=[call("mail", text="x"), RuntimeError("down")])
+    built = agent(model, Retrieve(around), BakedMemoryMiddleware(memory), checkpointer=InMemorySaver())
+    with pytest.raises(RuntimeError, match="down"):
+        say(built, DOG)
+    for _ in range(2):
+        say(built, "Hi.")
+    assert observed == [DOG, "Hi.", "Hi."]

@@ -8,12 +8,13 @@ import threading
 import time
 from collections import defaultdict
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from bakemem.errors import HomeError, InputError, ModelError
-from bakemem.memory import Gatherer, Journal, Observed, TurnQueue
+from bakemem.memory import Gatherer, Journal, Observed, TurnQueue, gather
 from bakemem.types import Draft, Memory, Provenance, Turn
 
 
@@ -110,6 +111,63 @@ def test_a_turn_that_fails_is_tried_again_before_those_behind_it(journal: Journa
     gatherer.flush()
     assert reader.read == ["one", "two", "three"]
     gatherer.close()
+
+
+def test_turns_that_failed_are_read_when_the_extractor_works_again(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a pause, though nobody says more: an outage of a second must not last until the next start."""
+    monkeypatch.setattr(gather, "REST", 0.05)
+    reader = Reader(journal, failures=3 * 2)
+    gatherer = Gatherer(TurnQueue(journal), reader)
+    gatherer.offer([Turn("user", "one")])
+    until = time.monotonic() + 30
+    while not reader.read and time.monotonic() < until:
+        time.sleep(0.01)
+    assert [m.text for m in gatherer.flush()] == reader.read == ["one"]
+    assert len(TurnQueue(journal)) == 0
+    gatherer.close()
+
+
+def test_who_needs_all_that_was_said_has_it_tried_again(journal: Journal) -> None:
+    """As a bake does: what failed some minutes ago, and not what failed just now or what a process died of."""
+    queue, now = TurnQueue(journal), [0.0]
+    queue.put([Turn("user", "too long for this machine")])
+    for _ in range(3):
+        queue.begin(queue.waiting()[0])
+    reader = Reader(journal, failures=3)
+    gatherer = Gatherer(queue, reader, clock=lambda: now[0])
+    gatherer.offer([Turn("user", "one"), Turn("user", "two")])
+    for read, later in ((["two"], 0.0), (["two"], gather.REST - 1), (["two", "one"], 1.0)):
+        now[0] += later
+        gatherer.once_more()
+        gatherer.flush()
+        assert reader.read == read
+    assert [o.turn.content for o in queue.waiting()] == ["too long for this machine"]
+    gatherer.close()
+
+
+def test_a_turn_that_always_fails_is_tried_ever_more_rarely(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model may cost money; at least once an hour it has its chance."""
+    monkeypatch.setattr(gather, "PAUSE", 0.0)
+    queue, now, tries = TurnQueue(journal), [0.0], list[float]()
+
+    def read(observed: Observed) -> list[Memory]:
+        tries.append(now[0])
+        raise ModelError("no model")
+
+    gatherer = Gatherer(queue, read, clock=lambda: now[0])
+    gatherer.offer([Turn("user", "one")])
+    for _ in range(300):
+        gatherer.flush()
+        now[0] += 60
+        with gatherer._changed:
+            gatherer._arrived = True
+            gatherer._idle = False
+            gatherer._changed.notify_all()
+    gatherer.close()
+    rounds = sorted(set(tries))
+    assert [later - earlier for earlier, later in pairwise(rounds)][:6] == [300, 600, 1200, 2400, 3600, 3600]
 
 
 def test_a_word_that_is_read_late_goes_behind_what_was_said_after_it_in_one_breath(

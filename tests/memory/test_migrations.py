@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bakemem.memory import Conversations, Journal, TurnQueue
+from bakemem.memory import Conversations, Journal, TurnQueue, once
 from bakemem.memory.schema import SCHEMA_VERSION
 from bakemem.types import Draft, Provenance, Turn
 
@@ -79,4 +79,12 @@ def test_an_old_journal_takes_conversations(old: Path) -> None:
     journal = Journal(old)
     asked = Conversations(journal).ask("main", "Hi.")
     assert [e.seq for e in Conversations(journal).unheard()] == [asked.seq]
+    journal.close()
+
+
+def test_an_old_journal_knows_what_is_heard_from_now_on(old: Path) -> None:
+    """It had no place for that."""
+    journal = Journal(old)
+    turns = [Turn("user", "Hello.")]
+    assert [TurnQueue(journal).put(turns, "t1", once(journal, "t1", "m1", turns)) for _ in range(2)] == [1, 0]
     journal.close()

@@ -131,6 +131,17 @@ def test_a_clock_that_was_set_back_stops_nothing() -> None:
     assert decide(State((), job("check", at(2) + DAY)), rules(check=True), at(2)).action == "check"
 
 
+def test_what_was_told_by_a_clock_that_was_ahead_is_old_enough() -> None:
+    """It is baked in the next night and not in a year; where a bake leaves it over, in the next one again."""
+    ahead = waiting(-300 * DAY, now=at(2))
+    for on in (rules(), rules(age=None, cron=HALF_PAST)):
+        assert decide(State(ahead), on, at(2)).action == "bake"
+        assert decide(State(ahead, job("bake", at(2))), on, at(4)).waits_for == "more to bake"
+        assert decide(State(ahead, job("bake", at(2))), on, at(2, 1) + DAY).action == "bake"
+    old = decide(State((*ahead, *waiting(30 * HOUR, now=at(2)))), rules(), at(2))
+    assert "waited for 30 hours" in old.why[0]
+
+
 def test_a_night_has_one_check_and_one_gc() -> None:
     """After the bake, and once for all the nights that were missed."""
     life = Life(rules(check=True, keep=5), now=at(1) + 30 * DAY)
@@ -170,6 +181,25 @@ def test_a_bake_answers_the_meter() -> None:
     """What it found before the bake asks for no second one."""
     jobs = {**job("meter", at(1), "fading"), **job("bake", at(1, 30))}
     assert decide(State(waiting(5 * HOUR, now=at(2)), jobs), rules(), at(2)).action == ""
+
+
+def test_the_meter_shortens_no_wait_after_a_bake_that_was_refused() -> None:
+    """It asks for another try, and each one in vain doubles the wait, whatever it finds meanwhile."""
+    jobs = {**job("bake", at(2), "refused", 5), **job("meter", at(2, 31), "fading")}
+    found = decide(State(waiting(HOUR, now=at(2)), jobs), rules(), at(3))
+    assert (found.action, found.until) == ("", at(2, 1) + 8 * HOUR)
+    assert found.why[0].startswith("the prompt is heeded no more")
+    new = State(waiting(5 * HOUR, *[MINUTE] * 8, now=at(3)), jobs)
+    assert decide(new, rules(), at(3)).action == "bake"
+
+
+def test_the_meter_asks_no_bake_for_what_one_has_left_over() -> None:
+    """A bake was accepted without it, and the next would be too: it waits for company, and is not asked about."""
+    jobs, on = {**job("bake", at(2)), **job("meter", at(2, 31), "fading")}, rules(adherence=0.7)
+    left = State(waiting(30 * HOUR, now=at(2)), jobs, talked=at(4), deep=True)
+    assert (decide(left, on, at(4)).action, decide(left, on, at(4)).waits_for) == ("", "more to bake")
+    joined = State((*left.pending, *waiting(MINUTE, now=at(3))), jobs, talked=at(4), deep=True)
+    assert decide(joined, on, at(4)).action == "bake"
 
 
 def test_quiet_hours_follow_the_clock_on_the_wall() -> None:

@@ -96,6 +96,22 @@ def test_an_error_ends_the_bake_and_not_the_schedule(memory: FakeMemory) -> None
     assert memory.jobs.all()["bake"].failures == 0
 
 
+def test_who_cannot_be_told_of_a_job_ends_none(memory: FakeMemory, caplog: pytest.LogCaptureFixture) -> None:
+    """Such as a pipe whose reader has gone; the log says so."""
+
+    def tell(job: Job) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    clock = Clock()
+    made = schedule(memory, clock, tell=tell)
+    memory.remember()
+    clock.now += HOUR
+    assert made.tick() == "bake"
+    assert memory.jobs.all()["bake"].outcome == "done"
+    assert "Broken pipe" in caplog.text
+    assert "could not be followed" not in caplog.text
+
+
 def test_a_refused_bake_is_tried_with_another_seed(memory: FakeMemory) -> None:
     """Each refusal in a row counts, and the report's reason is told."""
     clock = Clock()
@@ -245,7 +261,8 @@ def test_one_that_lives_is_seen_from_time_to_time(memory: FakeMemory) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "word"),
-    [({"bake_cron": "each night"}, "as in crontab"), ({"bake_cron": "0 3 * * 1-5"}, "mon-fri"),
+    [({"bake_cron": "each night"}, "as in crontab"), ({"bake_cron": "0 0 30 2 *"}, "it never comes"),
+     ({"bake_cron": "0 3 * * 1-5"}, "mon-fri"),
      ({"time_zone": "Mars/Olympus"}, "Europe/Berlin"),
      ({"time_zone": "../../etc/passwd"}, "Europe/Berlin")],
 )  # fmt: skip
