@@ -33,13 +33,14 @@ from bakemem.errors import BusyError, ContextError, InputError, NotFoundError
 from bakemem.serving import Reply
 
 from .asked import Asked, TooLong
-from .forms import beginning, chosen_tool, held_to, json_schema, tool_name
+from .forms import asked_schema, beginning, chosen_tool, held_to, json_schema, tool_name
 from .messages import turns_of
 from .namespaces import Namespaces
 from .tool_calls import Listener
 
 _LOG = logging.getLogger(__name__)
-_IGNORED = ("strict", "parallel_tool_calls", "tools", "tool_choice", "ls_structured_output_format", "json_schema")
+_IGNORED = ("strict", "parallel_tool_calls", "tools", "tool_choice", "ls_structured_output_format", "json_schema",
+            "response_format", "stream")  # fmt: skip
 
 
 class BakedChatModel(BaseChatModel):
@@ -267,7 +268,9 @@ class BakedChatModel(BaseChatModel):
         base, strict = self._memory.base, kwargs.get("strict")
         prefix = beginning(base, choice, names)
         held = self.strict if strict is None else strict
-        grammar = held_to(base, tools if names else [], choice, prefix, kwargs) if held else ""
+        schema = asked_schema(kwargs, names)
+        alone = kwargs.get("parallel_tool_calls") is False
+        grammar = held_to(base, tools if names else [], choice, prefix, schema, alone=alone) if held else ""
         options = self._options(stop, kwargs)
         if turns[0].role == "system":
             options["system"] = turns.pop(0).content

@@ -11,6 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from langchain.agents import create_agent
+from langchain.agents.structured_output import ProviderStrategy
 from langchain_core.caches import InMemoryCache
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.load import dumpd, load
@@ -271,6 +273,39 @@ def test_structured_output_in_json_mode(model: BakedChatModel, scripted: Scripte
     assert both["parsing_error"] is not None
     with pytest.raises(ValueError, match="'magic' is not known"):
         model.with_structured_output(Dog, method="magic")  # type: ignore[arg-type]
+
+
+class Town(BaseModel):
+    """Where somebody lives."""
+
+    name: str
+
+
+def test_an_agents_answer_may_be_in_a_schema_of_the_provider(model: BakedChatModel, scripted: Scripted) -> None:
+    """`ProviderStrategy` asks for it by OpenAI's `response_format`: the reply is held to that, as in JSON mode."""
+    scripted.says = '{"name": "Tarn"}'
+    built = create_agent(model, response_format=ProviderStrategy(Town))
+    assert built.invoke({"messages": ["Where?"]})["structured_response"] == Town(name="Tarn")
+    model.with_structured_output(Town, method="json_mode").invoke("Where?")
+    provided, in_json_mode = (asked["grammar"] for asked in scripted.asked)
+    assert provided == in_json_mode != ""
+
+
+@pytest.mark.parametrize("given", [
+    "json", {"type": "json_object"}, {"type": "json_schema"}, {"type": "json_schema", "json_schema": {"name": "x"}},
+])  # fmt: skip
+def test_a_format_that_is_no_schema_is_refused(model: BakedChatModel, given: Any) -> None:
+    """And one beside tools, as a reply is held to one of them."""
+    with pytest.raises(InputError, match="response_format"):
+        model.invoke("x", response_format=given)
+    schema = {"type": "json_schema", "json_schema": {"name": "town", "schema": Town.model_json_schema()}}
+    with pytest.raises(InputError, match="ToolStrategy"):
+        model.bind_tools([add]).invoke("x", response_format=schema)
+
+
+def test_a_stream_is_an_option_that_says_nothing_here(model: BakedChatModel) -> None:
+    """LangChain itself gives it to models of providers."""
+    assert model.invoke("x", stream=True).content == "Yes it is."
 
 
 def test_a_slow_reply_is_given_up(scripted: Scripted) -> None:
