@@ -14,6 +14,7 @@ import pytest
 from langchain.agents import create_agent
 from langchain.agents.structured_output import ProviderStrategy
 from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.load import dumpd, load
 from langchain_core.messages import (
@@ -459,6 +460,18 @@ def test_a_home_is_opened_when_needed_and_closed(open_memory: OpenMemory, tmp_pa
     memory = open_memory()
     BakedChatModel(memory=memory).close()
     assert memory.memories() == []
+
+
+def test_a_model_of_a_home_is_named_as_its_settings_name_it(
+    open_memory: OpenMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens are counted by that name, in asyncio too."""
+    memory = open_memory(model="some/model")
+    monkeypatch.setattr(bakemem, "open", lambda *args, **options: memory)
+    model = BakedChatModel(home="./own", max_tokens=2)
+    with get_usage_metadata_callback() as used:
+        replies = [model.invoke("x"), asyncio.run(model.ainvoke("x"))]
+    assert {reply.response_metadata["model_name"] for reply in replies} == set(used.usage_metadata) == {"some/model"}
 
 
 def test_copies_of_a_model_share_what_it_opened(open_memory: OpenMemory, monkeypatch: pytest.MonkeyPatch) -> None:
