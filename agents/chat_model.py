@@ -33,13 +33,14 @@ from bakemem.errors import BusyError, ContextError, InputError, NotFoundError
 from bakemem.serving import Reply
 
 from .asked import Asked, TooLong
-from .forms import beginning, chosen_tool, held_to, json_schema, tool_name
+from .forms import asked_schema, beginning, chosen_tool, held_to, json_schema, tool_name
 from .messages import turns_of
 from .namespaces import Namespaces
 from .tool_calls import Listener
 
 _LOG = logging.getLogger(__name__)
-_IGNORED = ("strict", "parallel_tool_calls", "tools", "tool_choice", "ls_structured_output_format", "json_schema")
+_IGNORED = ("strict", "parallel_tool_calls", "tools", "tool_choice", "ls_structured_output_format", "json_schema",
+            "response_format", "stream")  # fmt: skip
 
 
 class BakedChatModel(BaseChatModel):
@@ -230,7 +231,7 @@ class BakedChatModel(BaseChatModel):
             for piece in asked.reply:
                 if text := asked.listener.hear(piece):
                     yield ChatGenerationChunk(message=AIMessageChunk(content=text))
-        yield asked.last({"model_name": self.model_name, "adapter_version": self._version_of(asked.reply)})
+        yield asked.last(self._told_of(asked.reply))
 
     async def _astream(
         self, messages: list[BaseMessage], stop: list[str] | None = None,
@@ -241,8 +242,7 @@ class BakedChatModel(BaseChatModel):
             async for piece in asked.reply:
                 if text := asked.listener.hear(piece):
                     yield ChatGenerationChunk(message=AIMessageChunk(content=text))
-        version = await run_in_executor(None, self._version_of, asked.reply)
-        yield asked.last({"model_name": self.model_name, "adapter_version": version})
+        yield asked.last(await run_in_executor(None, self._told_of, asked.reply))
 
     async def agenerate(self, *args: Any, **kwargs: Any) -> LLMResult:
         """As LangChain's; the memory is opened in a thread, as the loop would stand still meanwhile."""
@@ -267,7 +267,9 @@ class BakedChatModel(BaseChatModel):
         base, strict = self._memory.base, kwargs.get("strict")
         prefix = beginning(base, choice, names)
         held = self.strict if strict is None else strict
-        grammar = held_to(base, tools if names else [], choice, prefix, kwargs) if held else ""
+        schema = asked_schema(kwargs, names)
+        alone = kwargs.get("parallel_tool_calls") is False
+        grammar = held_to(base, tools if names else [], choice, prefix, schema, alone=alone) if held else ""
         options = self._options(stop, kwargs)
         if turns[0].role == "system":
             options["system"] = turns.pop(0).content
@@ -285,8 +287,11 @@ class BakedChatModel(BaseChatModel):
         listener = Listener(names, prefix, most=1 if kwargs.get("parallel_tool_calls") is False else None)
         return Asked(reply, listener, kwargs.get("timeout", self.timeout))
 
-    def _version_of(self, reply: Reply) -> str:
-        return (reply.adapter_id and self._memory.name_of(reply.adapter_id)) or "base"
+    def _told_of(self, reply: Reply) -> dict[str, str]:
+        """Who gave a reply: without a name of its own the model is the one that the home's settings name."""
+        memory, given = self._memory, reply.adapter_id
+        version = (given and memory.name_of(given)) or "base"
+        return {"model_name": self.model_name or memory.config.model, "adapter_version": version}
 
     def _options(self, stop: list[str] | None, kwargs: dict[str, Any]) -> ChatOptions:
         own: dict[str, Any] = {

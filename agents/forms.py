@@ -60,20 +60,38 @@ def beginning(base: Base, choice: str, names: Sequence[str]) -> str:
     return base.template.call_form.begin(names[0] if choice == "any" else choice)
 
 
+def asked_schema(asked: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any] | None:
+    """The schema that JSON is asked for in, by `json_schema` or by OpenAI's `response_format`; None where it is not.
+
+    Raises InputError for another format, and for one beside tools.
+    """
+    if (given := asked.get("response_format")) is None:
+        return asked.get("json_schema")
+    if names:
+        raise InputError("A reply is held to tools or to a response_format: take ToolStrategy, which makes it a tool.")
+    described = given.get("json_schema") if isinstance(given, Mapping) and given.get("type") == "json_schema" else None
+    schema = described.get("schema") if isinstance(described, Mapping) else None
+    if not isinstance(schema, dict):
+        raise InputError(
+            f"response_format is {given!r}: give {{'type': 'json_schema', 'json_schema': {{'schema': …}}}}, or take "
+            "with_structured_output."
+        )
+    return schema
+
+
 def held_to(
-    base: Base, tools: Sequence[dict[str, Any]], choice: str, begun: str, asked: Mapping[str, Any]
+    base: Base, tools: Sequence[dict[str, Any]], choice: str, begun: str, schema: dict[str, Any] | None, *, alone: bool
 ) -> str:  # fmt: skip
-    """The grammar of the reply: of calls of the tools, or else of the `json_schema` that is asked for.
+    """The grammar of the reply: of calls of the tools (with `alone` of one), or else of JSON of a schema.
 
     Empty where there is nothing, or nothing that the model can be held to.
     """
     try:
         if tools:
-            alone = choice != "any" or asked.get("parallel_tool_calls") is False
             form = base.template.call_form
-            grammar = call_grammar(tools, form, base.template.special_tokens, begun=begun, alone=alone)
+            grammar = call_grammar(tools, form, base.template.special_tokens, begun=begun,
+                                   alone=alone or choice != "any")  # fmt: skip
         else:
-            schema = asked.get("json_schema")
             grammar = "" if schema is None else json_grammar(schema)
         if grammar:
             base.grammars.guide(grammar)

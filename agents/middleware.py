@@ -38,11 +38,12 @@ _IN_A_TOOL = ContextVar("_IN_A_TOOL", default=False)  # a sub-agent with a threa
 
 
 class MemoryState(AgentState[Any]):
-    """An agent's state, with what is known of its user's messages, by their ids: digests of those that were heard or
-    that came before this middleware; and from the beginning of a run to its end the others, as the run got them.
+    """An agent's state, with what is known of its user's messages, by their ids: of those that were heard or that came
+    before this middleware, digests of how they came and how they read at the end; and from the beginning of a run to
+    its end the others, as the run got them.
     """
 
-    bakemem_known: NotRequired[Annotated[dict[str, str], PrivateStateAttr]]
+    bakemem_known: NotRequired[Annotated[dict[str, list[str]], PrivateStateAttr]]
     bakemem_said: NotRequired[Annotated[dict[str, str] | None, PrivateStateAttr]]
 
 
@@ -137,9 +138,9 @@ class BakedMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
             return None
         texts, known, unended = _texts(state["messages"]), state.get("bakemem_known"), state.get("bakemem_said")
         if known is None:
-            known = _digests(_texts(_answered(state["messages"])))
+            known = _seen(_texts(_answered(state["messages"])), {}, {})
         elif unended is None:  # else the run before may have failed and left its documents in a message
-            known = {i: kept for i, kept in known.items() if i in texts and kept == digest(texts[i])}
+            known = {i: kept for i, kept in known.items() if i in texts and digest(texts[i]) in kept}
         new = {i: text for i, text in texts.items() if i not in known}
         return {"bakemem_known": known, "bakemem_said": new | _some(unended or {}, new)}
 
@@ -156,18 +157,19 @@ class BakedMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
         # One by one, so that one that cannot be kept costs no other.
         lost = {i for i, turn in new.items() if not _hear(memory, turn, conversation, i)}
         # Of messages that were removed nothing has to be known any more.
-        return {"bakemem_known": _digests({i: text for i, text in texts.items() if i not in lost}),
-                "bakemem_said": _some(said, lost)}  # fmt: skip
+        kept = {i: text for i, text in texts.items() if i not in lost}
+        return {"bakemem_known": _seen(kept, known, said), "bakemem_said": _some(said, lost)}
 
     def after_agent(self, state: MemoryState, runtime: Runtime[Any]) -> dict[str, Any] | None:
-        """Notes what heard messages read like at the run's end: one that reads otherwise later was edited by its user.
+        """Notes how heard messages read at the run's end: one that comes in other words later was edited by its user.
 
         On other branches of a thread the journal knows what was heard.
         """
         if not self._listens(runtime):
             return None
         known, said = state.get("bakemem_known", {}), state.get("bakemem_said")
-        return {"bakemem_known": _digests(_some(_texts(state["messages"]), known)), "bakemem_said": said or None}
+        texts = _some(_texts(state["messages"]), known)
+        return {"bakemem_known": _seen(texts, known, {}), "bakemem_said": said or None}
 
 
 @contextmanager
@@ -259,8 +261,12 @@ def _answered(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
     return messages[: max((i for i, m in enumerate(messages) if isinstance(m, AIMessage)), default=0)]
 
 
-def _digests(texts: Mapping[str, str]) -> dict[str, str]:
-    return {i: digest(text) for i, text in texts.items()}
+def _seen(
+    texts: Mapping[str, str], known: Mapping[str, list[str]], said: Mapping[str, str]
+) -> dict[str, list[str]]:  # fmt: skip
+    """Digests of how each message came, and of how it reads."""
+    came = {i: known[i][0] if i in known else digest(said.get(i, text)) for i, text in texts.items()}
+    return {i: [came[i], digest(text)] for i, text in texts.items()}
 
 
 def _some(texts: Mapping[str, str], ids: Container[str]) -> dict[str, str]:

@@ -138,8 +138,8 @@ class Schedule:
         self._told(job)
         try:
             outcome, detail = self._do(action)
-        except _Stopped:
-            outcome, detail = "stopped", "It goes on where it stopped."
+        except _Stopped as stopped:
+            outcome, detail = "stopped", str(stopped)
         except Exception as error:
             _LOG.warning("The scheduled %s failed.", action, exc_info=not isinstance(error, BakememError))
             outcome, detail = "failed", _advice(error)
@@ -183,7 +183,9 @@ class Schedule:
 
     def _step(self, stage: str, done: int, total: int, kl: float | None) -> None:
         if self._stopping.is_set():
-            raise _Stopped
+            raise _Stopped("It goes on where it stopped.")
+        if stage == "wait":  # who knows until when, and whether it may bake then
+            raise _Stopped("Another memory bakes on the same base; it goes on after that.")
 
     def __enter__(self) -> Schedule:
         return self.start()

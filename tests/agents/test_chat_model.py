@@ -11,7 +11,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from langchain.agents import create_agent
+from langchain.agents.structured_output import ProviderStrategy
 from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.load import dumpd, load
 from langchain_core.messages import (
@@ -273,6 +276,39 @@ def test_structured_output_in_json_mode(model: BakedChatModel, scripted: Scripte
         model.with_structured_output(Dog, method="magic")  # type: ignore[arg-type]
 
 
+class Town(BaseModel):
+    """Where somebody lives."""
+
+    name: str
+
+
+def test_an_agents_answer_may_be_in_a_schema_of_the_provider(model: BakedChatModel, scripted: Scripted) -> None:
+    """`ProviderStrategy` asks for it by OpenAI's `response_format`: the reply is held to that, as in JSON mode."""
+    scripted.says = '{"name": "Tarn"}'
+    built = create_agent(model, response_format=ProviderStrategy(Town))
+    assert built.invoke({"messages": ["Where?"]})["structured_response"] == Town(name="Tarn")
+    model.with_structured_output(Town, method="json_mode").invoke("Where?")
+    provided, in_json_mode = (asked["grammar"] for asked in scripted.asked)
+    assert provided == in_json_mode != ""
+
+
+@pytest.mark.parametrize("given", [
+    "json", {"type": "json_object"}, {"type": "json_schema"}, {"type": "json_schema", "json_schema": {"name": "x"}},
+])  # fmt: skip
+def test_a_format_that_is_no_schema_is_refused(model: BakedChatModel, given: Any) -> None:
+    """And one beside tools, as a reply is held to one of them."""
+    with pytest.raises(InputError, match="response_format"):
+        model.invoke("x", response_format=given)
+    schema = {"type": "json_schema", "json_schema": {"name": "town", "schema": Town.model_json_schema()}}
+    with pytest.raises(InputError, match="ToolStrategy"):
+        model.bind_tools([add]).invoke("x", response_format=schema)
+
+
+def test_a_stream_is_an_option_that_says_nothing_here(model: BakedChatModel) -> None:
+    """LangChain itself gives it to models of providers."""
+    assert model.invoke("x", stream=True).content == "Yes it is."
+
+
 def test_a_slow_reply_is_given_up(scripted: Scripted) -> None:
     """After `timeout` seconds, in threads and in asyncio; its place is free."""
     scripted.says, scripted.pace = "word " * 200, 0.02
@@ -424,6 +460,18 @@ def test_a_home_is_opened_when_needed_and_closed(open_memory: OpenMemory, tmp_pa
     memory = open_memory()
     BakedChatModel(memory=memory).close()
     assert memory.memories() == []
+
+
+def test_a_model_of_a_home_is_named_as_its_settings_name_it(
+    open_memory: OpenMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens are counted by that name, in asyncio too."""
+    memory = open_memory(model="some/model")
+    monkeypatch.setattr(bakemem, "open", lambda *args, **options: memory)
+    model = BakedChatModel(home="./own", max_tokens=2)
+    with get_usage_metadata_callback() as used:
+        replies = [model.invoke("x"), asyncio.run(model.ainvoke("x"))]
+    assert {reply.response_metadata["model_name"] for reply in replies} == set(used.usage_metadata) == {"some/model"}
 
 
 def test_copies_of_a_model_share_what_it_opened(open_memory: OpenMemory, monkeypatch: pytest.MonkeyPatch) -> None:

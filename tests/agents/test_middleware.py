@@ -540,6 +540,18 @@ def test_a_message_that_its_user_edited_is_heard_again(memory: AgentMemory, obse
     assert [m.text for m in memory.memories(["pending"])] == ["The user's dog is called Rex."]
 
 
+def test_a_message_that_comes_again_as_it_was_is_no_edit(memory: AgentMemory, observed: list[str]) -> None:
+    """A front end may send the whole talk each time: what was redacted then is not, and is heard no second time."""
+    chain = [PIIMiddleware("email", strategy="redact"), Retrieve(around), BakedMemoryMiddleware(memory)]
+    built = agent(ScriptedChatModel(), *chain, checkpointer=InMemorySaver())
+    mail = HumanMessage("Write to ada@example.org.", id="m1")
+    talk = [mail, AIMessage("Good.", id="a1"), HumanMessage("Hi.", id="m2")]
+    for n in (1, 3, 3):
+        built.invoke({"messages": talk[:n]}, THREAD)
+    assert not any("ada@example.org" in text for text in observed)
+    assert observed.count("Hi.") == 1
+
+
 def test_documents_that_are_written_into_a_message_after_it_was_heard_are_no_edit(
     memory: AgentMemory, observed: list[str]
 ) -> None:

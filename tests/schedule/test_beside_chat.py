@@ -11,6 +11,7 @@ import pytest
 
 from bakemem.agent_memory import AgentMemory
 from bakemem.schedule import Schedule
+from bakemem.serving import Base
 from bakemem.types import Turn
 from tests.tiny import OpenMemory
 
@@ -44,6 +45,19 @@ def test_a_memory_bakes_itself_while_people_chat(memory: AgentMemory) -> None:
     assert (memory.live, memory.pending_prompt()) == ("v1", "")
     job = memory.jobs.all()["bake"]
     assert (job.outcome, job.detail) == ("done", "v1 is live.")
+
+
+def test_a_scheduled_bake_queues_behind_no_other_memorys(memory: AgentMemory, tiny_base: Base) -> None:
+    """It would begin at an hour when it may not, and keep rollbacks out till then: it ends, and is due again after."""
+    made = Schedule(memory, load=lambda: None)
+    with tiny_base.baking:  # another namespace bakes on this base, and this one has loaded nothing yet
+        assert made.tick() == "bake"
+        job = memory.jobs.all()["bake"]
+        assert (job.outcome, job.failures) == ("stopped", 0)
+        assert job.detail.startswith("Another memory bakes")
+        assert made.decision().waits_for == "the bake that runs"
+        assert memory.rollback("base") == []
+    assert made.decision().action == "bake"
 
 
 def test_close_in_the_midst_of_a_bake_waits_for_no_end(open_memory: OpenMemory) -> None:
