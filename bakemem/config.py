@@ -6,13 +6,12 @@ Knows the names and ranges of settings, not what they do.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
-from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -212,7 +211,7 @@ def load_config(home: Path, **arguments: Any) -> Config:
     return config
 
 
-def _wrong(detail: ErrorDetails, given: Collection[str]) -> str:
+def _wrong(detail: Mapping[str, Any], given: Collection[str]) -> str:
     """What is wrong with a setting, and where it comes from."""
     name, *inside = map(str, detail["loc"] or ("settings",))
     variable = next((v for v in os.environ if v.upper() == f"{Config.model_config['env_prefix']}{name.upper()}"), None)
