@@ -132,6 +132,7 @@ class Session:
     def _forget(self) -> None:
         known = self._memory.memories(["pending", "baked", "held"])
         if len(known) >= SLOTS and self._rng.random() < 0.5:
+            self._memory.flush()  # what is read late may go behind it, and goes with it
             doomed = self._memory._journal.chain(self._rng.choice(known).id)
             self._book.note("doomed", *(m.id for m in doomed), *(m.text for m in doomed))
             gone = self._memory.forget([doomed[0].id])
