@@ -149,7 +149,7 @@ class BakedMemoryStore(BaseStore):
 
     def _delete(self, memory: AgentMemory, key: str) -> None:
         waiting = [m for m in memory.memories("quarantined", key=key) if m.provenance.role == self._role]
-        live = memory.memories(tuple(LIVE), key=key)
+        live = memory.memories((*LIVE, "held"), key=key)  # what is held would come back with its version
         if live and self._role not in TEACHERS:
             raise InputError(
                 f"{_key(key)!r} counts as what a person said: {self._role} may not forget it. Let the user do it "

@@ -30,6 +30,7 @@ from bakemem.agents.store import BakedMemoryStore, _key, _slug, _text, _value
 from bakemem.errors import InputError
 from tests.agents.conftest import Unloaded
 from tests.agents.scripted import ScriptedChatModel, call
+from tests.homes import fake_bake, write_adapter
 
 ALICE, BOB = ("users", "alice"), ("users", "bob")
 DOG, TOWN = {"text": "The user's dog is called Bosuk."}, {"text": "The user lives in Tarn."}
@@ -196,6 +197,21 @@ def test_a_delete_forgets(store: BakedMemoryStore, memories: Namespaces) -> None
     store.delete(ALICE, "dog")
     assert [(m.status, m.text) for m in memories("users.alice").memories()] == [("forgotten", "")] * 2
     assert store.list_namespaces() == [ALICE]
+
+
+def test_a_delete_forgets_what_a_rollback_holds_too(
+    store: BakedMemoryStore, memories: Namespaces, tmp_path: Path
+) -> None:
+    """It would come back with its version."""
+    memory, source = memories("users.alice"), write_adapter(tmp_path / "baked")
+    for name in ("Bosuk", "Tarin"):
+        store.put(ALICE, "dog", {"text": f"The user's dog is called {name}."})
+        fake_bake(memory._journal, memory._store, source)
+    memory._journal.set_live("v1")
+    assert {m.status for m in memory.memories(key="dog")} == {"baked", "held"}
+    store.delete(ALICE, "dog")
+    assert [m.text for m in memory.memories()] == ["", ""]
+    assert [v.name for v in memory.to_erase()] == ["v1", "v2"]
 
 
 def test_where_a_model_puts_it_waits_for_a_person(memories: Namespaces) -> None:
