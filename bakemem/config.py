@@ -219,7 +219,8 @@ def _wrong(detail: Mapping[str, Any], given: Collection[str]) -> str:
     if detail["type"] == "extra_forbidden":
         closest = get_close_matches(name, Config.model_fields, 1)
         return f"{name}: there is no such setting{origin}" + "".join(f", is it {c}?" for c in closest)
-    said = "write it as 01:00-06:00" if detail["type"] == "string_pattern_mismatch" else detail["msg"]
+    pattern = detail["type"] == "string_pattern_mismatch"
+    said = f"write it as {Config.model_fields[name].default}" if pattern else detail["msg"]
     return f"{'.'.join([name, *inside])}: {said}{origin}"
 
 

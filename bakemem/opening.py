@@ -114,7 +114,7 @@ def own_journal(home: str | PathLike[str], namespace: str = "default") -> Iterat
 def home_folder(home: str | PathLike[str]) -> Path:
     """Where a home is or would be. Raises HomeError for a path that can never be one, such as a name too long."""
     if not str(home):
-        raise HomeError("The path of the memory home is empty: name a folder.")  # it would be the one we work in
+        raise HomeError("The path of the memory home is empty, which is the folder you work in: choose another folder.")
     try:
         folder = Path(home).expanduser().absolute()  # wherever the program goes on to work
         with suppress(FileNotFoundError):

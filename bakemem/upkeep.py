@@ -195,7 +195,9 @@ def _leftovers(journal: Journal, state: State, store: VersionStore) -> Iterator[
     try:
         orphans, unknown = store.orphans([v.name for v in state.versions if not v.gone]), strangers(journal, store)
     except HomeError as error:
-        yield Problem("error", "versions", str(error), "mend the permissions of the home")
+        yield Problem(
+            "error", "versions", f"they cannot be listed ({error.__cause__})", "mend the permissions of the home"
+        )
         return
     for path in orphans:
         if path.name in gone:

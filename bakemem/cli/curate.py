@@ -96,8 +96,9 @@ def forget(where: Place, ids: tuple[str, ...], conversation: str | None, everyth
     if everything and (ids or conversation is not None):
         raise InputError("--all is everything in the namespace: leave it out, or say nothing else.")
     with where.journal():  # there is a home; it is owned once the question is answered
-        what = "everything" if everything else f"conversation {conversation}" if conversation else count(len(ids), "id")
-    _confirm(where, f"Erase {what} for good?", yes or bool(ids and conversation is None and not everything))
+        pass
+    if everything or conversation is not None:
+        _confirm(where, f"Erase {'everything' if everything else f'conversation {conversation}'} for good?", yes)
     with where.records() as memory:
         gone = memory.forget(ids, conversation=conversation, everything=everything)
         learned = memory.to_erase()

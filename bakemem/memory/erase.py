@@ -26,14 +26,13 @@ def forget(
 ) -> list[Memory]:  # fmt: skip
     """Erase these memories, or all of a conversation, of a source, or of the namespace; the tombstones are returned.
 
-    With a memory go those that it superseded, and what waits in the queue from there (of a source only what is its own:
-    what that superseded of others is what it was before); also each turn that waits or
-    that another memory was said in, and each exchange of a logged conversation, that holds it (see `unsaid.py`). If the
-    live version knows one of them the base takes its place, and the rest of what it knew returns to the prompt. `heard`
-    is the observed turn that asked for it, which is read with that; what waits behind it was said later and stays. The
-    texts are judged first, as nobody can write during the one transaction that all the rest is; then the file is
-    compacted. Raises NotFoundError, and InputError for an empty name; HomeError also when all that is done, but not
-    compacted.
+    With a memory go those that it superseded, and what waits in the queue from there; of a source only what is its own:
+    what that superseded of others is what it was before. So does each turn that waits or that another memory was said
+    in, and each exchange of a logged conversation, that holds it (see `unsaid.py`). If the live version knows one of
+    them the base takes its place, and the rest of what it knew returns to the prompt. `heard` is the observed turn that
+    asked for it, which is read with that; what waits behind it was said later and stays. The texts are judged first, as
+    nobody can write during the one transaction that all the rest is; then the file is compacted. Raises NotFoundError,
+    and InputError for an empty name; HomeError also when all that is done, but not compacted.
     """
     if "" in (conversation, source):
         raise InputError("The name of a conversation or source is empty: that would be everything that has none.")
@@ -106,7 +105,7 @@ def _untie(connection: sa.Connection, journal: Journal, doomed: Collection[Memor
     table, gone, free = schema.memories, {m.id: m for m in doomed}, list[Memory]()
     for memory in journal.select(connection, table.c.superseded_by.is_not(None), table.c.status != "forgotten"):
         newer, passed = memory.superseded_by, set[str]()
-        while newer in gone and newer not in passed:
+        while newer in gone and newer not in passed:  # a damaged home may have a circle
             passed.add(newer)
             newer = gone[newer].superseded_by
         if passed:

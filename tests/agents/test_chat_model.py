@@ -221,6 +221,7 @@ def test_a_choice_begins_the_reply(
     """As the template writes a call, bound or given with the call; with `none` the model does not see the tools."""
     model.bind_tools([add, weather], tool_choice=choice).invoke("x")
     model.bind_tools([add, weather]).invoke("x", tool_choice=choice)
+    assert len(scripted.asked) == 2
     for asked in scripted.asked:
         assert asked["prefix"] == begun
         assert len(asked["tools"]) == (0 if choice == "none" else 2)

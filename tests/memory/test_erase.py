@@ -230,6 +230,7 @@ def test_dropping_a_source_brings_back_what_it_superseded(journal: Journal, make
     journal.commit_version(make_version("v1", [mine]), accepted=True)
     flight(journal, "Friday", "tool:x")
     forget(journal, source="tool:x")
+    assert journal.get(mine.id).text == "The user flies on Monday."
     assert (journal.get(mine.id).status, journal.get(mine.id).superseded_by) == ("baked", None)
     journal.commit_version(make_version("v2", [flight(journal, "Sunday", "tool:x")], parent="v1"), accepted=True)
     forget(journal, source="tool:x")
