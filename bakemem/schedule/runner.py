@@ -50,6 +50,7 @@ class Schedule:
         self._memory, self._clock, self._load, self._tell = memory, clock, load, tell
         self._rules = rules_of(memory.config)
         self._since = clock()
+        self._ahead: tuple[datetime, datetime] | None = None
         self._seen = Job(SCHEDULE, self._since)
         self._stopping = threading.Event()
         self._working = threading.Lock()
@@ -93,11 +94,23 @@ class Schedule:
     def decision(self, now: datetime | None = None) -> Decision:
         """What is due now and why, or what is waited for. Raises HomeError."""
         memory = self._memory
+        now = now or self._clock()
         jobs = {name: _settled(job) for name, job in memory.jobs.all().items()}
-        # To be started counts as talk: nobody knows who talked to the process before.
-        state = state_of(memory.waiting(), jobs, memory.versions(), memory.live, talked=memory.talked or self._since,
+        state = state_of(memory.waiting(), jobs, memory.versions(), memory.live, talked=self._talked(now),
                          deep=bool(memory.conversation), load=self._load(), busy=memory.busy)  # fmt: skip
-        return decide(state, self._rules, now or self._clock())
+        return decide(state, self._rules, now)
+
+    def _talked(self, now: datetime) -> datetime:
+        """When somebody did last. To be started counts as talk: nobody knows who talked to the process before.
+
+        What is said to have been later than now, by a clock that was ahead, was when that is first seen.
+        """
+        talked = self._memory.talked or self._since
+        if talked <= now:
+            return talked
+        if self._ahead is None or self._ahead[0] != talked:
+            self._ahead = (talked, now)
+        return self._ahead[1]
 
     def tick(self) -> Action:
         """Do the first thing that is due, and return its name: empty when nothing is, or another tick is under way."""

@@ -73,6 +73,21 @@ def test_a_start_counts_as_talk(memory: FakeMemory) -> None:
     assert made.tick() == "bake"
 
 
+def test_talk_by_a_clock_that_was_ahead_counts_from_when_it_is_seen(memory: FakeMemory) -> None:
+    """Set back by a year, it holds the bake back for half an hour and not for the year; so does the start itself."""
+    clock = Clock()
+    made = schedule(memory, clock)
+    for talked in (None, clock.now + DAY, clock.now + 2 * DAY):
+        clock.now -= 365 * DAY
+        memory.talked = talked
+        memory.remember(clock.now)
+        assert made.tick() == ""
+        clock.now += 29 * MINUTE
+        assert made.tick() == ""
+        clock.now += MINUTE
+        assert made.tick() == "bake"
+
+
 def test_an_error_ends_the_bake_and_not_the_schedule(memory: FakeMemory) -> None:
     """It says what to do next, and the bake is tried again after longer and longer pauses."""
     clock, told = Clock(), list[Job]()
