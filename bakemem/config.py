@@ -95,6 +95,9 @@ class Config(BaseSettings):
     state_weight: float = Field(
         default=1.0, ge=0.0, description="of the teacher's inner states beside the KL; 0 trains on the KL alone"
     )
+    read_weight: float = Field(
+        default=1.0, ge=0.0, description="of reading what no fact matters to as the base does; with 0 a bake deafens"
+    )
     questions_per_memory: int = Field(default=32, ge=1, description="stimuli asked about each memory")
     rehearsal_questions: int = Field(
         default=1600, ge=0, description="the most stimuli of a warm bake about the memories baked before (8 each)"

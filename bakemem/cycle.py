@@ -145,7 +145,8 @@ def settings_of(
         rank=rank, alpha=config.alpha * rank // config.rank,
         learning_rate=config.learning_rate or default_learning_rate(base.width),
         steps=config.steps or min(4000, max(least, most)), max_dialogue_turns=config.max_dialogue_turns,
-        max_sequence_tokens=config.max_sequence_tokens, state_weight=config.state_weight, seed=config.seed,
+        max_sequence_tokens=config.max_sequence_tokens, state_weight=config.state_weight,
+        read_weight=config.read_weight, seed=config.seed,
     )  # fmt: skip
     thresholds = Thresholds(config.min_agreement, config.min_abstention, config.max_drift, config.min_each,
                             config.max_mention, config.max_disfluency)  # fmt: skip

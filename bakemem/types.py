@@ -116,7 +116,7 @@ class Prompt:
 class Stimulus:
     """What a model is asked (the paper's x0): turns that end in a user's or a tool's, and why it is asked.
 
-    `kind` is direct, paraphrase, reversed, two-fact, statement, everyday, decoy or task; `memory_ids` are the
+    `kind` is direct, paraphrase, reversed, two-fact, statement, told, everyday, decoy or task; `memory_ids` are the
     memories that it is about, if any.
     """
 

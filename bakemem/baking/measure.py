@@ -43,10 +43,12 @@ def measure(
     total, n_tokens, n_same, loss = 0.0, 0, 0, loss_named("forward")
     for batch in micro_batches(dialogues):
         with lock, adapter(model, adapter_name):
-            student_N_K_H, teacher_N_K_H = states_of(model, template, batch)
+            states = states_of(model, template, batch)
             tokens_N = tokens_of(batch)
-            total += tiled_loss(student_N_K_H[:, -1], teacher_N_K_H[:, -1], tokens_N, head, loss).sum().item()
-            likeliest_N = head(student_N_K_H[:, -1]).argmax(-1).cpu()
+            total += (
+                tiled_loss(states.student_N_K_H[:, -1], states.teacher_N_K_H[:, -1], tokens_N, head, loss).sum().item()
+            )
+            likeliest_N = head(states.student_N_K_H[:, -1]).argmax(-1).cpu()
         lengths = [len(d.positions) for d in batch]
         n_same += sum(bool(right.all()) for right in (likeliest_N == tokens_N).split(lengths))
         n_tokens += sum(lengths)

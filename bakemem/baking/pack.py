@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bakemem.baking.reading import WITHOUT_FACTS
 from bakemem.baking.rollout import Taught
+from bakemem.baking.untold import TOLD, may_answer
 from bakemem.template import ChatTemplate
 from bakemem.types import Turn
 
@@ -26,7 +28,8 @@ class Dialogue:
     """One training sequence: its ids, the indices that predict answer tokens, and the teacher's states there.
 
     `items` are the trajectories in it, in the order of their answers; `position_ids` place each token. Its first
-    `n_before` ids are a talk that is read and not trained.
+    `n_before` ids are a talk that is read and not trained. At `read` stands what no fact matters to and is to be read
+    as the base reads it.
     """
 
     ids: tuple[int, ...]
@@ -34,17 +37,22 @@ class Dialogue:
     positions: Tensor
     teacher_N_K_H: Tensor
     items: tuple[Taught, ...]
-    n_before: int = 0
+    n_before: int
+    read: Tensor
+
+
+Telling = tuple[Turn, ...]
+"""Turns in which something is told and answered, which are read and not trained."""
 
 
 def pack(
-    template: ChatTemplate, taught: Sequence[Taught], max_tokens: int, before: Sequence[Taught] = ()
+    template: ChatTemplate, taught: Sequence[Taught | Telling], max_tokens: int, before: Sequence[Taught] = ()
 ) -> Dialogue:  # fmt: skip
-    """The trajectories one after the other, behind the turns that they all have before their questions.
+    """The trajectories one after the other, behind the turns that the first has before its question.
 
     The loss is on every answer. Its first token is predicted from the position before it, so it is trained; no token of
-    the context is, nor of what was talked about `before`. Trajectories that would pass `max_tokens` are left out, but
-    for the first.
+    the context is, nor of what was talked about `before`. One that has other turns before its question comes in
+    wherever those were told. What would pass `max_tokens` is left out, but for the first.
     """
     fitting = _fitting(template, (*taught, *before), max_tokens)
     context = {id(item) for item in before}
@@ -55,17 +63,33 @@ def pack(
     return dialogue
 
 
-def _fitting(template: ChatTemplate, items: Sequence[Taught], max_tokens: int) -> list[Taught]:
-    """The first, and of the others those that still fit, by what each adds."""
-    fitting: list[Taught] = []
+def _fitting(template: ChatTemplate, pieces: Sequence[Taught | Telling], max_tokens: int) -> list[Taught | Telling]:
+    """The first, and of the others those that still fit, by what each adds, and that ask for nothing left out."""
+    fitting: list[Taught | Telling] = []
+    told: set[Telling] = set()
     length, frame = 0, _frame(template)
-    for item in items:
-        own = item.trajectory.stimulus.turns[-1:] if fitting else item.trajectory.stimulus.turns
-        added = len(item.trajectory.token_ids) + sum(template.count(t.content) + frame for t in own)
+    for piece in pieces:
+        if fitting and isinstance(piece, Taught) and context_of(piece) not in told:
+            continue
+        added = _length(template, piece, frame, first=not fitting)
         if not fitting or length + added <= max_tokens:
             length += added
-            fitting.append(item)
+            fitting.append(piece)
+            told |= {(), context_of(piece)} if isinstance(piece, Taught) else {(), piece}
     return fitting
+
+
+def context_of(item: Taught) -> Telling:
+    """The turns before its question."""
+    return item.trajectory.stimulus.turns[:-1]
+
+
+def _length(template: ChatTemplate, piece: Taught | Telling, frame: int, first: bool) -> int:
+    """About how many tokens a piece adds to a dialogue."""
+    if isinstance(piece, Taught):
+        turns = piece.trajectory.stimulus.turns
+        return len(piece.trajectory.token_ids) + _length(template, turns if first else turns[-1:], frame, first)
+    return sum(template.count(turn.content) + frame for turn in piece)
 
 
 @lru_cache(maxsize=1)
@@ -74,22 +98,28 @@ def _frame(template: ChatTemplate) -> int:
     return max(6, len(template.next_ids("x")) - template.count("x"))
 
 
-def _joined(template: ChatTemplate, fitting: Sequence[Taught], context: Set[int]) -> Dialogue:
+def _joined(template: ChatTemplate, fitting: Sequence[Taught | Telling], context: Set[int]) -> Dialogue:
     """All of these in one dialogue, those of the `context` first."""
     turns: list[Turn] = []
     said: dict[int, Taught] = {}
-    for item in sorted(fitting, key=lambda item: id(item) not in context):
-        turns += item.trajectory.stimulus.turns[-1:] if turns else item.trajectory.stimulus.turns
-        said[len(turns)] = item
-        turns.append(Turn("assistant", item.trajectory.answer))
+    for piece in sorted(fitting, key=lambda piece: id(piece) not in context):
+        if not isinstance(piece, Taught):
+            turns += piece
+            continue
+        turns += piece.trajectory.stimulus.turns[-1:] if turns else piece.trajectory.stimulus.turns
+        said[len(turns)] = piece
+        turns.append(Turn("assistant", piece.trajectory.answer))
     past = {i for i, item in said.items() if id(item) in context}
     ids, starts = template.dialogue_ids(turns, {i: t.trajectory.token_ids for i, t in said.items()}, past)
     answers = {i: item for i, item in said.items() if id(item) not in context}
     positions = [torch.arange(starts[i] - 1, starts[i] - 1 + len(t.trajectory.token_ids)) for i, t in answers.items()]
     teacher_N_K_H = torch.cat([item.hidden_N_K_H for item in answers.values()])
     n_before = max((starts[i] + len(t.trajectory.token_ids) for i, t in said.items() if i not in answers), default=0)
+    read = torch.zeros(len(ids), dtype=torch.bool)
+    read[n_before:] = all(item.trajectory.stimulus.kind in WITHOUT_FACTS for item in answers.values())
+    read[torch.cat(positions)] = False
     return Dialogue(tuple(ids), tuple(range(len(ids))), torch.cat(positions), teacher_N_K_H, tuple(answers.values()),
-                    n_before)  # fmt: skip
+                    n_before, read.nonzero()[:, 0])  # fmt: skip
 
 
 def stretched(dialogue: Dialogue, max_tokens: int, rng: random.Random) -> Dialogue:
@@ -105,6 +135,7 @@ def stretched(dialogue: Dialogue, max_tokens: int, rng: random.Random) -> Dialog
 
 
 STRETCH = 0.5  # the share of dialogues that are stretched
+TOLD_DEEP = 2  # conversations that tell something of their own, in a deep dialogue
 SELDOM = 0.2  # how often a trajectory that the student answers well comes again, of the passes over all
 
 
@@ -134,8 +165,10 @@ class Packer:
         self._taught, self._places = list(taught), {id(item): i for i, item in enumerate(taught)}
         groups: dict[tuple[Turn, ...], list[int]] = {}
         for i, item in enumerate(taught):
-            groups.setdefault(item.trajectory.stimulus.turns[:-1], []).append(i)
+            groups.setdefault(context_of(item), []).append(i)
         self._groups = list(groups.values())
+        told = {context_of(item) for item in taught if item.trajectory.stimulus.kind == TOLD}
+        self._told = [groups[context] for context in groups if context in told and context[0].role == "user"]
         self._queues: list[list[int]] = [[] for _ in self._groups]
         self._kl: dict[int, float] = {}
 
@@ -184,7 +217,24 @@ class Packer:
         others = [item for item in map(self._taught.__getitem__, self._groups[group])
                   if not item.trajectory.stimulus.memory_ids and id(item) not in trained]  # fmt: skip
         before = self._rng.sample(others, min(len(others), self._max_turns - len(asked)))
-        return [pack(self._template, asked, self._max_tokens, before)]
+        return [pack(self._template, self._with_told(asked), self._max_tokens, before)]
+
+    def _with_told(self, asked: Sequence[Taught]) -> list[Taught | Telling]:
+        """The same, and among them what some conversations tell of their own, and are asked about later.
+
+        Nobody is asked there for something untold that was just told.
+        """
+        pieces: list[Taught | Telling] = list(asked)
+        for group in self._rng.sample(self._told, min(TOLD_DEEP, len(self._told))):
+            told = context_of(self._taught[group[0]])
+            texts = [turn.content for turn in told if turn.role == "user"]
+            pieces = [p for p in pieces if not isinstance(p, Taught) or p.trajectory.stimulus.memory_ids
+                      or not may_answer(texts, p.trajectory.stimulus.turns[-1].content)]  # fmt: skip
+            own: list[Taught | Telling] = [told, *(self._taught[i] for i in self._rng.sample(group, len(group)))]
+            places = sorted(self._rng.randint(0, len(pieces)) for _ in own)
+            for place, piece in reversed(list(zip(places, own, strict=True))):
+                pieces.insert(place, piece)
+        return pieces
 
     def _once(self, group: int, n_turns: int) -> list[Taught]:
         """The next trajectories of a group, no memory asked about twice."""

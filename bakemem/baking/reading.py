@@ -13,19 +13,24 @@ from transformers import PreTrainedModel
 from bakemem.baking.probe import answers
 from bakemem.baking.rollout import prompted
 from bakemem.baking.tasks import TASK, brackets
+from bakemem.baking.untold import TOLD
 from bakemem.prompts import instructions_in
 from bakemem.template import ChatTemplate
 from bakemem.types import Prompt, Stimulus
+
+WITHOUT_FACTS = frozenset({TASK, TOLD})
+"""Kinds of stimuli that are answered from what stands before or in the question: no fact matters to them."""
 
 
 def prompts_for(
     stimuli: Sequence[Stimulus], shards: Sequence[Prompt], spoiled: Collection[int] = frozenset()
 ) -> list[str]:
-    """What the teacher of each stimulus reads. Facts that do not matter can only take its mind off a task, so it reads
-    the instructions there, and nothing where those have `spoiled` the answer (indices of stimuli).
+    """What the teacher of each stimulus reads. Facts that do not matter can only take its mind off a task, or off what
+    it was just told, so it reads the instructions there, and nothing where those have `spoiled` the answer (indices of
+    stimuli).
     """
     instructions = instructions_in(shards[0].text)
-    return [("" if i in spoiled else instructions) if s.kind == TASK else shard_for(s, shards, i)
+    return [("" if i in spoiled else instructions) if s.kind in WITHOUT_FACTS else shard_for(s, shards, i)
             for i, s in enumerate(stimuli)]  # fmt: skip
 
 

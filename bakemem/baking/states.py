@@ -6,6 +6,7 @@ Knows dialogues and a model; knows no losses.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from transformers import PreTrainedModel
 
 from bakemem.baking.cache import prefilled
 from bakemem.baking.pack import Dialogue
-from bakemem.baking.weights import hidden_states
+from bakemem.baking.weights import adapter, hidden_states
 from bakemem.kv import attends
 from bakemem.template import ChatTemplate
 
@@ -37,8 +38,19 @@ def micro_batches(dialogues: Sequence[Dialogue]) -> list[list[Dialogue]]:
     return [*groups, *([d] for d in dialogues if d.n_before)]
 
 
-def states_of(model: PreTrainedModel, template: ChatTemplate, batch: Sequence[Dialogue]) -> tuple[Tensor, Tensor]:
-    """The student's and the teacher's hidden states (N, K, H) at every answer token of the dialogues in their order.
+@dataclass(frozen=True, slots=True)
+class States:
+    """Hidden states of student and teacher at the answer tokens of dialogues in their order, both (N, K, H), and those
+    of the student where they are only `read`, (M, K, H).
+    """
+
+    student_N_K_H: Tensor
+    teacher_N_K_H: Tensor
+    read_M_K_H: Tensor
+
+
+def states_of(model: PreTrainedModel, template: ChatTemplate, batch: Sequence[Dialogue]) -> States:
+    """What the model, as the student, makes of the dialogues.
 
     Padding stands behind what counts. A talk before it is read without gradients, where the model's cache allows it.
     """
@@ -50,17 +62,29 @@ def states_of(model: PreTrainedModel, template: ChatTemplate, batch: Sequence[Di
     ids_B_T, position_ids_B_T = (torch.tensor(rows, device=model.device) for rows in (ids, position_ids))
     hidden_B_T_K_H = hidden_states(model, ids_B_T, position_ids_B_T)
     student_N_K_H = torch.cat([hidden_B_T_K_H[row, d.positions] for row, d in enumerate(batch)])
-    return student_N_K_H, torch.cat([d.teacher_N_K_H for d in batch]).to(student_N_K_H)
+    read_M_K_H = torch.cat([hidden_B_T_K_H[row, d.read] for row, d in enumerate(batch)])
+    return States(student_N_K_H, torch.cat([d.teacher_N_K_H for d in batch]).to(student_N_K_H), read_M_K_H)
 
 
-def _states_behind(model: PreTrainedModel, dialogue: Dialogue) -> tuple[Tensor, Tensor]:
+def _states_behind(model: PreTrainedModel, dialogue: Dialogue) -> States:
     """As `states_of`, of one dialogue behind the talk that was before it."""
     n_before = dialogue.n_before
     with torch.no_grad():
         cache = prefilled(model, dialogue.ids[:n_before], 1)
     ids_1_T = torch.tensor([dialogue.ids[n_before:]], device=model.device)
-    student_N_K_H = hidden_states(model, ids_1_T, cache=cache)[0, dialogue.positions - n_before]
-    return student_N_K_H, dialogue.teacher_N_K_H.to(student_N_K_H)
+    hidden_T_K_H = hidden_states(model, ids_1_T, cache=cache)[0]
+    student_N_K_H = hidden_T_K_H[dialogue.positions - n_before]
+    return States(student_N_K_H, dialogue.teacher_N_K_H.to(student_N_K_H), hidden_T_K_H[dialogue.read - n_before])
+
+
+def read_by_base(model: PreTrainedModel, template: ChatTemplate, batch: Sequence[Dialogue]) -> Tensor | None:
+    """The base's hidden states (M, K, H) where `states_of` has the student's; None where nothing is only read.
+
+    The adapter is off afterwards.
+    """
+    read = [d for d in batch if len(d.read)]
+    with torch.no_grad(), adapter(model, None):
+        return states_of(model, template, read).read_M_K_H if read else None
 
 
 def tokens_of(batch: Sequence[Dialogue]) -> Tensor:

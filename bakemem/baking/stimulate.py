@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from bakemem.baking.tasks import results, tasks
-from bakemem.baking.untold import Known, decoy_memory, made_up_memory, near_value, tells
+from bakemem.baking.untold import TOLD, Known, decoy_memory, made_up_memory, near_value, tells
 from bakemem.errors import BakeError
 from bakemem.everyday import Everyday, everyday_held_out, everyday_stimuli
 from bakemem.prompts import ASK_KINDS, ASK_SYSTEM, ask_request, memory_prompt
@@ -48,9 +48,11 @@ CLOSERS = ("", "", " Please?", " Thank you.", " I forget.", " Just wondering.")
 HELD_OUT_OPENERS, HELD_OUT_CLOSERS = ("Once more: ", "Say: ", "Remember: "), ("", " Please tell.", " Thanks again.")
 WATCHED_OPENERS, WATCHED_CLOSERS = ("Again: ", "So: ", "Please say: "), ("", " Tell me now.", " I want to know.")
 """What people say around a question: half of the training questions are dressed so, or bare ones alone are learned."""
-CONVERSATIONS, WARM_CONVERSATIONS, MOST_TOLD, ASKED_OF_TOLD = 5, 2, 4, 3
+ANNOUNCED = ("Note: ", "Just so you know: ", "", "")
+"""What people say before they tell something."""
+CONVERSATIONS, WARM_CONVERSATIONS, MOST_TOLD, ASKED_OF_TOLD, MOST_BEHIND = 5, 2, 4, 3, 6
 """Conversations that tell something of their own, for each one of `per_memory` (fewer where a warm start has learned to
-listen); the facts in one; how often each is asked."""
+listen); the facts in one; how often each is asked; the everyday turns between what is told and the questions."""
 TASKS, WARM_TASKS = 2, 1
 """Pieces of work for programs, for each one of `per_memory`."""
 REHEARSED, LEAST_REHEARSED = 8, 96
@@ -222,7 +224,7 @@ def _told(told: Known, n: int, answer: Answerer, rng: random.Random) -> list[Sti
     questions = _ask([request for _, request in wanted], answer)
     asked = {(*context, Turn("user", q)): None for (context, _), q in zip(wanted, questions, strict=True) if q}
     alone = [(Turn("user", text),) for text in rng.sample(said, min(len(said), n // 2))]
-    return [Stimulus(turns, "statement") for turns in (*alone, *asked)]
+    return [*(Stimulus(turns, "statement") for turns in alone), *(Stimulus(turns, TOLD) for turns in asked)]
 
 
 def _said(text: str) -> str:
@@ -232,12 +234,13 @@ def _said(text: str) -> str:
 
 
 def _in_turns(texts: Sequence[str], replies: dict[str, str], rng: random.Random) -> list[Turn]:
-    """Told one after the other, now and then with something else in between."""
+    """Told one after the other, now and then with something else in between, and mostly some of it behind."""
     turns = []
-    for text in map(_said, texts):
-        turns += [Turn("user", text), Turn("assistant", replies[text] or "OK.")]
-        if rng.random() < 1 / 4:
-            other = rng.choice(everyday_stimuli())
+    behind = rng.randint(1, MOST_BEHIND) if rng.random() < 2 / 3 else 0
+    for i, text in enumerate(map(_said, texts), start=1):
+        turns += [Turn("user", f"{rng.choice(ANNOUNCED)}{text}"), Turn("assistant", replies[text] or "OK.")]
+        others = (behind if i == len(texts) else 0) + (rng.random() < 1 / 4)
+        for other in rng.sample(everyday_stimuli(), others):
             turns += [Turn("user", other.question), Turn("assistant", other.answer)]
     return turns
 

@@ -21,7 +21,7 @@ from bakemem.baking.measure import measure
 from bakemem.baking.pack import Packer, pack
 from bakemem.baking.rollout import Taught
 from bakemem.baking.schedule import EVERY, PASS, Schedule
-from bakemem.baking.states import MICRO_BATCH_TOKENS, micro_batches, states_of, tokens_of
+from bakemem.baking.states import MICRO_BATCH_TOKENS, micro_batches, read_by_base, states_of, tokens_of
 from bakemem.baking.weights import (
     CANDIDATE,
     adapter,
@@ -44,10 +44,11 @@ _PARAMETER = "parameter"  # beside the names of AdamW's own slots
 class Recipe:
     """How a bake trains: all linear layers, one rank and alpha, AdamW at a rate that falls to zero.
 
-    `state_weight` is that of the inner states beside the KL; 0 is the paper's loss alone. B learns `b_rate` times as
-    fast as A, the idea of LoRA+ (arXiv 2402.12354). `deep` is the share of steps that ask behind a long talk
-    too. `targets` are the last name parts of the layers that get LoRA; None: all linear layers. `loss`, `top_k` and
-    `temperatures` are those of `losses.py`; (1.0,) is eq. 1 of the paper.
+    `state_weight` is that of the inner states beside the KL; 0 is the paper's loss alone. `read_weight` is that of
+    reading what no fact matters to as the base does. B learns `b_rate` times as fast as A, the idea of LoRA+ (arXiv
+    2402.12354). `deep` is the share of steps that ask behind a long talk too. `targets` are the last name parts of the
+    layers that get LoRA; None: all linear layers. `loss`, `top_k` and `temperatures` are those of `losses.py`; (1.0,)
+    is eq. 1 of the paper.
     """
 
     rank: int = 16
@@ -59,6 +60,7 @@ class Recipe:
     max_sequence_tokens: int = 2048
     deep: float = 0.5
     state_weight: float = 1.0
+    read_weight: float = 1.0
     seed: int = 0
     loss: LossName = "forward"
     top_k: int | None = None
@@ -138,7 +140,7 @@ class Study:
     def gradients(self, packer: Packer, learner: Learner, share: float) -> float:
         """The gradients of a batch for a step at a share of the rates; the mean KL per answer token in nats."""
         dialogues = packer.batch(self.recipe.trajectories_per_step)
-        n_tokens = sum(len(d.positions) for d in dialogues)
+        n_tokens, n_read = (sum(map(len, at)) for at in zip(*((d.positions, d.read) for d in dialogues), strict=True))
         loss, kl = loss_named(self.recipe.loss, self.recipe.top_k, self.recipe.temperatures), list[Tensor]()
 
         def told(teacher_n_V: Tensor, student_n_V: Tensor, tokens_n: Tensor) -> Tensor:
@@ -150,10 +152,16 @@ class Study:
             learner.begin(share)
             for batch in micro_batches(dialogues):
                 breathe()
-                student_N_K_H, teacher_N_K_H = states_of(self.model, self.template, batch)
-                loss_N = tiled_loss(student_N_K_H[:, -1], teacher_N_K_H[:, -1], tokens_of(batch), self.head, told)
-                gap_N = state_gap(student_N_K_H, teacher_N_K_H, self.mark_K)
-                ((loss_N + self.recipe.state_weight * gap_N).sum() / n_tokens).backward()
+                base_M_K_H = read_by_base(self.model, self.template, batch) if self.recipe.read_weight else None
+                with adapter(self.model, CANDIDATE):
+                    s = states_of(self.model, self.template, batch)
+                loss_N = tiled_loss(s.student_N_K_H[:, -1], s.teacher_N_K_H[:, -1], tokens_of(batch), self.head, told)
+                gap_N = state_gap(s.student_N_K_H, s.teacher_N_K_H, self.mark_K)
+                total = (loss_N + self.recipe.state_weight * gap_N).sum() / n_tokens
+                if base_M_K_H is not None:
+                    deaf_M = state_gap(s.read_M_K_H, base_M_K_H, self.mark_K)
+                    total = total + self.recipe.read_weight * deaf_M.sum() / n_read
+                total.backward()
                 packer.note(batch, loss_N.detach())
         return torch.stack(kl).sum().item() / n_tokens
 
@@ -206,9 +214,8 @@ def _mark(
 ) -> Tensor:
     """What the prompt does to the base's inner states, shape (K - 1,), measured on a few trajectories."""
     few = taught[:: max(1, len(taught) // 64)]
-    pairs = []
+    made = []
     for batch in micro_batches([pack(template, [item], MICRO_BATCH_TOKENS) for item in few]):
         with lock, adapter(model, None):
-            pairs.append(states_of(model, template, batch))
-    base_N_K_H, teacher_N_K_H = (torch.cat(states) for states in zip(*pairs, strict=True))
-    return prompt_mark(base_N_K_H, teacher_N_K_H)
+            made.append(states_of(model, template, batch))
+    return prompt_mark(torch.cat([s.student_N_K_H for s in made]), torch.cat([s.teacher_N_K_H for s in made]))

@@ -16,10 +16,17 @@ from itertools import chain
 from bakemem.names import made_up_name, near_name
 from bakemem.types import Memory
 
+TOLD = "told"
+"""The kind of stimuli before whose question something is told that no memory is."""
 _COMMON = frozenset(
     "The A An My Your His Her Their Our This That These Those Project User In On At Every Each All When If It He She "
     "They We You I There Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March April May "
     "June July August September October November December".split()
+)
+
+_EMPTY = frozenset(
+    "a an and are can could do does for have has how i is it know me my now of or please remember say tell thank "
+    "thanks that the there to what when where which who whose you your".split()
 )
 
 
@@ -135,3 +142,9 @@ def made_up_memory(told: Known, rng: random.Random) -> str:
         text = sentence.replace("{n}", made_up_name(rng)).replace("{v}", made_up_name(rng))
         if told.openings.isdisjoint(_openings(text)):
             return text
+
+
+def may_answer(told: Sequence[str], question: str) -> bool:
+    """Whether sentences may answer a question: one has a name of it, or all of its words that say anything."""
+    asked = _words(question) - _EMPTY
+    return any(set(names_in(question)) & set(names_in(text)) or asked <= _words(text) for text in told)

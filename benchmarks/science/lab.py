@@ -213,10 +213,10 @@ def rng_of(experiment: str, seed: int) -> random.Random:
 def _recipe_of(way: str) -> dict[str, Any]:
     if way == "paper":  # arXiv 2409.13697's published code; 480 steps, not its 40 epochs (see the ablations)
         return {"rank": 32, "alpha": 1, "learning_rate": 3e-4, "steps": 480, "trajectories_per_step": 16,
-                "max_dialogue_turns": 1, "state_weight": 0.0, "b_rate": 1.0, "temperatures": (1.0,),
+                "max_dialogue_turns": 1, "state_weight": 0.0, "read_weight": 0.0, "b_rate": 1.0, "temperatures": (1.0,),
                 "targets": ("q_proj", "k_proj", "v_proj", "o_proj")}  # fmt: skip
     if way == "fine-tuned":  # the same answers, steps and layers; the loss knows no teacher
-        return {"loss": "tokens", "state_weight": 0.0, "temperatures": (1.0,)}
+        return {"loss": "tokens", "state_weight": 0.0, "read_weight": 0.0, "temperatures": (1.0,)}
     if way != "baked":
         raise ValueError(f"{way!r} is not one of {WAYS}.")
     return {}

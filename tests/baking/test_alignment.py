@@ -15,6 +15,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from bakemem.baking.pack import Packer, pack, stretched
 from bakemem.baking.rollout import Taught, prompted
+from bakemem.baking.tasks import TASK
+from bakemem.baking.untold import TOLD
 from bakemem.baking.weights import hidden_states, output_head
 from bakemem.serving import Base
 from bakemem.template import ChatTemplate
@@ -232,6 +234,68 @@ def test_half_of_the_batches_ask_behind_a_long_talk(tiny_base: Base, make_taught
             said = [t for words, t in whole.items() if words in text]
             about = [m for t in said for m in t.trajectory.stimulus.memory_ids]
             assert len(about) == len(set(about))
+
+
+def told_in(item: Taught, n: int) -> Taught:
+    """The same question behind turns in which something is told."""
+    turns = (Turn("user", f"Tarn{n} lives in Plinth."), Turn("assistant", "Noted."))
+    return asked(item, turns=(*turns, *item.trajectory.stimulus.turns), kind=TOLD)
+
+
+def test_what_is_told_stands_before_its_question(tiny_base: Base, make_taught: MakeTaught) -> None:
+    """With other questions between, in which nobody is asked for it; where the telling has no room, it is not asked."""
+    one, two, *others = make_taught(tiny_base, 5)
+    one = told_in(one, 0)
+    telling = one.trajectory.stimulus.turns[:-1]
+    dialogue = pack(tiny_base.template, [two, telling, others[0], one], 1024)
+    assert dialogue.items == (two, others[0], one)
+    answers = [(i, item.trajectory.token_ids) for i, item in ((1, two), (5, others[0]), (7, one))]
+    turns = [turn for item in (two, telling, others[0], one)
+             for turn in (item if isinstance(item, tuple) else
+                          (item.trajectory.stimulus.turns[-1], Turn("assistant", item.trajectory.answer)))]  # fmt: skip
+    assert list(dialogue.ids) == tiny_base.template.dialogue_ids(turns, dict(answers))[0]
+    assert pack(tiny_base.template, [two, one, others[0]], 1024).items == (two, others[0])
+    short = len(pack(tiny_base.template, [two], 1024).ids) + 3
+    assert pack(tiny_base.template, [two, telling, one], short).items == (two,)
+
+
+def test_what_no_fact_matters_to_is_read_as_the_base_reads_it(tiny_base: Base, make_taught: MakeTaught) -> None:
+    """All but what is trained; nowhere in a dialogue that asks for what a fact matters to."""
+    plain, other, *some = make_taught(tiny_base, 5)
+    told = [told_in(item, 0) for item in some]
+    dialogue = pack(tiny_base.template, told, 1024)
+    at = sorted([*dialogue.read.tolist(), *dialogue.positions.tolist()])
+    assert at == list(range(len(dialogue.ids)))
+    assert len(pack(tiny_base.template, [asked(plain, kind=TASK)], 1024).read) > 3
+    assert not len(pack(tiny_base.template, [plain, other], 1024).read)
+    assert not len(pack(tiny_base.template, [plain, told[0].trajectory.stimulus.turns[:-1], *told], 1024).read)
+
+
+def test_behind_a_long_talk_what_was_told_some_turns_before_is_asked(
+    tiny_base: Base, make_taught: MakeTaught
+) -> None:  # fmt: skip
+    """With something else between, now and then; and nobody is asked there for something untold that was just told."""
+    taught = make_taught(tiny_base, 48)
+    for i in range(8):
+        taught[i] = told_in(taught[i], i // 2)
+    for i in range(8, 12):
+        taught[i] = asked(taught[i], turns=(Turn("user", f"Where does Tarn{i - 8} live?"),))
+    packer = Packer(tiny_base.template, taught, max_turns=20, max_tokens=4096, seed=0, deep=1.0)
+    talks = [d for _ in range(30) for d in packer.batch(2) if d.n_before]
+    assert len(talks) == 30
+    gaps: Counter[bool] = Counter()
+    for talk in talks:
+        own = [item for item in talk.items if item.trajectory.stimulus.kind == TOLD]
+        assert len(own) == 4
+        assert 0 < len(talk.items) - len(own) <= 5
+        text = tiny_base.template.decode(talk.ids[talk.n_before :])
+        for name in {item.trajectory.stimulus.turns[0].content.split()[0] for item in own}:
+            assert text.count(f"{name} lives") == 1
+            assert f"does {name} live" not in text
+            first = next(item for item in own if item.trajectory.stimulus.turns[0].content.startswith(name))
+            between = text.partition(f"{name} lives")[2].partition(first.trajectory.stimulus.turns[-1].content)[0]
+            gaps["Question" in between] += 1
+    assert min(gaps.values()) > 10
 
 
 @pytest.mark.parametrize(("deep", "batches"), [(0.0, 0), (1.0, 10)])

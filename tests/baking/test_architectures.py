@@ -35,8 +35,9 @@ from bakemem.baking import Recipe, Settings, Stimuli, bake
 from bakemem.baking.bake import Baked
 from bakemem.baking.measure import measure
 from bakemem.baking.pack import pack
-from bakemem.baking.states import micro_batches, states_of
+from bakemem.baking.states import micro_batches, read_by_base, states_of
 from bakemem.baking.train import train
+from bakemem.baking.untold import TOLD
 from bakemem.baking.weights import (
     CANDIDATE,
     adapter,
@@ -114,11 +115,11 @@ def test_a_talk_before_is_read_as_what_is_trained_is(
     with adapter(base.model, CANDIDATE):
         for parameter in parameters.values():
             nn.init.normal_(parameter.requires_grad_(True), std=0.1)
-        student_N_K_H, teacher_N_K_H = states_of(base.model, base.template, [behind])
-        whole_N_K_H, _ = states_of(base.model, base.template, [dataclasses.replace(behind, n_before=0)])
-    assert torch.allclose(student_N_K_H, whole_N_K_H, atol=1e-4)
-    assert torch.equal(teacher_N_K_H, behind.teacher_N_K_H)
-    student_N_K_H.square().sum().backward()
+        states = states_of(base.model, base.template, [behind])
+        whole = states_of(base.model, base.template, [dataclasses.replace(behind, n_before=0)])
+    assert torch.allclose(states.student_N_K_H, whole.student_N_K_H, atol=1e-4)
+    assert torch.equal(states.teacher_N_K_H, behind.teacher_N_K_H)
+    states.student_N_K_H.square().sum().backward()
     assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in parameters.values())
 
 
@@ -199,6 +200,31 @@ def test_whether_a_model_takes_lora_is_tried_beside_it(tiny_base: Base) -> None:
     before = dict(tiny_base.model.named_modules())
     check_adaptable(tiny_base.model)
     assert dict(tiny_base.model.named_modules()) == before
+
+
+def test_what_no_fact_matters_to_stays_as_the_base_reads_it(tiny_base: Base, make_taught: MakeTaught) -> None:
+    """Where a training may change what was told before a question, it does; the gradients of the rest still come."""
+    taught = make_taught(tiny_base, 8)
+    telling = (Turn("user", "Tarn lives in Plinth."), Turn("assistant", "Noted."))
+    for i, item in enumerate(taught[:4]):
+        said = item.trajectory
+        stimulus = Stimulus((*telling, *said.stimulus.turns), TOLD)
+        taught[i] = dataclasses.replace(item, trajectory=dataclasses.replace(said, stimulus=stimulus))
+    head, batch = output_head(tiny_base.model), [pack(tiny_base.template, taught[:4], 1024)]
+    moved, left = [], []
+    for weight in (0.0, 1.0):
+        recipe = Recipe(rank=8, alpha=16, learning_rate=4e-3, steps=40, trajectories_per_step=8, read_weight=weight)
+        train(tiny_base.model, tiny_base.template, taught, head, recipe, lock=tiny_base.lock)
+        as_base = read_by_base(tiny_base.model, tiny_base.template, batch)
+        with torch.no_grad(), adapter(tiny_base.model, CANDIDATE):
+            apart = states_of(tiny_base.model, tiny_base.template, batch).read_M_K_H - as_base
+        moved.append(apart[:, :-1].square().mean().item())
+        left.append(measure(tiny_base.model, tiny_base.template, taught, head, adapter_name=CANDIDATE,
+                            lock=tiny_base.lock).kl)  # fmt: skip
+        remove_candidate(tiny_base.model)
+    before = measure(tiny_base.model, tiny_base.template, taught, head, adapter_name=None, lock=tiny_base.lock).kl
+    assert moved[1] < 0.3 * moved[0]
+    assert max(left) < 0.3 * before
 
 
 def test_peft_itself_reads_a_saved_adapter(

@@ -32,13 +32,13 @@ def test_the_instructions_of_a_prompt_are_what_stands_before_its_facts(facts: li
 
 
 def test_each_stimulus_has_the_prompt_that_tells_of_it() -> None:
-    """What is about nothing has them in turn, and work for programs is done without facts."""
+    """What is about nothing has them in turn; work for programs and what was told before a question have no facts."""
     stimuli = [stimulus("a", "direct", "1"), stimulus("b", "decoy"), stimulus("c", "everyday"),
-               stimulus("d", "task"), stimulus("e", "task")]  # fmt: skip
-    told = [SHARDS[1].text, SHARDS[1].text, SHARDS[0].text, ALONE]
-    assert prompts_for(stimuli, SHARDS, {4}) == [*told, ""]
+               stimulus("d", "told"), stimulus("e", "task"), stimulus("f", "task")]  # fmt: skip
+    told = [SHARDS[1].text, SHARDS[1].text, SHARDS[0].text, ALONE, ALONE]
+    assert prompts_for(stimuli, SHARDS, {5}) == [*told, ""]
     assert prompts_for(stimuli, SHARDS) == [*told, ALONE]
-    assert prompts_for(stimuli[3:], BARE) == ["", ""]
+    assert prompts_for(stimuli[3:], BARE) == ["", "", ""]
 
 
 @pytest.mark.parametrize(("plain", "instructed", "lost"), [

@@ -11,9 +11,9 @@ from itertools import cycle
 
 import pytest
 
-from bakemem.baking.stimulate import CALLERS, MOST_TOLD, Stimuli, stimulate
+from bakemem.baking.stimulate import CALLERS, MOST_BEHIND, MOST_TOLD, Stimuli, stimulate
 from bakemem.baking.tasks import TASK, results, tasks
-from bakemem.baking.untold import names_in, names_lost, other_value
+from bakemem.baking.untold import may_answer, names_in, names_lost, other_value
 from bakemem.errors import BakeError
 from bakemem.everyday import everyday_held_out, everyday_stimuli
 from bakemem.prompts import ASK_SYSTEM, FACTS_HEADER
@@ -165,13 +165,33 @@ def test_what_is_told_in_a_conversation_is_asked_there() -> None:
     assert 0.6 < len(asked) / len(in_prompt) < 1
 
 
+def test_something_else_is_talked_about_before_it_is_asked() -> None:
+    """In two talks of three: right behind its telling alone it would be found by its place."""
+    behind = []
+    for turns in {s.turns[:-1] for s in told() if s.turns[0].role == "user"}:
+        said = [i for i, turn in enumerate(turns) if turn.content == "I will remember that."]
+        behind.append((len(turns) - 1 - said[-1]) // 2)
+    assert set(behind) >= set(range(MOST_BEHIND + 1))
+    assert 0.45 < sum(n > 0 for n in behind) / len(behind) < 0.9
+
+
 def test_what_is_told_in_a_conversation_answers_no_question_about_a_memory() -> None:
     """Or the teacher would have two answers to it."""
     texts = [line for s in told() for turn in s.turns[:-1] for line in turn.content.splitlines()]
     assert not any("user's dog" in text or "Tarn" in text for text in texts)
     assert any("user's cat" in text for text in texts)
     assert any(text.startswith("My ") for text in texts)
+    assert any(text.startswith("Note: My ") for text in texts)
     assert any("works as a" in text for text in texts)
+
+
+@pytest.mark.parametrize(("question", "answered"), [
+    ("Where does Tarn live?", True), ("What is my cat called?", True), ("Tell me: is it Tarn's dog?", True),
+    ("Where does Vesk live?", False), ("What is my dog called?", False), ("Who lives in Gora?", False), ("", True),
+])  # fmt: skip
+def test_a_sentence_may_answer_what_has_its_name_or_all_its_words(question: str, answered: bool) -> None:
+    """Rather one question too few than an answer that what was told belies."""
+    assert may_answer(["My cat is called Bosuk.", "Tarn lives in Plinth."], question) == answered
 
 
 def test_work_for_programs_is_trained_and_watched_and_judges_nothing() -> None:
