@@ -96,7 +96,7 @@ class Config(BaseSettings):
         default=1.0, ge=0.0, description="of the teacher's inner states beside the KL; 0 trains on the KL alone"
     )
     read_weight: float = Field(
-        default=1.0, ge=0.0, description="of reading what no fact matters to as the base does; with 0 a bake deafens"
+        default=0.3, ge=0.0, description="of reading what no fact matters to as the base does; with 0 a bake deafens"
     )
     questions_per_memory: int = Field(default=32, ge=1, description="stimuli asked about each memory")
     rehearsal_questions: int = Field(

@@ -60,7 +60,7 @@ class Recipe:
     max_sequence_tokens: int = 2048
     deep: float = 0.5
     state_weight: float = 1.0
-    read_weight: float = 1.0
+    read_weight: float = 0.3
     seed: int = 0
     loss: LossName = "forward"
     top_k: int | None = None
