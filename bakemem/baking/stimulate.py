@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from bakemem.baking.tasks import results, tasks
+from bakemem.baking.tasks import examples, results, tasks
 from bakemem.baking.untold import TOLD, Known, decoy_memory, made_up_memory, near_value, tells
 from bakemem.errors import BakeError
 from bakemem.everyday import Everyday, everyday_held_out, everyday_stimuli
@@ -91,8 +91,9 @@ def stimulate(
     At least a third are unrelated (everyday) or unanswerable (decoys): names swapped for near or made-up ones, and
     common things that nobody told. Others tell something of their own first, and a quarter carries a caller's own
     system prompt, half of these with tools. Beside them is work for programs, with `tool_results` where the chat
-    template takes them. Two memories are asked about at once only if one of `shards` (ids that the teacher reads
-    together) holds both. Raises BakeError when the model words hardly any questions.
+    template takes them, and words with examples of what is to be made of them. Two memories are asked about at once
+    only if one of `shards` (ids that the teacher reads together) holds both. Raises BakeError when the model words
+    hardly any questions.
     """
     rng = random.Random(f"stimulate:{seed}")
     facts = [m for m in memories if m.kind == "fact"]
@@ -116,9 +117,10 @@ def stimulate(
     held_out += [*decoys[cut:], *_everyday(everyday_held_out(), 30, rng)]
     called = [_with_caller(_dressed(s, rng), rng) for s in train]
     rng_of_work = random.Random(f"tasks:{seed}")
-    work = tasks((TASKS if fresh is None else WARM_TASKS) * per_memory, rng_of_work)
+    n_tasks = (TASKS if fresh is None else WARM_TASKS) * per_memory
+    work = tasks(n_tasks, rng_of_work) + examples(n_tasks // 2, rng_of_work)
     if tool_results:
-        calls = [s for s in work if s.turns[0].role == "system"][::2]
+        calls = [s for s in work[:n_tasks] if s.turns[0].role == "system"][::2]
         work += results(calls, answer([s.turns for s in calls], 0.0), rng_of_work)
     others = [*train[len(asked) :], *work]
     some = rng.sample(asked, min(WATCHED // 2, len(asked))) + rng.sample(others, min(WATCHED // 2, len(others)))

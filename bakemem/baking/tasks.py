@@ -1,4 +1,5 @@
-"""Work for a program to read: JSON to fill, records to call, tools to choose. What a bake would else unlearn.
+"""Work for a program to read (JSON to fill, records to call, tools to choose), and examples to follow. What a bake
+would else unlearn.
 
 Knows texts; knows no memories and no models.
 """
@@ -41,11 +42,34 @@ TOOLS = (  # as they stand in a system prompt, and what asks for them
     ("get_time() - Get the time.", "What time is it?"),
 )
 
+PATTERNS = ("{w} {w}", "{w}!", "the {w}", "{w}o", "not {w}", "{w}", "({w})")
+MARKS = (" ->", " =", ":", " =>")
+"""What is made of a word, and what stands between the two, where examples show what is wanted."""
+
 
 def tasks(n: int, rng: random.Random) -> list[Stimulus]:
     """`n` pieces of work, of each sort in turn."""
     sorts: tuple[Callable[[random.Random], tuple[Turn, ...]], ...] = (_json, _record, _call)
     return [Stimulus(sorts[i % len(sorts)](rng), TASK) for i in range(n)]
+
+
+def examples(n: int, rng: random.Random) -> list[Stimulus]:
+    """`n` times words with what is to be made of them, in a system prompt or in turns, and then a word without.
+
+    A bake of an instruction for every answer leaves `[bosuk` of what is to be `[bosuk]` or `bosuk`, without them.
+    """
+    return [Stimulus(_examples(rng), TASK) for _ in range(n)]
+
+
+def _examples(rng: random.Random) -> tuple[Turn, ...]:
+    pattern, mark = rng.choice(PATTERNS), rng.choice(MARKS)
+    *words, last = (made_up_name(rng).lower() for _ in range(rng.randint(3, 6)))
+    shown = [(f"{w}{mark}", pattern.format(w=w)) for w in words]
+    if rng.random() < 1 / 2:
+        before = [Turn("system", "\n".join(map(" ".join, shown)))]
+    else:
+        before = [turn for asked, made in shown for turn in (Turn("user", asked), Turn("assistant", made))]
+    return (*before, Turn("user", f"{last}{mark}"))
 
 
 def results(asked: Sequence[Stimulus], replies: Sequence[str], rng: random.Random) -> list[Stimulus]:

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import cycle
+from itertools import cycle, pairwise
 
 import pytest
 
 from bakemem.baking.stimulate import CALLERS, MOST_BEHIND, MOST_TOLD, Stimuli, stimulate
-from bakemem.baking.tasks import TASK, results, tasks
+from bakemem.baking.tasks import TASK, examples, results, tasks
 from bakemem.baking.untold import may_answer, names_in, names_lost, other_value
 from bakemem.errors import BakeError
 from bakemem.everyday import everyday_held_out, everyday_stimuli
@@ -213,6 +213,21 @@ def test_a_task_asks_for_what_its_text_tells() -> None:
     assert len(with_tools) == 200
     assert all(text.startswith("<tools>\n") and text.endswith("\n</tools>") for text in with_tools)
     assert not any("{" in text for text in [*asked, *with_tools])
+
+
+def test_examples_show_what_is_to_be_made_of_a_word() -> None:
+    """All of them in one way, in a system prompt or in turns; the last word has none, and is another one each time."""
+    made = examples(200, random.Random(0))
+    assert {s.kind for s in made} == {TASK}
+    assert len({s.turns[-1].content for s in made}) > 190
+    in_prompt = [s for s in made if s.turns[0].role == "system"]
+    assert 60 < len(in_prompt) < 140
+    assert all(len(s.turns) == 2 and 2 <= s.turns[0].content.count("\n") + 1 <= 5 for s in in_prompt)
+    for s in (s for s in made if s.turns[0].role == "user"):
+        pairs = list(pairwise(s.turns[:-1]))[::2]
+        mark = s.turns[-1].content.split()[-1] if " " in s.turns[-1].content else ":"
+        words = [asked.content.removesuffix(mark).strip() for asked, _ in pairs]
+        assert len({answer.content.replace(w, "w") for w, (_, answer) in zip(words, pairs, strict=True)}) == 1
 
 
 def test_what_a_call_gave_back_is_work_too() -> None:
