@@ -45,10 +45,9 @@ def measure(
         with lock, adapter(model, adapter_name):
             states = states_of(model, template, batch)
             tokens_N = tokens_of(batch)
-            total += (
-                tiled_loss(states.student_N_K_H[:, -1], states.teacher_N_K_H[:, -1], tokens_N, head, loss).sum().item()
-            )
-            likeliest_N = head(states.student_N_K_H[:, -1]).argmax(-1).cpu()
+            student_N_H, teacher_N_H = states.student_N_K_H[:, -1], states.teacher_N_K_H[:, -1]
+            total += tiled_loss(student_N_H, teacher_N_H, tokens_N, head, loss).sum().item()
+            likeliest_N = head(student_N_H).argmax(-1).cpu()
         lengths = [len(d.positions) for d in batch]
         n_same += sum(bool(right.all()) for right in (likeliest_N == tokens_N).split(lengths))
         n_tokens += sum(lengths)

@@ -220,7 +220,7 @@ class Packer:
         return [pack(self._template, self._with_told(asked), self._max_tokens, before)]
 
     def _with_told(self, asked: Sequence[Taught]) -> list[Taught | Telling]:
-        """The same, and among them what some conversations tell of their own, and are asked about later.
+        """The same, and behind the first what some conversations tell of their own, and are asked about later.
 
         Nobody is asked there for something untold that was just told.
         """
@@ -228,10 +228,10 @@ class Packer:
         for group in self._rng.sample(self._told, min(TOLD_DEEP, len(self._told))):
             told = context_of(self._taught[group[0]])
             texts = [turn.content for turn in told if turn.role == "user"]
-            pieces = [p for p in pieces if not isinstance(p, Taught) or p.trajectory.stimulus.memory_ids
-                      or not may_answer(texts, p.trajectory.stimulus.turns[-1].content)]  # fmt: skip
+            pieces[1:] = [p for p in pieces[1:] if not isinstance(p, Taught) or p.trajectory.stimulus.memory_ids
+                          or not may_answer(texts, p.trajectory.stimulus.turns[-1].content)]  # fmt: skip
             own: list[Taught | Telling] = [told, *(self._taught[i] for i in self._rng.sample(group, len(group)))]
-            places = sorted(self._rng.randint(0, len(pieces)) for _ in own)
+            places = sorted(self._rng.randint(1, len(pieces)) for _ in own)
             for place, piece in reversed(list(zip(places, own, strict=True))):
                 pieces.insert(place, piece)
         return pieces

@@ -259,6 +259,21 @@ def test_what_is_told_stands_before_its_question(tiny_base: Base, make_taught: M
     assert pack(tiny_base.template, [two, telling, one], short).items == (two,)
 
 
+@pytest.mark.parametrize("max_tokens", [64, 100, 160])
+def test_what_is_told_may_be_longer_than_a_dialogue(
+    tiny_base: Base, make_taught: MakeTaught, max_tokens: int
+) -> None:  # fmt: skip
+    """Where only the first question has room, it alone is trained."""
+    taught = make_taught(tiny_base, 12)
+    long = Turn("user", "Tarn lives in Plinth. " * 20)
+    for i in range(4):
+        taught[i] = asked(taught[i], turns=(long, *taught[i].trajectory.stimulus.turns), kind=TOLD)
+    packer = Packer(tiny_base.template, taught, max_turns=8, max_tokens=max_tokens, seed=0, deep=1.0)
+    dialogues = [d for _ in range(10) for d in packer.batch(2)]
+    assert all(d.items for d in dialogues)
+    assert any(d.n_before for d in dialogues) == (max_tokens > 64)
+
+
 def test_what_no_fact_matters_to_is_read_as_the_base_reads_it(tiny_base: Base, make_taught: MakeTaught) -> None:
     """All but what is trained; nowhere in a dialogue that asks for what a fact matters to."""
     plain, other, *some = make_taught(tiny_base, 5)
