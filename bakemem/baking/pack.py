@@ -225,7 +225,8 @@ class Packer:
         Nobody is asked there for something untold that was just told.
         """
         pieces: list[Taught | Telling] = list(asked)
-        for group in self._rng.sample(self._told, min(TOLD_DEEP, len(self._told))):
+        n_talks = min(TOLD_DEEP, self._max_turns // 8, len(self._told))  # they are long themselves
+        for group in self._rng.sample(self._told, n_talks):
             told = context_of(self._taught[group[0]])
             texts = [turn.content for turn in told if turn.role == "user"]
             pieces[1:] = [p for p in pieces[1:] if not isinstance(p, Taught) or p.trajectory.stimulus.memory_ids
