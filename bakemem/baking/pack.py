@@ -225,7 +225,7 @@ class Packer:
         Nobody is asked there for something untold that was just told.
         """
         pieces: list[Taught | Telling] = list(asked)
-        n_talks = min(TOLD_DEEP, self._max_turns // 8, len(self._told))  # they are long themselves
+        n_talks = min(TOLD_DEEP, self._max_turns // 32, len(self._told))  # they are long themselves
         for group in self._rng.sample(self._told, n_talks):
             told = context_of(self._taught[group[0]])
             texts = [turn.content for turn in told if turn.role == "user"]

@@ -83,8 +83,10 @@ def read_by_base(model: PreTrainedModel, template: ChatTemplate, batch: Sequence
     The adapter is off afterwards.
     """
     read = [d for d in batch if len(d.read)]
+    if not read:
+        return None
     with torch.no_grad(), adapter(model, None):
-        return states_of(model, template, read).read_M_K_H if read else None
+        return states_of(model, template, read).read_M_K_H
 
 
 def tokens_of(batch: Sequence[Dialogue]) -> Tensor:

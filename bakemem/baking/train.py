@@ -18,7 +18,7 @@ from bakemem.baking.checkpoint import Checkpoint, TrainingState
 from bakemem.baking.divergence import Head, prompt_mark, state_gap, tiled_loss
 from bakemem.baking.losses import LossName, forward_kl, loss_named
 from bakemem.baking.measure import measure
-from bakemem.baking.pack import Packer, pack
+from bakemem.baking.pack import Dialogue, Packer, pack
 from bakemem.baking.rollout import Taught
 from bakemem.baking.schedule import EVERY, PASS, Schedule
 from bakemem.baking.states import MICRO_BATCH_TOKENS, micro_batches, read_by_base, states_of, tokens_of
@@ -148,13 +148,13 @@ class Study:
             return loss(teacher_n_V, student_n_V, tokens_n)
 
         breathe = breather(self.lock, self.model, CANDIDATE, learns=True)
+        batches = micro_batches(dialogues)
+        as_base = [self._as_base(batch) for batch in batches]
         with self.lock, adapter(self.model, CANDIDATE):
             learner.begin(share)
-            for batch in micro_batches(dialogues):
+            for batch, base_M_K_H in zip(batches, as_base, strict=True):
                 breathe()
-                base_M_K_H = read_by_base(self.model, self.template, batch) if self.recipe.read_weight else None
-                with adapter(self.model, CANDIDATE):
-                    s = states_of(self.model, self.template, batch)
+                s = states_of(self.model, self.template, batch)
                 loss_N = tiled_loss(s.student_N_K_H[:, -1], s.teacher_N_K_H[:, -1], tokens_of(batch), self.head, told)
                 gap_N = state_gap(s.student_N_K_H, s.teacher_N_K_H, self.mark_K)
                 total = (loss_N + self.recipe.state_weight * gap_N).sum() / n_tokens
@@ -164,6 +164,13 @@ class Study:
                 total.backward()
                 packer.note(batch, loss_N.detach())
         return torch.stack(kl).sum().item() / n_tokens
+
+    def _as_base(self, batch: Sequence[Dialogue]) -> Tensor | None:
+        """What the base makes of what is only read there, if that counts."""
+        if not self.recipe.read_weight:
+            return None
+        with self.lock:
+            return read_by_base(self.model, self.template, batch)
 
 
 class Learner:
