@@ -310,7 +310,7 @@ def test_behind_a_long_talk_what_was_told_some_turns_before_is_asked(
             first = next(item for item in own if item.trajectory.stimulus.turns[0].content.startswith(name))
             between = text.partition(f"{name} lives")[2].partition(first.trajectory.stimulus.turns[-1].content)[0]
             gaps["Question" in between] += 1
-    assert min(gaps.values()) > 10
+    assert gaps[True] > 30
 
 
 @pytest.mark.parametrize(("deep", "batches"), [(0.0, 0), (1.0, 10)])
