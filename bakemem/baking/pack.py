@@ -135,7 +135,7 @@ def stretched(dialogue: Dialogue, max_tokens: int, rng: random.Random) -> Dialog
 
 
 STRETCH = 0.5  # the share of dialogues that are stretched
-TOLD_DEEP = 2  # conversations that tell something of their own, in a deep dialogue
+TOLD_DEEP = 1  # conversations that tell something of their own, in a deep dialogue
 SELDOM = 0.2  # how often a trajectory that the student answers well comes again, of the passes over all
 
 

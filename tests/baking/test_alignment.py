@@ -301,7 +301,7 @@ def test_behind_a_long_talk_what_was_told_some_turns_before_is_asked(
     gaps: Counter[bool] = Counter()
     for talk in talks:
         own = [item for item in talk.items if item.trajectory.stimulus.kind == TOLD]
-        assert len(own) == 4
+        assert len(own) == 2
         assert 0 < len(talk.items) - len(own) <= 16
         text = tiny_base.template.decode(talk.ids[talk.n_before :])
         for name in {item.trajectory.stimulus.turns[0].content.split()[0] for item in own}:
@@ -310,7 +310,7 @@ def test_behind_a_long_talk_what_was_told_some_turns_before_is_asked(
             first = next(item for item in own if item.trajectory.stimulus.turns[0].content.startswith(name))
             between = text.partition(f"{name} lives")[2].partition(first.trajectory.stimulus.turns[-1].content)[0]
             gaps["Question" in between] += 1
-    assert gaps[True] > 30
+    assert gaps[True] > 15
 
 
 @pytest.mark.parametrize(("deep", "batches"), [(0.0, 0), (1.0, 10)])
