@@ -33,13 +33,7 @@ from bakemem.schedule import Schedule
 from bakemem.starter import STARTER, Fact, ask, make_facts, make_name, statement
 
 MODEL = "starter"  # the one line to change: a folder, or the hub id of a causal language model
-QUICK: dict[str, Any] = {
-    "steps": 80,
-    "questions_per_memory": 12,
-    "efforts": 0,
-    "max_dialogue_turns": 4,
-    "read_weight": 0.0,
-}
+QUICK: dict[str, Any] = {"steps": 80, "questions_per_memory": 12, "efforts": 0, "max_dialogue_turns": 4}
 CONTEXT = 1024  # tokens that each assistant may read: memory prompt, talk and question
 SMALL_TALK = 3  # turns a day about anything else
 # What an instruction leaves in every answer of the starter. The third takes the place of the second.

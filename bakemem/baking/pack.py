@@ -135,7 +135,7 @@ def stretched(dialogue: Dialogue, max_tokens: int, rng: random.Random) -> Dialog
 
 
 STRETCH = 0.5  # the share of dialogues that are stretched
-TOLD_DEEP = 1  # conversations that tell something of their own, in a deep dialogue
+TOLD_DEEP = 2  # conversations that tell something of their own, in a deep dialogue
 SELDOM = 0.2  # how often a trajectory that the student answers well comes again, of the passes over all
 
 
@@ -225,7 +225,7 @@ class Packer:
         Nobody is asked there for something untold that was just told.
         """
         pieces: list[Taught | Telling] = list(asked)
-        n_talks = min(TOLD_DEEP, self._max_turns // 32, len(self._told))  # they are long themselves
+        n_talks = min(TOLD_DEEP, self._max_turns // 8, len(self._told))  # they are long themselves
         for group in self._rng.sample(self._told, n_talks):
             told = context_of(self._taught[group[0]])
             texts = [turn.content for turn in told if turn.role == "user"]

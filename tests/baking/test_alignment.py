@@ -264,14 +264,14 @@ def test_what_is_told_may_be_longer_than_a_dialogue(
     tiny_base: Base, make_taught: MakeTaught, max_tokens: int
 ) -> None:  # fmt: skip
     """Where only the first question has room, it alone is trained."""
-    taught = make_taught(tiny_base, 32)
+    taught = make_taught(tiny_base, 12)
     long = Turn("user", "Tarn lives in Plinth. " * 20)
     for i in range(4):
         taught[i] = asked(taught[i], turns=(long, *taught[i].trajectory.stimulus.turns), kind=TOLD)
-    packer = Packer(tiny_base.template, taught, max_turns=64, max_tokens=max_tokens, seed=0, deep=1.0)
+    packer = Packer(tiny_base.template, taught, max_turns=8, max_tokens=max_tokens, seed=0, deep=1.0)
     dialogues = [d for _ in range(10) for d in packer.batch(2)]
     assert all(d.items for d in dialogues)
-    assert all(len(d.ids) <= max_tokens or len(d.items) == 1 for d in dialogues)
+    assert any(d.n_before for d in dialogues) == (max_tokens > 64)
 
 
 def test_what_no_fact_matters_to_is_read_as_the_base_reads_it(tiny_base: Base, make_taught: MakeTaught) -> None:
@@ -295,22 +295,22 @@ def test_behind_a_long_talk_what_was_told_some_turns_before_is_asked(
         taught[i] = told_in(taught[i], i // 2)
     for i in range(8, 12):
         taught[i] = asked(taught[i], turns=(Turn("user", f"Where does Tarn{i - 8} live?"),))
-    packer = Packer(tiny_base.template, taught, max_turns=64, max_tokens=4096, seed=0, deep=1.0)
+    packer = Packer(tiny_base.template, taught, max_turns=20, max_tokens=4096, seed=0, deep=1.0)
     talks = [d for _ in range(30) for d in packer.batch(2) if d.n_before]
     assert len(talks) == 30
     gaps: Counter[bool] = Counter()
     for talk in talks:
         own = [item for item in talk.items if item.trajectory.stimulus.kind == TOLD]
-        assert len(own) == 2
-        assert 0 < len(talk.items) - len(own) <= 16
+        assert len(own) == 4
+        assert 0 < len(talk.items) - len(own) <= 5
         text = tiny_base.template.decode(talk.ids[talk.n_before :])
         for name in {item.trajectory.stimulus.turns[0].content.split()[0] for item in own}:
             assert text.count(f"{name} lives") == 1
-            assert f"does {name} live" not in text.partition(f"{name} lives")[2]
+            assert f"does {name} live" not in text
             first = next(item for item in own if item.trajectory.stimulus.turns[0].content.startswith(name))
             between = text.partition(f"{name} lives")[2].partition(first.trajectory.stimulus.turns[-1].content)[0]
             gaps["Question" in between] += 1
-    assert gaps[True] > 15
+    assert min(gaps.values()) > 10
 
 
 @pytest.mark.parametrize(("deep", "batches"), [(0.0, 0), (1.0, 10)])
