@@ -42,7 +42,8 @@ settings.load_profile("bakemem")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first: one that begins last keeps one worker busy while the other has nothing left to do."""
-    items.sort(key=lambda item: (item.path.name != "test_month.py", item.get_closest_marker("slow") is None))
+    longest = {"test_month.py", "test_starter_memory.py"}
+    items.sort(key=lambda item: (item.path.name not in longest, item.get_closest_marker("slow") is None))
 
 
 @pytest.fixture(autouse=True)
