@@ -229,14 +229,13 @@ def hidden_states(
 ) -> Tensor:
     """Hidden states (B, T, K, H) on the way through the model; the ids go on from what `cache` has read.
 
-    `position_ids_B_T` are needed where positions are not simply counted; 0 marks the first token, and padding behind.
+    `position_ids_B_T` are needed where positions are not simply counted; padding stands behind what counts.
     The last of the K levels is what the output head takes; those before it stand behind a quarter, a half and three
     quarters of the layers (fewer in a model of less than four layers, or whose states have another shape there).
     """
-    # Without a mask the library takes a skipped place for the beginning of another sequence, and parts the two.
-    mask = (
-        None if position_ids_B_T is None else (position_ids_B_T > 0).index_fill(1, position_ids_B_T.new_zeros(1), True)
-    )
+    # Without a mask the library takes a skipped place for the beginning of another sequence, and parts the two; with
+    # one of zeros, where padding stands behind what counts, it makes one of (T, T), for which attention is slower.
+    mask = None if position_ids_B_T is None else torch.ones_like(position_ids_B_T)
     # Llama 4 knows its own by another name, and takes itself for it.
     body = model.model if model.base_model is model and hasattr(model, "model") else model.base_model
     made = body(
