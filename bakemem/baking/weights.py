@@ -234,7 +234,7 @@ def hidden_states(
     quarters of the layers (fewer in a model of less than four layers, or whose states have another shape there).
     """
     # Without a mask the library takes a skipped place for the beginning of another sequence, and parts the two; with
-    # one of zeros, where padding stands behind what counts, it makes one of (T, T), for which attention is slower.
+    # zeros in it, where padding stands behind what counts, it makes one of (T, T), for which attention is slower.
     mask = None if position_ids_B_T is None else torch.ones_like(position_ids_B_T)
     # Llama 4 knows its own by another name, and takes itself for it.
     body = model.model if model.base_model is model and hasattr(model, "model") else model.base_model
