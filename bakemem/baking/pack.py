@@ -222,16 +222,21 @@ class Packer:
     def _with_told(self, asked: Sequence[Taught]) -> list[Taught | Telling]:
         """The same, and behind the first what some conversations tell of their own, and are asked about later.
 
-        Nobody is asked there for something untold that was just told.
+        Nobody is asked there for something untold that was just told, nor twice about a memory.
         """
         pieces: list[Taught | Telling] = list(asked)
+        about = {memory for item in asked for memory in item.trajectory.stimulus.memory_ids}
         n_talks = min(TOLD_DEEP, self._max_turns // 8, len(self._told))  # they are long themselves
         for group in self._rng.sample(self._told, n_talks):
             told = context_of(self._taught[group[0]])
             texts = [turn.content for turn in told if turn.role == "user"]
             pieces[1:] = [p for p in pieces[1:] if not isinstance(p, Taught) or p.trajectory.stimulus.memory_ids
                           or not may_answer(texts, p.trajectory.stimulus.turns[-1].content)]  # fmt: skip
-            own: list[Taught | Telling] = [told, *(self._taught[i] for i in self._rng.sample(group, len(group)))]
+            own: list[Taught | Telling] = [told]
+            for item in map(self._taught.__getitem__, self._rng.sample(group, len(group))):
+                if about.isdisjoint(item.trajectory.stimulus.memory_ids):
+                    own.append(item)
+                    about.update(item.trajectory.stimulus.memory_ids)
             places = sorted(self._rng.randint(1, len(pieces)) for _ in own)
             for place, piece in reversed(list(zip(places, own, strict=True))):
                 pieces.insert(place, piece)

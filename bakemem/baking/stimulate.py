@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bakemem.baking.tasks import examples, results, tasks
 from bakemem.baking.untold import TOLD, Known, decoy_memory, made_up_memory, near_value, tells
@@ -113,6 +113,7 @@ def stimulate(
     cut = len(decoys) * 4 // 5
     talks = (CONVERSATIONS if fresh is None else WARM_CONVERSATIONS) * per_memory
     in_talk = _told(told, talks, answer, rng)
+    in_talk += _asked_there(in_talk, asked, rng)
     train += [*decoys[:cut], *in_talk, *_everyday(everyday_stimuli(), max(200, n), rng)]
     held_out += [*decoys[cut:], *_everyday(everyday_held_out(), 30, rng)]
     called = [_with_caller(_dressed(s, rng), rng) for s in train]
@@ -227,6 +228,15 @@ def _told(told: Known, n: int, answer: Answerer, rng: random.Random) -> list[Sti
     asked = {(*context, Turn("user", q)): None for (context, _), q in zip(wanted, questions, strict=True) if q}
     alone = [(Turn("user", text),) for text in rng.sample(said, min(len(said), n // 2))]
     return [*(Stimulus(turns, "statement") for turns in alone), *(Stimulus(turns, TOLD) for turns in asked)]
+
+
+def _asked_there(in_talk: Sequence[Stimulus], asked: Sequence[Stimulus], rng: random.Random) -> list[Stimulus]:
+    """One question about a memory in each conversation that tells something: what is told there, and what nobody told,
+    is not all that a baked model is asked there.
+    """
+    conversations = dict.fromkeys(s.turns[:-1] for s in in_talk if s.kind == TOLD)
+    questions = [rng.choice(asked) for _ in conversations] if asked else []
+    return [replace(q, turns=(*said, *q.turns)) for said, q in zip(conversations, questions, strict=bool(asked))]
 
 
 def _said(text: str) -> str:

@@ -289,20 +289,32 @@ def test_what_no_fact_matters_to_is_read_as_the_base_reads_it(tiny_base: Base, m
 def test_behind_a_long_talk_what_was_told_some_turns_before_is_asked(
     tiny_base: Base, make_taught: MakeTaught
 ) -> None:  # fmt: skip
-    """With something else between, now and then; and nobody is asked there for something untold that was just told."""
-    taught = make_taught(tiny_base, 48)
+    """With something else between, now and then; and nobody is asked there for something untold that was just told, nor
+    twice about a memory.
+    """
+    taught = make_taught(tiny_base, 54)
     for i in range(8):
         taught[i] = told_in(taught[i], i // 2)
+    for i in range(48, 52):
+        ids = ("a", "b") if i < 50 else ("c", str(i))
+        taught[i] = asked(told_in(taught[i], i - 48), kind="direct", memory_ids=ids)
+    for i in range(52, 54):
+        taught[i] = asked(taught[i], memory_ids=("b", "c"))
     for i in range(8, 12):
         taught[i] = asked(taught[i], turns=(Turn("user", f"Where does Tarn{i - 8} live?"),))
     packer = Packer(tiny_base.template, taught, max_turns=20, max_tokens=4096, seed=0, deep=1.0)
     talks = [d for _ in range(30) for d in packer.batch(2) if d.n_before]
     assert len(talks) == 30
     gaps: Counter[bool] = Counter()
+    asked_there = 0
     for talk in talks:
         own = [item for item in talk.items if item.trajectory.stimulus.kind == TOLD]
         assert len(own) == 4
-        assert 0 < len(talk.items) - len(own) <= 5
+        about = [memory for item in talk.items for memory in item.trajectory.stimulus.memory_ids]
+        assert len(about) == len(set(about))
+        asked_there += sum(item.trajectory.stimulus.turns[0].content.startswith("Tarn") and item not in own
+                           for item in talk.items)  # fmt: skip
+        assert 0 < len(talk.items) - len(own) <= 7
         text = tiny_base.template.decode(talk.ids[talk.n_before :])
         for name in {item.trajectory.stimulus.turns[0].content.split()[0] for item in own}:
             assert text.count(f"{name} lives") == 1
@@ -311,6 +323,7 @@ def test_behind_a_long_talk_what_was_told_some_turns_before_is_asked(
             between = text.partition(f"{name} lives")[2].partition(first.trajectory.stimulus.turns[-1].content)[0]
             gaps["Question" in between] += 1
     assert min(gaps.values()) > 10
+    assert asked_there > 15
 
 
 @pytest.mark.parametrize(("deep", "batches"), [(0.0, 0), (1.0, 10)])

@@ -13,7 +13,7 @@ import pytest
 
 from bakemem.baking.stimulate import CALLERS, MOST_BEHIND, MOST_TOLD, Stimuli, stimulate
 from bakemem.baking.tasks import TASK, examples, results, tasks
-from bakemem.baking.untold import may_answer, names_in, names_lost, other_value
+from bakemem.baking.untold import TOLD, may_answer, names_in, names_lost, other_value
 from bakemem.errors import BakeError
 from bakemem.everyday import everyday_held_out, everyday_stimuli
 from bakemem.prompts import ASK_SYSTEM, FACTS_HEADER
@@ -147,10 +147,25 @@ def test_some_stimuli_carry_a_callers_own_system_prompt() -> None:
     assert {memory for s in with_tools for memory in s.memory_ids} == {m for s in made().train for m in s.memory_ids}
 
 
-def told() -> list[Stimulus]:
+def in_talk() -> list[Stimulus]:
     """The questions of `made` that stand in a conversation in which something was told."""
     bare = [replace(s, turns=s.turns[s.turns[0].content in CALLERS :]) for s in made().train if s.kind != TASK]
     return [s for s in bare if len(s.turns) > 1]
+
+
+def told() -> list[Stimulus]:
+    """Those of them about what was told there, or what nobody told."""
+    return [s for s in in_talk() if s.kind == TOLD]
+
+
+def test_where_something_is_told_one_question_is_about_a_memory() -> None:
+    """Or what a conversation tells would take a baked model's mind off the rest."""
+    about = [s for s in in_talk() if s.kind != TOLD]
+    assert all(s.memory_ids for s in about)
+    assert {memory for s in about for memory in s.memory_ids} == {"0", "1", "2"}
+    talks = Counter(s.turns[:-1] for s in about)
+    assert talks.keys() == {s.turns[:-1] for s in told()}
+    assert set(talks.values()) == {1}
 
 
 def test_what_is_told_in_a_conversation_is_asked_there() -> None:
