@@ -52,5 +52,6 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "bakemem needs Python 3.11 or newer, and '$(PYTHON)' is not one. Install it, or name it: make PYTHON=python3.12" >&2; \
 		exit 1; }
 	@$(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || '$(PYTHON)' -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[demo,dev]'
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # on all cores, where pip takes one; not all is Python of today
 	@touch $@
