@@ -68,15 +68,20 @@ def reject(where: Place, ids: tuple[str, ...]) -> None:
 def drop(where: Place, source: str, yes: bool) -> None:
     """Erase everything that came from one source, baked or not.
 
-    `bakemem memories --source NAME` shows it first. What it had superseded of others is again what it was before. If
-    the live version learned some of it, the base serves with the rest in its prompt until the next bake.
+    `bakemem memories --source NAME` shows it first. What it had superseded of others is again what it was before, and
+    is named. If the live version learned some of it, the base serves with the rest in its prompt until the next bake.
     """
     with where.journal() as journal:  # asked before the home is owned: somebody may take long to answer
         n = len([m for m in journal.memories(source=source) if m.status != "forgotten"])
     _confirm(where, f"Erase {count(n, 'memory')} from {source}?", yes or n == 0)
     with where.records() as memory:
+        before = {m.id for m in memory.memories("superseded")}
         gone, learned = memory.forget(source=source), memory.to_erase()
+        again = [m for m in memory.memories() if m.id in before and m.status not in ("superseded", "forgotten")]
     _print_gone(where, gone, learned)
+    if again and not where.as_json:
+        click.echo("Again what they were before:")
+        print_memories(again)
 
 
 @click.command(cls=Command)

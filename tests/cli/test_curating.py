@@ -56,6 +56,19 @@ def test_a_source_can_be_dropped_whole(run: Run, keeper: Keeper, waiting: str) -
     assert [m.text for m in keeper.journal.memories() if m.text] == [DOG]
 
 
+def test_what_a_dropped_source_had_superseded_is_named(run: Run, keeper: Keeper) -> None:
+    """It counts again, which nobody would guess from what was erased."""
+    keeper.remember(DOG, key="user.dog")
+    mail, wolf = Provenance("tool", "tool:mail"), Draft("fact", "user.dog", "The user's dog is called Wolf.")
+    keeper.journal.add(wolf, mail)
+    result = run("drop", "--source", "tool:mail", "--yes")
+    assert result.exit_code == 0
+    assert DOG in result.stdout[result.stdout.index("Again what they were before:") :]
+    assert "Wolf" not in result.stdout
+    keeper.journal.add(Draft("fact", "tovi.town", TOWN), mail)
+    assert "Again" not in run("drop", "--source", "tool:mail", "--yes").stdout
+
+
 def test_forget_erases_and_the_base_takes_over(run: Run, baked: Keeper) -> None:
     """What was baked beside it returns to the prompt; the version cannot be rolled back to."""
     dog = next(m for m in baked.journal.memories() if m.text == DOG)
