@@ -234,9 +234,8 @@ def _asked_there(in_talk: Sequence[Stimulus], asked: Sequence[Stimulus], rng: ra
     """One question about a memory in each conversation that tells something: what is told there, and what nobody told,
     is not all that a baked model is asked there.
     """
-    conversations = dict.fromkeys(s.turns[:-1] for s in in_talk if s.kind == TOLD)
-    questions = [rng.choice(asked) for _ in conversations] if asked else []
-    return [replace(q, turns=(*said, *q.turns)) for said, q in zip(conversations, questions, strict=bool(asked))]
+    conversations = dict.fromkeys(s.turns[:-1] for s in in_talk if s.kind == TOLD) if asked else {}
+    return [replace(question := rng.choice(asked), turns=(*said, *question.turns)) for said in conversations]
 
 
 def _said(text: str) -> str:

@@ -69,7 +69,8 @@ def drop(where: Place, source: str, yes: bool) -> None:
     """Erase everything that came from one source, baked or not.
 
     `bakemem memories --source NAME` shows it first. What it had superseded of others is again what it was before, and
-    is named. If the live version learned some of it, the base serves with the rest in its prompt until the next bake.
+    is named (not with --json). If the live version learned some of it, the base serves with the rest in its prompt
+    until the next bake.
     """
     with where.journal() as journal:  # asked before the home is owned: somebody may take long to answer
         n = len([m for m in journal.memories(source=source) if m.status != "forgotten"])
