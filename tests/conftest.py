@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
@@ -22,7 +23,7 @@ from bakemem.starter import STARTER
 from bakemem.testing import MemoryIndex
 from bakemem.types import Stimulus, Turn
 from bakemem.versions import VersionStore
-from tests.tiny import LENIENT, PROMPT, TINY, MakeTaught, OpenMemory, count_unended, loud
+from tests.tiny import LENIENT, PROMPT, TINY, BakeHome, MakeTaught, OpenMemory, count_unended, loud
 
 # Before any test imports a library that reads them.
 os.environ.update(
@@ -77,6 +78,10 @@ def tokenizer() -> PreTrainedTokenizerBase:
 def tiny_base(tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch) -> Base:
     """A base that answers at random: enough to train, swap and compare in a second. Its questions count, unended."""
     count_unended(monkeypatch)
+    return _tiny(tokenizer)
+
+
+def _tiny(tokenizer: PreTrainedTokenizerBase) -> Base:
     torch.manual_seed(0)
     return wrap_base("tiny", loud(LlamaForCausalLM(LlamaConfig(**TINY, max_position_embeddings=2048))), tokenizer)
 
@@ -101,16 +106,16 @@ def make_taught() -> MakeTaught:
     return make
 
 
-@pytest.fixture
-def open_memory(tmp_path: Path, tiny_base: Base) -> Iterator[OpenMemory]:
-    """Opens the memory of one home on the tiny base; what is still open is closed at the end."""
+@contextmanager
+def _opening(home: Path, base: Base) -> Iterator[OpenMemory]:
+    """Opens the memory of one home on a tiny base; what is still open is closed at the end."""
     opened: list[AgentMemory] = []
 
     def make(**settings: object) -> AgentMemory:
-        config = load_config(tmp_path, **{**LENIENT, **settings})
-        lock = HomeLock(tmp_path).acquire()
-        memory = AgentMemory(config, lock, Journal(tmp_path / "journal.db"), VersionStore(tmp_path),
-                             load_serving=lambda: ServingModel(LocalEngine(tiny_base)),
+        config = load_config(home, **{**LENIENT, **settings})
+        lock = HomeLock(home).acquire()
+        memory = AgentMemory(config, lock, Journal(home / "journal.db"), VersionStore(home),
+                             load_serving=lambda: ServingModel(LocalEngine(base)),
                              open_index=MemoryIndex)  # fmt: skip
         opened.append(memory)
         return memory
@@ -118,3 +123,29 @@ def open_memory(tmp_path: Path, tiny_base: Base) -> Iterator[OpenMemory]:
     yield make
     for memory in opened:
         memory.close()
+
+
+@pytest.fixture
+def open_memory(tmp_path: Path, tiny_base: Base) -> Iterator[OpenMemory]:
+    """Opens the memory of one home on the tiny base."""
+    with _opening(tmp_path, tiny_base) as make:
+        yield make
+
+
+@pytest.fixture(scope="session")
+def bake_home(tokenizer: PreTrainedTokenizerBase, tmp_path_factory: pytest.TempPathFactory) -> BakeHome:
+    """Makes a home with a version for each set of memories (key to text); tests copy it to begin where it ends."""
+
+    def make(*bakes: dict[str, str]) -> Path:
+        home = tmp_path_factory.mktemp("baked")
+        with pytest.MonkeyPatch.context() as patch:
+            count_unended(patch)
+            with _opening(home, _tiny(tokenizer)) as open_memory:
+                memory = open_memory()
+                for told in bakes:
+                    for key, text in told.items():
+                        memory.remember(text, key=key)
+                    memory.bake()
+        return home
+
+    return make

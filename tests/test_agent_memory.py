@@ -25,16 +25,31 @@ from bakemem.template import ChatTemplate
 from bakemem.types import Draft, Memory, Turn
 from tests.homes import fake_bake, write_adapter
 from tests.talks import open_talk
-from tests.tiny import OpenMemory
+from tests.tiny import BakeHome, OpenMemory
+
+TOLD = {"user.dog": "The user's dog is called Bosuk.", "style.case": "Always answer in upper case."}
 
 
 @pytest.fixture
 def memory(open_memory: OpenMemory) -> AgentMemory:
     """A memory with a fact and an instruction pending."""
     made = open_memory()
-    made.remember("The user's dog is called Bosuk.", key="user.dog")
-    made.remember("Always answer in upper case.", key="style.case")
+    for key, text in TOLD.items():
+        made.remember(text, key=key)
     return made
+
+
+@pytest.fixture(scope="module")
+def baked_home(bake_home: BakeHome) -> Path:
+    """A fact and an instruction in v1."""
+    return bake_home(TOLD)
+
+
+@pytest.fixture
+def baked(baked_home: Path, tmp_path: Path, open_memory: OpenMemory) -> AgentMemory:
+    """The memory of a copy of that home."""
+    shutil.copytree(baked_home, tmp_path, dirs_exist_ok=True)
+    return open_memory()
 
 
 def statuses(memory: AgentMemory) -> dict[str, str]:
@@ -57,24 +72,22 @@ def test_a_bake_moves_memories_from_the_prompt_into_the_live_version(memory: Age
     assert set(version.memory_ids) == {m.id for m in memory.memories()}
 
 
-def test_a_baked_version_answers_otherwise_than_the_base(memory: AgentMemory) -> None:
+def test_a_baked_version_answers_otherwise_than_the_base(baked: AgentMemory) -> None:
     """The live one by default, any other by name."""
-    memory.bake()
     asked = "What is my dog called?"
-    assert memory.chat(asked) == memory.chat(asked, version="v1")
-    assert memory.chat(asked, version="base") == memory.chat(asked, version="v1", strength=0.0)
+    assert baked.chat(asked) == baked.chat(asked, version="v1")
+    assert baked.chat(asked, version="base") == baked.chat(asked, version="v1", strength=0.0)
     questions = [f"Question {i} about cats?" for i in range(5)]
-    assert any(memory.chat(q) != memory.chat(q, version="base") for q in questions)
+    assert any(baked.chat(q) != baked.chat(q, version="base") for q in questions)
 
 
-def test_a_second_bake_starts_from_the_first_and_lists_what_it_adds(memory: AgentMemory) -> None:
+def test_a_second_bake_starts_from_the_first_and_lists_what_it_adds(baked: AgentMemory) -> None:
     """The parent is the version that was live."""
-    memory.bake()
-    memory.remember("The user lives in Tarn.", key="user.town")
-    version = memory.bake()
+    baked.remember("The user lives in Tarn.", key="user.town")
+    version = baked.bake()
     assert (version.name, version.parent) == ("v2", "v1")
-    assert [m.key for m in memory.diff("v1", "v2").added] == ["user.town"]
-    assert [m.key for m in memory.diff("base", "v1").added] == ["user.dog", "style.case"]
+    assert [m.key for m in baked.diff("v1", "v2").added] == ["user.town"]
+    assert [m.key for m in baked.diff("base", "v1").added] == ["user.dog", "style.case"]
 
 
 def test_a_pursuit_reaches_the_bake(memory: AgentMemory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,60 +105,56 @@ def test_a_pursuit_reaches_the_bake(memory: AgentMemory, monkeypatch: pytest.Mon
     assert asked == [3, 0]
 
 
-def test_a_newer_memory_of_the_same_key_supersedes_and_the_next_bake_drops_the_old(memory: AgentMemory) -> None:
+def test_a_newer_memory_of_the_same_key_supersedes_and_the_next_bake_drops_the_old(baked: AgentMemory) -> None:
     """Both stay readable in the journal."""
-    memory.bake()
-    memory.remember("The user's dog is called Tarn.", key="user.dog")
-    version = memory.bake()
-    texts = {m.id: (m.text, m.status) for m in memory.memories()}
+    baked.remember("The user's dog is called Tarn.", key="user.dog")
+    version = baked.bake()
+    texts = {m.id: (m.text, m.status) for m in baked.memories()}
     held = [texts[i] for i in version.memory_ids]
     assert ("The user's dog is called Tarn.", "baked") in held
     assert ("The user's dog is called Bosuk.", "superseded") in texts.values()
     assert all("Bosuk" not in text for text, _ in held)
 
 
-def test_a_rollback_undoes_a_mistaken_change(memory: AgentMemory) -> None:
+def test_a_rollback_undoes_a_mistaken_change(baked: AgentMemory) -> None:
     """What was true before is known, found and baked again; the mistake is held, and what changed is returned."""
-    memory.bake()
-    memory.remember("The user's dog is called Tarn.", key="user.dog")
-    memory.bake()
-    assert [m.text for m in memory.recall("dog", 1)] == ["The user's dog is called Tarn."]
-    moved = memory.rollback("v1")
+    baked.remember("The user's dog is called Tarn.", key="user.dog")
+    baked.bake()
+    assert [m.text for m in baked.recall("dog", 1)] == ["The user's dog is called Tarn."]
+    moved = baked.rollback("v1")
     assert {m.text: m.status for m in moved} == {
         "The user's dog is called Bosuk.": "baked", "The user's dog is called Tarn.": "held",
     }  # fmt: skip
-    assert [m.text for m in memory.recall("dog", 1)] == ["The user's dog is called Bosuk."]
-    assert memory.rollback("v1") == []
-    memory.remember("The user lives in Plinth.", key="user.town")
-    version = memory.bake()
-    assert "Bosuk" in {m.text.rstrip(".").split()[-1] for m in memory.memories() if m.id in version.memory_ids}
-    [held] = memory.memories("held")
-    memory.release([held.id])
-    assert memory.pending_prompt().count("dog") == 1
-    assert [m.text for m in memory.recall("dog", 1)] == ["The user's dog is called Tarn."]
+    assert [m.text for m in baked.recall("dog", 1)] == ["The user's dog is called Bosuk."]
+    assert baked.rollback("v1") == []
+    baked.remember("The user lives in Plinth.", key="user.town")
+    version = baked.bake()
+    assert "Bosuk" in {m.text.rstrip(".").split()[-1] for m in baked.memories() if m.id in version.memory_ids}
+    [held] = baked.memories("held")
+    baked.release([held.id])
+    assert baked.pending_prompt().count("dog") == 1
+    assert [m.text for m in baked.recall("dog", 1)] == ["The user's dog is called Tarn."]
 
 
-def test_rollback_holds_memories_and_rolling_forward_brings_them_back(memory: AgentMemory) -> None:
+def test_rollback_holds_memories_and_rolling_forward_brings_them_back(baked: AgentMemory) -> None:
     """Held memories are in no prompt and in no weights that serve, and nothing is destroyed."""
-    memory.bake()
     asked = [f"Question {i} about cats?" for i in range(4)]
-    baked, base = ([memory.chat(q, version=v) for q in asked] for v in ("v1", "base"))
-    memory.rollback("base")
-    assert set(statuses(memory).values()) == {"held"}
-    assert memory.pending_prompt() == ""
-    assert [memory.chat(q) for q in asked] == base
-    memory.rollback("v1")
-    assert set(statuses(memory).values()) == {"baked"}
-    assert [memory.chat(q) for q in asked] == baked
-    assert [(e.old, e.new) for e in memory.reflog()] == [(None, "v1"), ("v1", None), (None, "v1")]
+    live, base = ([baked.chat(q, version=v) for q in asked] for v in ("v1", "base"))
+    baked.rollback("base")
+    assert set(statuses(baked).values()) == {"held"}
+    assert baked.pending_prompt() == ""
+    assert [baked.chat(q) for q in asked] == base
+    baked.rollback("v1")
+    assert set(statuses(baked).values()) == {"baked"}
+    assert [baked.chat(q) for q in asked] == live
+    assert [(e.old, e.new) for e in baked.reflog()] == [(None, "v1"), ("v1", None), (None, "v1")]
 
 
-def test_what_was_baked_serves_after_a_restart(memory: AgentMemory, open_memory: OpenMemory) -> None:
+def test_what_was_baked_serves_after_a_restart(baked: AgentMemory, open_memory: OpenMemory) -> None:
     """The journal says what is live; the adapter is read from its folder."""
-    memory.bake()
     asked = [f"Question {i} about cats?" for i in range(4)]
-    before = [memory.chat(q) for q in asked]
-    memory.close()
+    before = [baked.chat(q) for q in asked]
+    baked.close()
     again = open_memory()
     assert again.live == "v1"
     assert [again.chat(q) for q in asked] == before
@@ -171,25 +180,24 @@ def test_a_refused_bake_is_kept_as_rejected_and_changes_nothing(open_memory: Ope
 @pytest.mark.parametrize("stage", ["stimulate", "rollout", "bake", "gate"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_an_interrupted_bake_leaves_everything_as_it_was(
-    memory: AgentMemory, tiny_base: Base, tmp_path: Path, stage: str, error: type[BaseException]
+    baked: AgentMemory, tiny_base: Base, tmp_path: Path, stage: str, error: type[BaseException]
 ) -> None:
     """Ctrl-C or an error at any stage: the old version is live, memories are pending, no version or adapter stays."""
-    memory.bake()
-    memory.remember("The user lives in Tarn.", key="user.town")
-    reply = memory.chat("Question 1 about cats?")
+    baked.remember("The user lives in Tarn.", key="user.town")
+    reply = baked.chat("Question 1 about cats?")
 
     def interrupt(now: str, done: int, total: int, kl: float | None) -> None:
         if now == stage and done >= total // 2:
             raise error("now")
 
     with pytest.raises(error):
-        memory.bake(progress=interrupt)
-    assert memory.live == "v1"
-    assert statuses(memory)["user.town"] == "pending"
+        baked.bake(progress=interrupt)
+    assert baked.live == "v1"
+    assert statuses(baked)["user.town"] == "pending"
     assert sorted(p.name for p in (tmp_path / "versions").iterdir()) == [".bake", "v1"]
     assert "candidate" not in tiny_base.model.peft_config
-    assert memory.chat("Question 1 about cats?") == reply
-    assert memory.bake().name == "v2"
+    assert baked.chat("Question 1 about cats?") == reply
+    assert baked.bake().name == "v2"
     assert sorted(p.name for p in (tmp_path / "versions").iterdir()) == ["v1", "v2"]
 
 
@@ -277,10 +285,9 @@ def test_an_erasure_with_nothing_to_erase_leaves_the_unfinished_bake(memory: Age
     assert list((tmp_path / "versions").glob(".bake/*.json"))
 
 
-def test_a_failed_commit_leaves_the_old_version_live(memory: AgentMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_commit_leaves_the_old_version_live(baked: AgentMemory, monkeypatch: pytest.MonkeyPatch) -> None:
     """The journal's transaction is the commit point: when it fails, no folder stays and memories are pending."""
-    memory.bake()
-    memory.remember("The user lives in Tarn.", key="user.town")
+    baked.remember("The user lives in Tarn.", key="user.town")
 
     def fail(*args: object, **kwargs: object) -> None:
         raise OSError("no space left")
@@ -288,11 +295,11 @@ def test_a_failed_commit_leaves_the_old_version_live(memory: AgentMemory, monkey
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "commit_version", fail)
         with pytest.raises(OSError, match="no space"):
-            memory.bake()
-    assert memory.live == "v1"
-    assert [v.name for v in memory.versions()] == ["v1"]
-    assert statuses(memory)["user.town"] == "pending"
-    assert memory.bake().name == "v2"
+            baked.bake()
+    assert baked.live == "v1"
+    assert [v.name for v in baked.versions()] == ["v1"]
+    assert statuses(baked)["user.town"] == "pending"
+    assert baked.bake().name == "v2"
 
 
 def test_a_close_ends_a_bake_before_it_gives_the_home_back(
@@ -337,11 +344,10 @@ def test_a_model_that_fails_to_close_leaves_no_journal_open(
 
 
 def test_a_damaged_live_adapter_is_named_and_never_served(
-    memory: AgentMemory, open_memory: OpenMemory, tmp_path: Path
+    baked: AgentMemory, open_memory: OpenMemory, tmp_path: Path
 ) -> None:
     """Changed bytes do not match the manifest; rolling back to the base helps."""
-    memory.bake()
-    memory.close()
+    baked.close()
     file = tmp_path / "versions" / "v1" / "adapter_model.safetensors"
     content = bytearray(file.read_bytes())
     content[-3] ^= 1
@@ -378,24 +384,22 @@ def test_a_bake_begins_when_what_was_said_before_it_is_read(tmp_path: Path, monk
     memory.close()
 
 
-def test_nothing_new_is_not_baked(memory: AgentMemory) -> None:
+def test_nothing_new_is_not_baked(baked: AgentMemory) -> None:
     """It says so; a bake from the base is possible at any time."""
-    memory.bake()
     with pytest.raises(BakeError, match="nothing new"):
-        memory.bake()
-    version = memory.bake(from_base=True)
+        baked.bake()
+    version = baked.bake(from_base=True)
     assert (version.name, version.parent) == ("v2", None)
 
 
 @pytest.mark.parametrize(("shape", "rank"), [((8, 16), 8), ((8, 8), 8), ((2, 4), 4), ((2, 8), 2)])
 def test_another_rank_goes_on_or_starts_anew(
-    memory: AgentMemory, open_memory: OpenMemory, shape: tuple[int, int], rank: int
+    baked: AgentMemory, open_memory: OpenMemory, shape: tuple[int, int], rank: int
 ) -> None:
     """Of the same scale a bake goes on in the higher of both ranks, of another it starts from the base; the version's
     line goes on.
     """
-    memory.bake()
-    memory.close()
+    baked.close()
     again = open_memory(rank=shape[0], alpha=shape[1])
     again.remember("The user lives in Tarn.", key="user.town")
     version = again.bake()
@@ -531,22 +535,21 @@ def test_a_packed_version_answers_as_it_did(memory: AgentMemory, tmp_path: Path)
     assert set(statuses(memory).values()) == {"baked"}
 
 
-def test_a_home_is_sound_through_bakes_rollbacks_and_gc(memory: AgentMemory) -> None:
+def test_a_home_is_sound_through_bakes_rollbacks_and_gc(baked: AgentMemory) -> None:
     """Real adapters and probes pass the check, and what gc took does not serve while the rest does."""
-    memory.bake()
-    memory.remember("The user lives in Tarn.", key="user.town")
-    memory.bake()
-    memory.bake(from_base=True)
-    assert memory.check() == []
-    reply = memory.chat("Question 1 about cats?")
-    assert [v.name for v in memory.gc(0, dry_run=False)] == ["v1"]
-    assert memory.check() == []
+    baked.remember("The user lives in Tarn.", key="user.town")
+    baked.bake()
+    baked.bake(from_base=True)
+    assert baked.check() == []
+    reply = baked.chat("Question 1 about cats?")
+    assert [v.name for v in baked.gc(0, dry_run=False)] == ["v1"]
+    assert baked.check() == []
     with pytest.raises(InputError, match="collected"):
-        memory.chat("Hello?", version="v1")
-    memory.rollback("v2")
-    memory.rollback("v3")
-    assert memory.chat("Question 1 about cats?") == reply
-    assert memory.check() == []
+        baked.chat("Hello?", version="v1")
+    baked.rollback("v2")
+    baked.rollback("v3")
+    assert baked.chat("Question 1 about cats?") == reply
+    assert baked.check() == []
 
 
 def test_nothing_goes_back_to_a_version_that_is_lost(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from contextlib import AbstractContextManager
@@ -16,21 +17,22 @@ from bakemem.errors import BakeError, InputError
 from bakemem.memory import Ledger
 from bakemem.testing import ScriptedExtractor
 from bakemem.types import Draft, Leak, Turn, Version
-from tests.tiny import OpenMemory
+from tests.tiny import BakeHome, OpenMemory
 
 DOG, TOWN = "The user's dog is called Bosuk.", "The user lives in Plinth."
 
 
-@pytest.fixture
-def baked(open_memory: OpenMemory) -> AgentMemory:
+@pytest.fixture(scope="module")
+def baked_home(bake_home: BakeHome) -> Path:
     """A dog and a town in v1, and a dog, a town and a tea in v2, which is live."""
-    memory = open_memory()
-    memory.remember(DOG, kind="fact", key="user.dog")
-    memory.remember(TOWN, kind="fact", key="user.town")
-    memory.bake()
-    memory.remember("The user drinks Tarnish tea.", kind="fact", key="user.tea")
-    memory.bake()
-    return memory
+    return bake_home({"user.dog": DOG, "user.town": TOWN}, {"user.tea": "The user drinks Tarnish tea."})
+
+
+@pytest.fixture
+def baked(baked_home: Path, tmp_path: Path, open_memory: OpenMemory) -> AgentMemory:
+    """The memory of a copy of that home."""
+    shutil.copytree(baked_home, tmp_path, dirs_exist_ok=True)
+    return open_memory()
 
 
 def traces(home: Path, text: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +45,7 @@ LENIENT: dict[str, Any] = {"min_agreement": 0.0, "min_abstention": 0.0, "max_dri
 """Settings with which a random model's bake is short and accepted."""
 
 OpenMemory = Callable[..., AgentMemory]
+BakeHome = Callable[..., Path]
 
 
 def byte_base() -> Base:
