@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -22,13 +23,23 @@ LENIENT = (
 )
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first test leaves a copy of its home for the others."""
+    return tmp_path_factory.mktemp("kept") / "home"
+
+
 @pytest.fixture
-def versions(run: Run, home: Path, model: Any) -> Run:
+def versions(run: Run, home: Path, model: Any, kept: Path) -> Run:
     """Runs commands on a home whose v1 holds a dog and a town."""
+    if kept.exists():
+        shutil.copytree(kept, home, dirs_exist_ok=True)
+        return run
     (home / "config.toml").write_text((home / "config.toml").read_text() + LENIENT)
     for key, text in (("user.dog", DOG), ("user.town", TOWN)):
         run("remember", text, "--kind", "fact", "--key", key)
     assert run("bake").exit_code == 0
+    shutil.copytree(home, kept)
     return run
 
 
