@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -33,6 +34,9 @@ from bakemem.baking.weights import adapter, breather, candidate_state, check_ada
 from bakemem.errors import BakeError
 from bakemem.template import ChatTemplate
 from bakemem.types import Leak, Memory, Probe, Prompt, Report, Secret, Stimulus, Trajectory, Turn
+
+TRIED = 3
+"""Questions about a memory by which the teacher shows that it takes it in: a single one may be worded badly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,19 +167,22 @@ def _unteachable(
     model: PreTrainedModel, template: ChatTemplate, memories: Sequence[Memory], stimuli: Stimuli,
     shards: Sequence[Prompt], settings: Settings, lock: AbstractContextManager[object],
 ) -> list[str]:  # fmt: skip
-    """Memories whose first question the teacher answers as if there were no prompt, or with none of their names."""
+    """Memories whose questions the teacher mostly answers as if there were no prompt, or with none of their names."""
     texts = {memory.id: memory.text for memory in memories}
-    first: dict[str, Stimulus] = {}
+    asked: dict[str, dict[tuple[Turn, ...], Stimulus]] = {}
     for stimulus in (*stimuli.train, *stimuli.held_out):
         if stimulus.kind in ABOUT and len(stimulus.memory_ids) == 1:
-            first.setdefault(stimulus.memory_ids[0], stimulus)
-    asked = list(first.values())
-    with_prompt = [prompted(s, shard_for(s, shards, 0)) for s in asked]
-    replies = answers(model, template, [*with_prompt, *(s.turns for s in asked)], adapter_name=None, lock=lock,
+            some = asked.setdefault(stimulus.memory_ids[0], {})
+            if len(some) < TRIED:
+                some.setdefault(stimulus.turns, stimulus)
+    tried = [(memory, stimulus) for memory, some in asked.items() for stimulus in some.values()]
+    with_prompt = [prompted(s, shard_for(s, shards, 0)) for _, s in tried]
+    replies = answers(model, template, [*with_prompt, *(s.turns for _, s in tried)], adapter_name=None, lock=lock,
                       max_new_tokens=settings.max_new_tokens)  # fmt: skip
-    told, untold = replies[: len(asked)], replies[len(asked) :]
-    return [memory for (memory, s), a, b in zip(first.items(), told, untold, strict=True)
-            if same(a, b) or names_lost(texts[memory], s.turns[-1].content, a)]  # fmt: skip
+    told, untold = replies[: len(tried)], replies[len(tried) :]
+    failed = Counter(memory for (memory, s), a, b in zip(tried, told, untold, strict=True)
+                     if same(a, b) or names_lost(texts[memory], s.turns[-1].content, a))  # fmt: skip
+    return [memory for memory, some in asked.items() if failed[memory] > len(some) / 2]
 
 
 def _data_hash(taught: Sequence[Taught]) -> str:
