@@ -143,7 +143,9 @@ class BakedMemoryStore(BaseStore):
         memory, key = self._of(op.namespace), _slug(op.key)
         if op.value is None:
             return lambda: self._delete(memory, key)
-        text = clean_text(memory.redact(_text(op.value)), "A value (as JSON, unless it is {'text': …} alone)")
+        if memory.redact(op.key) != op.key:
+            raise InputError("An item's key holds what redaction takes out of a text: put it under another one.")
+        text = clean_text(_text(op.value, memory.redact), "A value (as JSON, unless it is {'text': …} alone)")
         kind: Kind | None = "fact" if text.startswith("{") else None  # JSON has no wording to guess from
         return lambda: memory.remember(text, kind=kind, key=key, role=self._role)
 
@@ -184,13 +186,15 @@ def _key(slug: str) -> str:
         return slug
 
 
-def _text(value: Mapping[str, Any]) -> str:
-    """A value as a memory's text, from which `_value` makes it again. Raises InputError for what is no JSON."""
+def _text(value: Mapping[str, Any], redact: Callable[[str], str] = str) -> str:
+    """A value, redacted, as a memory's text, from which `_value` makes it again. Raises InputError for what is no JSON,
+    and as `redact` does.
+    """
     if not isinstance(value, Mapping):
         raise InputError(f"A value is a {type(value).__name__}: give a mapping, at best {{'text': sentence}}.")
     text = value.get("text")
     if isinstance(text, str) and len(value) == 1 and _value(text.strip()) == value:
-        return text
+        return redact(text)
     try:
         written = json.dumps(dict(value), ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -199,7 +203,28 @@ def _text(value: Mapping[str, Any]) -> str:
         ) from error
     if json.loads(written) != value:
         raise InputError("A value would not come back as it is: its keys must be text, and its values those of JSON.")
-    return written
+    try:
+        kept = json.dumps(_redacted(json.loads(written), redact), ensure_ascii=False)
+    except RecursionError as error:
+        raise InputError("A value is nested too deep to be kept: give a flatter one.") from error
+    if redact(kept) != kept:
+        raise InputError("A value's parts hold together what must not be stored: take it out and try again.")
+    return kept
+
+
+def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
+    """A value of JSON of which each text, each key and each number is redacted; a number may become text by that."""
+    if isinstance(value, dict):
+        parts = {redact(name): _redacted(part, redact) for name, part in value.items()}
+        if len(parts) < len(value):
+            raise InputError("Two keys of a value are one without what must not be stored: take it out and try again.")
+        return parts
+    if isinstance(value, list):
+        return [_redacted(part, redact) for part in value]
+    if isinstance(value, str):
+        return redact(value)
+    masked = "" if value is None or isinstance(value, bool) else redact(str(value))
+    return value if masked in ("", str(value)) else masked
 
 
 def _value(text: str) -> dict[str, Any]:
@@ -239,6 +264,9 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 def _fits(value: Any, wanted: Any) -> bool:
     """Whether a value has what a filter asks for. Raises InputError for an operator that is not known."""
+    if isinstance(wanted, list | tuple):
+        alike = isinstance(value, list) and len(value) == len(wanted)
+        return alike and all(_fits(one, part) for one, part in zip(value, wanted, strict=True))
     if not isinstance(wanted, Mapping):
         return bool(value == wanted)
     if not any(name.startswith("$") for name in wanted):

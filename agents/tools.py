@@ -17,7 +17,7 @@ from pydantic.v1 import ValidationError as ValidationErrorV1
 
 from bakemem.agent_memory import AgentMemory
 from bakemem.errors import BakememError, NotFoundError
-from bakemem.memory import infer_kind, slug_key
+from bakemem.memory import clean_text, infer_kind, slug_key
 from bakemem.types import Kind, Memory
 
 from .namespaces import Memories, memory_of, thread_of
@@ -61,10 +61,12 @@ class _Tools:
 
         Only what should last. The user has to approve it before it counts.
         """
+        memory = self._memory
+        text = memory.redact(clean_text(text))  # before a key is made of its words
         sort = kind or infer_kind(text)
         # A key is always given: without one the base model would be asked for it, while the chat waits.
-        kept = self._memory.remember(text, kind=sort, key=key or slug_key(text, sort), role="assistant",
-                                     conversation=_thread())  # fmt: skip
+        kept = memory.remember(text, kind=sort, key=key or slug_key(text, sort), role="assistant",
+                               conversation=_thread())  # fmt: skip
         if kept.status != "quarantined":
             return f"That is remembered already: memory {kept.id}."
         return (

@@ -73,6 +73,8 @@ class Gathering:
         trusted `source`. Raises InputError for text that cannot be kept.
         """
         text = self._redact(clean_text(text))
+        if key and self._redact(key) != key:
+            raise InputError("The key holds what redaction takes out of a text: give another one.")
         provenance = Provenance(role, source or role, conversation, text, "explicit")
         named = key is not None
         found = [] if key else self._extractor.extract(Turn("user", text))

@@ -157,6 +157,8 @@ def _parse(line: str, n: int, namespace: str, redact: Callable[[str], str]) -> E
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, HomeCorruptError, InputError) as error:
         raise InputError(f"Line {n} is not an exported memory ({error}). Nothing was taken in.") from error
     try:
+        if redact(memory.key) != memory.key:
+            raise InputError("Its key holds what redaction takes out of a text: give it another one.")
         provenance = dataclasses.replace(memory.provenance, turn=redact(memory.provenance.turn))
         return dataclasses.replace(memory, text=redact(memory.text), provenance=provenance), history
     except InputError as error:

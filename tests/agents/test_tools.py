@@ -119,6 +119,21 @@ def test_what_the_model_remembers_waits_for_the_user(memory: AgentMemory, dog: M
     assert [m.text for m in memory.memories("pending")] == ["The user's dog is called Rex."]
 
 
+@pytest.mark.parametrize(("said", "secret", "kept"), [
+    ("The user's card is 4111111111111111.", "4111111111111111", "The user's card is [card]."),
+    ("The user's mail is ann@example.org.", "example", "The user's mail is [email]."),
+])  # fmt: skip
+def test_a_key_is_made_of_redacted_words(unloaded: Unloaded, said: str, secret: str, kept: str) -> None:
+    """And one that the model gives holds no secret either."""
+    memory = unloaded(redaction="mask")
+    use(memory, "remember", text=said)
+    [waiting] = memory.memories("quarantined")
+    assert waiting.text == kept
+    assert secret not in waiting.key
+    refused = use(memory, "remember", text=DOG, key="user.card.4111111111111111")
+    assert (refused.status, "key" in str(refused.content)) == ("error", True)
+
+
 def test_what_is_known_is_not_proposed_again(memory: AgentMemory, dog: Memory) -> None:
     """There would be nothing to approve."""
     told = str(use(memory, "remember", text=dog.text, key=dog.key).content)
