@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,16 +36,22 @@ class TimedOut(ServingError, TimeoutError):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A reply that has begun, and who listens to it; it may take `timeout` seconds."""
+    """A reply that has begun, who listens to it, and who gives it; it was asked for at `since` (of `time.monotonic`)
+    and may take `timeout` seconds.
+    """
 
     reply: Reply
     listener: Listener
+    giver: Mapping[str, str]
+    since: float
     timeout: float | None
 
     @contextmanager
     def in_time(self) -> Iterator[None]:
         """Inside, the reply is read; it frees its place when it takes too long, or is read no more."""
-        timer = threading.Timer(self.timeout, self.reply.close) if self.timeout is not None else None
+        timer = None
+        if self.timeout is not None:
+            timer = threading.Timer(max(0.0, self.since + self.timeout - time.monotonic()), self.reply.close)
         try:
             if timer:
                 timer.daemon = True  # a program may end though somebody still holds the reply
@@ -57,24 +64,35 @@ class Asked:
                 timer.cancel()
             self.reply.close()
 
-    def last(self, told: Mapping[str, Any]) -> ChatGenerationChunk:
-        """What comes when the reply has ended: text that was held back, calls, tokens, and what is told of it."""
+    def rest(self) -> Iterator[ChatGenerationChunk]:
+        """What comes when the reply has ended: text that was held back, calls one by one, tokens and who gave it.
+
+        Of a last chunk LangChain's streams of events take only calls that can be read, so it has none.
+        """
         found, ending = self.listener.end(), self.reply.ending
-        written = [(name, json.dumps(arguments, ensure_ascii=False)) for name, arguments in found.calls]
+        written = [(name, _readable(json.dumps(arguments, ensure_ascii=False))) for name, arguments in found.calls]
         broken = [(None, f"<tool_call>{text}") for text in found.broken]  # no JSON, which half of it might pass for
         chunks = [
             tool_call_chunk(name=name, args=arguments, id=uuid.uuid4().hex[:9], index=i)  # Mistral: nine
             for i, (name, arguments) in enumerate([*written, *broken])
         ]
-        metadata: dict[str, Any] = {"model_provider": "bakemem", "finish_reason": ending.finish, **told}
+        metadata: dict[str, Any] = {"model_provider": "bakemem", "finish_reason": ending.finish, **self.giver}
         if ending.dropped_turns:
             metadata["dropped_turns"] = ending.dropped_turns
         if ending.logprobs:
             metadata["logprobs"] = {"content": [{"token": t.text, "logprob": t.logprob} for t in ending.logprobs]}
-        return ChatGenerationChunk(message=AIMessageChunk(
-            content=found.text, tool_call_chunks=chunks, usage_metadata=_usage(ending), response_metadata=metadata,
-            chunk_position="last",
+        if found.text:
+            yield ChatGenerationChunk(message=AIMessageChunk(content=found.text))
+        for chunk in chunks:
+            yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[chunk]))
+        yield ChatGenerationChunk(message=AIMessageChunk(
+            content="", usage_metadata=_usage(ending), response_metadata=metadata, chunk_position="last",
         ))  # fmt: skip
+
+
+def _readable(written: str) -> str:
+    """JSON without half a surrogate pair, which neither a thread's file nor the next prompt can hold."""
+    return written.encode(errors="replace").decode()
 
 
 def _usage(ending: Ending) -> UsageMetadata:

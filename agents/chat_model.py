@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +32,7 @@ from bakemem.chat_options import ChatOptions
 from bakemem.errors import BusyError, ContextError, InputError, NotFoundError
 from bakemem.serving import Reply
 
-from .asked import Asked, TooLong
+from .asked import Asked, TimedOut, TooLong
 from .forms import asked_schema, beginning, chosen_tool, held_to, json_schema, tool_name
 from .messages import turns_of
 from .namespaces import Namespaces
@@ -74,7 +74,7 @@ class BakedChatModel(BaseChatModel):
     logprobs: bool = False
     streaming: bool = False
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False, description="not used: it runs here")
-    opened: SkipValidation[Namespaces | None] = Field(default=None, exclude=True, repr=False)
+    opened: SkipValidation[dict[str, Namespaces]] = Field(default_factory=dict, exclude=True, repr=False)
 
     @model_validator(mode="after")
     def _has_a_memory(self) -> BakedChatModel:
@@ -88,8 +88,12 @@ class BakedChatModel(BaseChatModel):
                 setattr(self, name, value)
         elif self.home is None:
             raise ValueError("Give a memory (memory=bakemem.open(...)) or the folder of one (home=...).")
-        elif self.opened is None or self.opened.home != Path(self.home).expanduser().absolute():
-            self.opened = Namespaces(self.home, model=self.model_name)
+        else:
+            self.home = str(Path(self.home).expanduser().absolute())  # wherever the program goes on to work
+            homes = self.opened.setdefault(self.home, Namespaces(self.home, model=self.model_name))
+            if homes.settings["model"] != self.model_name:
+                raise ValueError(f"{self.home} was given the model {homes.settings['model']!r}: give {self.model_name!r} "
+                                 "another home.")  # fmt: skip
         return self
 
     def of(self, memory: AgentMemory) -> BakedChatModel:
@@ -98,15 +102,13 @@ class BakedChatModel(BaseChatModel):
 
     def close(self) -> None:
         """Close the memory if it was opened here, for the model's copies too; it is opened again when it is needed."""
-        if self.opened is not None:
-            self.opened.release()
+        with ExitStack() as ending:  # whatever fails, the rest is closed
+            for homes in self.opened.values():
+                ending.callback(homes.release)
 
     @property
     def _memory(self) -> AgentMemory:
-        if self.memory is None and self.opened is not None:
-            return self.opened(self.namespace)
-        assert self.memory is not None  # as the validator has it
-        return self.memory
+        return self.memory if self.memory is not None else self.opened[str(self.home)](self.namespace)
 
     # ---- what LangChain asks of a model
 
@@ -231,7 +233,7 @@ class BakedChatModel(BaseChatModel):
             for piece in asked.reply:
                 if text := asked.listener.hear(piece):
                     yield ChatGenerationChunk(message=AIMessageChunk(content=text))
-        yield asked.last(self._told_of(asked.reply))
+        yield from asked.rest()
 
     async def _astream(
         self, messages: list[BaseMessage], stop: list[str] | None = None,
@@ -242,7 +244,8 @@ class BakedChatModel(BaseChatModel):
             async for piece in asked.reply:
                 if text := asked.listener.hear(piece):
                     yield ChatGenerationChunk(message=AIMessageChunk(content=text))
-        yield asked.last(await run_in_executor(None, self._told_of, asked.reply))
+        for chunk in asked.rest():
+            yield chunk
 
     async def agenerate(self, *args: Any, **kwargs: Any) -> LLMResult:
         """As LangChain's; the memory is opened in a thread, as the loop would stand still meanwhile."""
@@ -273,22 +276,31 @@ class BakedChatModel(BaseChatModel):
         options = self._options(stop, kwargs)
         if turns[0].role == "system":
             options["system"] = turns.pop(0).content
+        since, timeout = time.monotonic(), kwargs.get("timeout", self.timeout)
         for attempt in range(self.max_retries + 1):
             try:
                 reply = self._memory.respond(turns, tools=tools if names else (), prefix=prefix, grammar=grammar,
                                              **options)  # fmt: skip
                 break
-            except BusyError:
+            except BusyError as error:
                 if attempt == self.max_retries:
                     raise
-                time.sleep(0.5 * 2**attempt)
+                pause = 0.5 * 2**attempt
+                if timeout is not None and time.monotonic() + pause - since >= timeout:
+                    raise TimedOut(f"There was no place for a reply in {timeout} seconds: ask again later.") from error
+                time.sleep(pause)
             except ContextError as error:
                 raise TooLong(str(error)) from error
         listener = Listener(names, prefix, most=1 if kwargs.get("parallel_tool_calls") is False else None)
-        return Asked(reply, listener, kwargs.get("timeout", self.timeout))
+        try:
+            giver = self._giver(reply)
+        except BaseException:
+            reply.close()
+            raise
+        return Asked(reply, listener, giver, since, timeout)
 
-    def _told_of(self, reply: Reply) -> dict[str, str]:
-        """Who gave a reply: without a name of its own the model is the one that the home's settings name."""
+    def _giver(self, reply: Reply) -> dict[str, str]:
+        """Who gives a reply: without a name of its own the model is the one that the home's settings name."""
         memory, given = self._memory, reply.adapter_id
         version = (given and memory.name_of(given)) or "base"
         return {"model_name": self.model_name or memory.config.model, "adapter_version": version}

@@ -60,7 +60,7 @@ class Namespaces:
 
     def __init__(self, home: str | PathLike[str], **settings: Any) -> None:
         self.home = Path(home).expanduser().absolute()  # wherever the program goes on to work
-        self._settings = settings
+        self.settings = settings
         self._opened: dict[str, AgentMemory] = {}
         self._moving = set[str]()  # what is being opened or closed
         self._changed = threading.Condition()
@@ -79,7 +79,7 @@ class Namespaces:
                 return self._opened[namespace]
             self._moving.add(namespace)
         with self._moved(namespace):  # whoever writes to the home is waited for here: the others need not
-            memory = bakemem.open(self.home, namespace=namespace, **self._settings)
+            memory = bakemem.open(self.home, namespace=namespace, **self.settings)
             self._opened[namespace] = memory
             return memory
 

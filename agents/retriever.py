@@ -5,9 +5,10 @@ Knows `recall` and nothing else; for chains that want memories as context of the
 
 from __future__ import annotations
 
-from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import run_in_executor
 from pydantic import ConfigDict, Field, SkipValidation, field_validator
 
 from bakemem.agent_memory import AgentMemory
@@ -42,6 +43,13 @@ class BakedMemoryRetriever(BaseRetriever):
         if k is not None and k < 1:
             raise InputError(f"k is {k}: ask for one memory at least.")
         return [_document(m) for m in self.memory.recall(query, k or self.k, kind=self.kind)]
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, k: int | None = None
+    ) -> list[Document]:
+        """As the other, in a thread. LangChain's own knows no `k`."""
+        found = self._get_relevant_documents
+        return await run_in_executor(None, found, query, run_manager=run_manager.get_sync(), k=k)
 
 
 def _document(memory: Memory) -> Document:

@@ -160,7 +160,46 @@ def test_who_waits_asks_again(model: BakedChatModel, scripted: Scripted, monkeyp
         model.invoke("x")
 
 
+def test_the_time_for_a_reply_holds_while_places_are_waited_for(scripted: Scripted) -> None:
+    """It is an error before the wait, not an answer after it."""
+    scripted.busy = 3
+    model = BakedChatModel(memory=scripted.memory, timeout=0.2, max_retries=3)
+    with pytest.raises(TimeoutError, match="no place"):
+        model.invoke("x")
+    assert scripted.busy == 2
+
+
 # ---- replies
+
+
+def test_a_reply_is_read_to_its_end_after_the_memory_was_closed(
+    model: BakedChatModel, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who gave it is known when it begins, and nothing is asked of the memory at its end."""
+    stream = model.stream("x")
+    first = next(stream)
+    monkeypatch.setattr(AgentMemory, "name_of", None)
+    monkeypatch.setattr(BakedChatModel, "_memory", None)
+    chunks = [first, *stream]
+    assert "".join(str(chunk.content) for chunk in chunks) == "Yes it is."
+    assert chunks[-1].response_metadata["adapter_version"] == "base"
+
+
+def test_a_call_that_cannot_be_read_comes_in_events_too(model: BakedChatModel, scripted: Scripted) -> None:
+    """Alone, and beside a good one; the tokens are counted once."""
+    bound = model.bind_tools([add])
+    for scripted.says, good in (("<tool_call>{broken", 0), (f"Hi. {CALL} and <tool_call>{{oops</tool_call>.", 1)):
+        told, streamed = bound.invoke("x"), bound.stream_events("x", version="v3").output
+        for message in (told, streamed):
+            assert (len(message.tool_calls), len(message.invalid_tool_calls)) == (good, 1)
+            assert message.usage_metadata == told.usage_metadata
+
+
+def test_a_call_with_half_a_sign_does_no_harm_to_its_thread(model: BakedChatModel, scripted: Scripted) -> None:
+    """No prompt could hold half a surrogate pair, and the thread would fail for ever."""
+    scripted.says = CALL.replace('"a": 1', '"a": 1, "b": "caf\\ud83d"')
+    [made] = model.bind_tools([add]).invoke("x").tool_calls
+    assert made["args"] == {"a": 1, "b": "caf?"}
 
 
 def test_a_reply_costs_the_same_however_many_versions_there_are(
@@ -489,6 +528,32 @@ def test_copies_of_a_model_share_what_it_opened(open_memory: OpenMemory, monkeyp
     for configurable in ({"t": 0.0}, {"t": 1.0}, {}, {"who": "alice"}, {"who": "alice", "t": 0.5}):
         model.with_config(configurable=configurable).invoke("x")
     assert opened == ["default", "alice"]
+
+
+def test_copies_find_the_home_wherever_the_program_works(
+    open_memory: OpenMemory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A relative home is where the model was made; each home is opened once, and all are closed together."""
+    memory, opened, closed = open_memory(), list[Path](), list[None]()
+
+    def note(home: Any, **settings: Any) -> AgentMemory:
+        opened.append(home)
+        return memory
+
+    monkeypatch.setattr(bakemem, "open", note)
+    monkeypatch.setattr(memory, "close", lambda: closed.append(None))
+    monkeypatch.chdir(tmp_path)
+    model = BakedChatModel(home="own", max_tokens=2)
+    copies = model.configurable_fields(home=ConfigurableField(id="home"), model_name=ConfigurableField(id="model"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for configurable in ({}, {"home": "other"}, {}, {"home": "other"}):
+        copies.with_config(configurable=configurable).invoke("x")
+    assert opened == [tmp_path / "own", tmp_path / "elsewhere" / "other"]
+    with pytest.raises(ValidationError, match="another home"):
+        copies.with_config(configurable={"model": "/some/other"}).invoke("x")
+    model.close()
+    assert len(closed) == 2
 
 
 def test_a_home_is_opened_beside_the_loop(open_memory: OpenMemory, monkeypatch: pytest.MonkeyPatch) -> None:

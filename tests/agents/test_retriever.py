@@ -67,6 +67,13 @@ def test_one_kind(told: AgentMemory) -> None:
     assert [d.page_content for d in found] == ["Answer with a dog."]
 
 
+async def test_a_question_may_ask_for_fewer(told: AgentMemory) -> None:
+    """In asyncio too, where LangChain's own way knows no `k`."""
+    retriever = BakedMemoryRetriever(memory=told)
+    assert len(retriever.invoke("dog", k=2)) == len(await retriever.ainvoke("dog", k=2)) == 2
+    assert [len(found) for found in await retriever.abatch(["dog", "Rex"], k=1)] == [1, 1]
+
+
 def test_nothing_is_found_for_nothing(told: AgentMemory) -> None:
     """An empty question has no nearest memory, and fewer than one cannot be asked for."""
     retriever = BakedMemoryRetriever(memory=told)
