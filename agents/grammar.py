@@ -15,6 +15,7 @@ from bakemem.template import CallForm
 
 _SPACE = r"[\x20\x0A\x0D\x09]{1,8}"  # where JSON allows white space: a small model may write it for ever
 _TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
+_JOINED = frozenset("allOf anyOf oneOf $ref if dependentSchemas".split())  # beside an object's own keys, they name more
 _KINDS = frozenset("$ref allOf anyOf oneOf enum const".split())
 _JSON = {"whitespace_pattern": _SPACE, "lenient": True}  # lenient: keywords and formats it does not know hold nothing
 
@@ -65,25 +66,40 @@ def is_schema(schema: Mapping[str, Any]) -> bool:
 
 def _value(schema: Mapping[str, Any]) -> str:
     """A value of the schema; an object where the schema does not say."""
-    held = {**({} if is_schema(schema) else {"type": "object"}), **_closed(dict(schema)), "x-guidance": _JSON}
+    closed = _closed(dict(schema), _is_mixed(schema))
+    held = {**({} if is_schema(schema) else {"type": "object"}), **closed, "x-guidance": _JSON}
     return f"GAP? %json {json.dumps(held)}"
 
 
-def _closed(schema: Any) -> Any:
-    """The schema, of whose objects only those with keys of any name have others than they name."""
+def _is_mixed(schema: Any) -> bool:
+    """Whether several places somewhere name an object's keys."""
+    if isinstance(schema, Mapping):
+        joined = "allOf" in schema or ("properties" in schema and not _JOINED.isdisjoint(schema))
+        return joined or any(_is_mixed(part) for part in schema.values())
+    return isinstance(schema, list) and any(_is_mixed(part) for part in schema)
+
+
+def _closed(schema: Any, mixed: bool, part: bool = False) -> Any:
+    """The schema, of whose objects only those with keys of any name have others than they name.
+
+    A `part` is one of several that name an object's keys: closed, it would forbid those of the others. In a schema that
+    is `mixed` each definition may be one.
+    """
     if not isinstance(schema, dict):
         return schema
-    closed = dict(schema)
+    closed, joined = dict(schema), "properties" in schema and not _JOINED.isdisjoint(schema)
     for key in ("properties", "$defs", "definitions"):
         if isinstance(schema.get(key), dict):
-            closed[key] = {name: _closed(value) for name, value in schema[key].items()}
+            defined = mixed and key != "properties"
+            closed[key] = {name: _closed(value, mixed, defined) for name, value in schema[key].items()}
     for key in ("items", "additionalProperties"):
         if key in schema:
-            closed[key] = _closed(schema[key])
-    for key in ("anyOf", "oneOf", "prefixItems"):  # not allOf: each of its parts names some of the keys
+            closed[key] = _closed(schema[key], mixed)
+    for key in ("allOf", "anyOf", "oneOf", "prefixItems"):
         if isinstance(schema.get(key), list):
-            closed[key] = [_closed(value) for value in schema[key]]
-    if "properties" in schema:
+            within = key != "prefixItems" and (part or joined or key == "allOf")
+            closed[key] = [_closed(value, mixed, within) for value in schema[key]]
+    if "properties" in schema and not joined and not part:
         closed.setdefault("additionalProperties", False)
     return closed
 

@@ -18,6 +18,9 @@ from bakemem.schedule.hours import Hours
 Action = Literal["", "bake", "ground", "check", "gc", "meter"]
 """What may be due: `ground` is a bake from the base, `meter` the forgetting meter; empty: nothing."""
 
+BY_HAND = "by hand"
+"""Among the jobs: the last accepted bake that somebody asked for since the schedule's own."""
+
 LONGEST_RETRY = timedelta(days=7)
 """The most that is waited for another try with the same memories."""
 
@@ -73,14 +76,17 @@ class State:
 
     @property
     def attempt(self) -> Job | None:
-        """The last bake, warm or cold."""
-        tried = [self.jobs[name] for name in ("bake", "ground") if name in self.jobs]
+        """The last bake, warm or cold, or by hand."""
+        return self._last("bake", "ground", BY_HAND)
+
+    def _last(self, *names: str) -> Job | None:
+        tried = [self.jobs[name] for name in names if name in self.jobs]
         return max(tried, key=lambda job: job.started, default=None)
 
     @property
     def untried(self) -> tuple[Waiting, ...]:
-        """What is pending and was in no bake yet. What a bake left over waits for new company."""
-        last = self.attempt
+        """What is pending and was in no bake of the schedule yet. What one left over waits for new company."""
+        last = self._last("bake", "ground")
         return tuple(one for one in self.pending if last is None or one.since > last.started)
 
     @property

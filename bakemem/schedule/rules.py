@@ -15,7 +15,7 @@ from bakemem.config import Config
 from bakemem.errors import ConfigError
 from bakemem.memory import Job
 from bakemem.schedule.hours import Hours
-from bakemem.schedule.policy import Rules, State, Waiting
+from bakemem.schedule.policy import BY_HAND, Rules, State, Waiting
 from bakemem.types import Memory, Version
 
 _BYTES_A_TOKEN = 4
@@ -48,7 +48,17 @@ def state_of(
 ) -> State:  # fmt: skip
     """What a decision looks at. Tokens are estimated at four bytes each: no model need be loaded to wait."""
     pending = tuple(Waiting(since, -(-len(memory.text.encode()) // _BYTES_A_TOKEN)) for memory, since in waiting)
-    return State(pending, jobs, talked, deep, load, busy, rolled(versions, live))
+    known = {**jobs, BY_HAND: made} if (made := _by_hand(jobs, versions)) else jobs
+    return State(pending, known, talked, deep, load, busy, rolled(versions, live))
+
+
+def _by_hand(jobs: Mapping[str, Job], versions: Sequence[Version]) -> Job | None:
+    """The newest accepted version as a job that is done, if it was made after the schedule's last bake had ended."""
+    newest = next((version for version in reversed(versions) if version.status == "accepted"), None)
+    tried = [job.ended or job.started for name in ("bake", "ground") if (job := jobs.get(name))]
+    if newest is None or not tried or newest.created <= max(tried):
+        return None
+    return Job(BY_HAND, newest.created, newest.created, "done")
 
 
 def rolled(versions: Sequence[Version], live: str | None) -> int:
@@ -67,10 +77,15 @@ def load_per_cpu() -> float | None:
 
 
 def _cron(text: str, zone: tzinfo) -> CronTrigger:
-    """Raises ValueError, for the 30th of February too, and weekdays by number: APScheduler's 0 is crontab's 1."""
+    """Raises ValueError, for the 30th of February too, and for what APScheduler reads as crontab does not: weekdays by
+    number (its 0 is crontab's 1), and days of both kinds (it takes those that are both).
+    """
     cron = CronTrigger.from_crontab(text, zone)
-    if re.search(r"(?<![/\d])\d", text.split()[-1]):
-        raise ValueError("a weekday is a number")
+    day, weekday = text.split()[2], text.split()[4]
+    if re.search(r"\d", weekday):
+        raise ValueError("a weekday is a number, or every so many")
+    if day != "*" and weekday != "*":
+        raise ValueError("it has both days of the month and weekdays")
     if cron.get_next_fire_time(None, datetime(2000, 1, 1, tzinfo=UTC)) is None:
         raise ValueError("it never comes")
     return cron

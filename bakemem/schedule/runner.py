@@ -28,6 +28,7 @@ _LOG = logging.getLogger(__name__)
 SCHEDULE = "schedule"
 """The row among the jobs that tells since when a schedule runs, when it was seen last, and what it waits for."""
 _TICK, _SEEN = timedelta(minutes=1), timedelta(minutes=10)
+_LONGEST_STEP = timedelta(hours=1)  # of a job, while which nothing is written down
 
 
 class _Stopped(KeyboardInterrupt):
@@ -197,6 +198,10 @@ class Schedule:
     def _step(self, stage: str, done: int, total: int, kl: float | None) -> None:
         if self._stopping.is_set():
             raise _Stopped("It goes on where it stopped.")
+        try:
+            self._note("", self._seen.detail)
+        except BakememError as error:  # the bake may still be kept
+            _LOG.warning("%s", error)
         if stage == "wait":  # who knows until when, and whether it may bake then
             raise _Stopped("Another memory bakes on the same base; it goes on after that.")
 
@@ -210,12 +215,12 @@ class Schedule:
 
 
 def is_running(jobs: dict[str, Job], now: datetime) -> bool:
-    """Whether a schedule was seen lately, or began something that has not ended."""
+    """Whether a schedule was seen lately, or within an hour where it began something that has not ended."""
     seen = jobs.get(SCHEDULE)
     if seen is None or seen.outcome == "stopped" or seen.ended is None:
         return False
     at_work = any(job.ended is None and job.started >= seen.started for job in jobs.values())
-    return at_work or now - seen.ended < _SEEN + 2 * _TICK
+    return now - seen.ended < (_LONGEST_STEP if at_work else _SEEN + 2 * _TICK)
 
 
 def _settled(job: Job) -> Job:

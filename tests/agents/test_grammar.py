@@ -140,6 +140,28 @@ def test_objects_have_the_keys_they_name(tokenizer: PreTrainedTokenizerBase) -> 
     assert fits(tokenizer, json_grammar({}), '{"any": [1, {"thing": null}]}')
 
 
+_A: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "integer"}}}
+_B: dict[str, Any] = {"type": "object", "properties": {"b": {"type": "integer"}}, "required": ["b"]}
+_DEFS: dict[str, Any] = {"A": _A, "B": _B, "AB": {"allOf": [{"$ref": "#/$defs/A"}, _B]}}
+
+
+@pytest.mark.parametrize(("schema", "right", "wrong"), [
+    ({"allOf": [_A, _B]}, '{"a": 1, "b": 2}', '{"a": 1}'),
+    ({"allOf": [{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/B"}], "$defs": _DEFS}, '{"a": 1, "b": 2}', '{"a": 1}'),
+    ({"properties": {"c": {"const": 3}}, "allOf": [{"$ref": "#/$defs/B"}], "$defs": _DEFS}, '{"c": 3, "b": 2}', "{}"),
+    ({"properties": {"c": {"const": 3}}, "$ref": "#/$defs/B", "$defs": _DEFS}, '{"c": 3, "b": 2}', '{"c": 3}'),
+    ({"properties": {"c": {"const": 3}}, "anyOf": [_A, _B]}, '{"c": 3, "b": 2}', '{"c": 4, "b": 2}'),
+    ({"properties": {"x": {"$ref": "#/$defs/AB"}}, "$defs": _DEFS}, '{"x": {"a": 1, "b": 2}}', '{"y": 1}'),
+])  # fmt: skip
+def test_an_object_may_be_described_in_parts(
+    tokenizer: PreTrainedTokenizerBase, schema: dict[str, Any], right: str, wrong: str
+) -> None:
+    """None of them forbids the keys of another, as inheritance writes it."""
+    grammar = json_grammar({"type": "object", **schema})
+    assert fits(tokenizer, grammar, right)
+    assert not fits(tokenizer, grammar, wrong)
+
+
 class Trip(BaseModel):
     """A trip."""
 

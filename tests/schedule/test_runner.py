@@ -259,7 +259,44 @@ def test_whether_one_runs_is_seen_in_the_journal(memory: FakeMemory) -> None:
     assert is_running(memory.jobs.all(), clock.now + 5 * MINUTE)
     assert not is_running(memory.jobs.all(), clock.now + HOUR)
     memory.jobs.begin("bake", clock.now + MINUTE)
-    assert is_running(memory.jobs.all(), clock.now + HOUR)
+    assert is_running(memory.jobs.all(), clock.now + 50 * MINUTE)
+    assert not is_running(memory.jobs.all(), clock.now + DAY), "it was killed in the bake"
+
+
+def test_a_long_bake_is_seen_from_time_to_time(memory: FakeMemory) -> None:
+    """Whoever looks knows that the schedule lives, hours after the bake began."""
+    clock = Clock()
+    seen = list[bool]()
+
+    def long(progress: Callable[..., None]) -> str:
+        for step in range(20):
+            clock.now += 30 * MINUTE
+            progress("train", step, 20, None)
+            seen.append(is_running(memory.jobs.all(), clock.now + MINUTE))
+        return "accepted"
+
+    memory.remember()
+    memory.talked = START - HOUR
+    memory.bakes.append(long)
+    assert schedule(memory, clock).tick() == "bake"
+    assert seen == [True] * 20
+
+
+def test_a_bake_by_hand_answers_what_asked_for_one(memory: FakeMemory) -> None:
+    """A bake that failed is not tried again for its own sake once somebody has baked: what is new waits for company."""
+    clock = Clock()
+    memory.config = memory.config.model_copy(update={"bake_memories": 2})
+    made = schedule(memory, clock)
+    memory.remember(START)
+    memory.jobs.end(Job("bake", START, START + MINUTE, "failed", "", 1))
+    memory.jobs.end(Job("meter", START + MINUTE, START + MINUTE, "fading", "2 of 4"))
+    assert made.decision(START + HOUR).why
+    memory.bake(from_base=False, seed=0, progress=lambda *step: None)
+    memory.made[-1].created = START + 2 * HOUR
+    memory.remember(START + 3 * HOUR)
+    assert made.decision(START + 4 * HOUR).waits_for == "more to bake"
+    memory.remember(START + 4 * HOUR)
+    assert "2 memories wait" in made.decision(START + 5 * HOUR).why[0]
 
 
 def test_one_that_lives_is_seen_from_time_to_time(memory: FakeMemory) -> None:
@@ -277,7 +314,8 @@ def test_one_that_lives_is_seen_from_time_to_time(memory: FakeMemory) -> None:
 @pytest.mark.parametrize(
     ("settings", "word"),
     [({"bake_cron": "each night"}, "as in crontab"), ({"bake_cron": "0 0 30 2 *"}, "it never comes"),
-     ({"bake_cron": "0 3 * * 1-5"}, "mon-fri"),
+     ({"bake_cron": "0 3 * * 1-5"}, "mon-fri"), ({"bake_cron": "0 3 * * */2"}, "every so many"),
+     ({"bake_cron": "0 3 1 * mon"}, "both"),
      ({"time_zone": "Mars/Olympus"}, "Europe/Berlin"),
      ({"time_zone": "../../etc/passwd"}, "Europe/Berlin")],
 )  # fmt: skip
