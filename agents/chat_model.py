@@ -92,8 +92,9 @@ class BakedChatModel(BaseChatModel):
             self.home = str(Path(self.home).expanduser().absolute())  # wherever the program goes on to work
             homes = self.opened.setdefault(self.home, Namespaces(self.home, model=self.model_name))
             if homes.settings["model"] != self.model_name:
-                raise ValueError(f"{self.home} was given the model {homes.settings['model']!r}: give {self.model_name!r} "
-                                 "another home.")  # fmt: skip
+                raise ValueError(
+                    f"{self.home} was given the model {homes.settings['model']!r}: give {self.model_name!r} another home."
+                )
         return self
 
     def of(self, memory: AgentMemory) -> BakedChatModel:

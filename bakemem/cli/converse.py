@@ -37,7 +37,7 @@ def converse(assistant: Assistant, *, as_json: bool = False) -> None:
             if line.startswith("/"):
                 if talk.obey(line):
                     return
-            elif line.strip():
+            elif line.strip() or as_json:  # a program that waits for an object a line gets the error
                 talk.say(line.strip())
         except BakememError as error:
             talk.complain(error)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--version-name", metavar="VERSION", help="Who answers: v1, an id, base.  [default: the live version]")
 @click.option("--strength", type=Finite(0.0, 4.0), default=1.0, show_default=True,
               help="How much of the baked memory: 0 none, 1 all.")  # fmt: skip
-@click.option("--temperature", type=Finite(min=0.0), help="0 takes the likeliest token.  [default: as configured]")
+@click.option("--temperature", type=Finite(0.0, 10.0), help="0 takes the likeliest token.  [default: as configured]")
 @click.option("--max-new-tokens", type=click.IntRange(1), metavar="N", help="Longest reply.  [default: as configured]")
 @place_and_model
 def chat(

@@ -44,10 +44,13 @@ def _json_lines(text: str, name: str) -> Iterator[Turn]:
 
 
 def _plain_lines(text: str, name: str) -> Iterator[Turn]:
-    """Lines without a role go on with the turn before them, and so do indented ones, whatever they begin with."""
+    """Lines without a role go on with the turn before them, and so do indented ones, whatever they begin with.
+
+    Only a line feed ends a line: pages and documents hold other separators, behind which nobody else speaks.
+    """
     role: Role | None = None
     said: list[str] = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
         speaker = _SPEAKER.match(line)
         if speaker:
             if role:

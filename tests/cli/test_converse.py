@@ -127,16 +127,16 @@ def test_what_cannot_be_said_is_refused_and_the_next_line_answered(
 
 def test_programs_get_one_object_a_line(say: Say) -> None:
     """For a turn, for a command, and for an error."""
-    result = say(f"{TOLD}\n/strength 0.5\n/nothing\nForget that my dog is called Bosuk.\n/quit\n", "--json")
+    result = say(f"{TOLD}\n/strength 0.5\n/nothing\n \nForget that my dog is called Bosuk.\n/quit\n", "--json")
     assert (result.exit_code, result.stderr) == (0, "")
-    turn, strength, error, forgot, left = (json.loads(line) for line in result.stdout.splitlines())
+    turn, strength, error, empty, forgot, left = (json.loads(line) for line in result.stdout.splitlines())
     [kept] = turn["learned"]
     assert {"kind": "fact", "key": "user.dog", "text": DOG.text} == {k: kept[k] for k in ("kind", "key", "text")}
     assert {k: turn[k] for k in ("reply", "version", "finish", "dropped_turns", "forgotten")} == {
         "reply": f"You said {TOLD}", "version": "base", "finish": "stop", "dropped_turns": 0, "forgotten": [],
     }  # fmt: skip
     assert (strength["command"], strength["value"]) == ("strength", 0.5)
-    assert error["error"]["type"] == "InputError"
+    assert error["error"]["type"] == empty["error"]["type"] == "InputError"
     assert forgot["forgotten"] == [kept["id"]]
     assert left["command"] == "quit"
 

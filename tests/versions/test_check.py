@@ -83,6 +83,12 @@ def test_a_version_is_held_to_its_manifest(
         check_adapter(folder, base_fingerprint="base-1", base_name="starter", dtype="float16")
 
 
+def test_a_version_whose_folder_is_gone_is_told_with_what_to_do(tmp_path: Path) -> None:
+    """Whoever chats with it has no other way to hear of it."""
+    with pytest.raises(AdapterError, match="v1 is gone: put it back from a backup, or roll back"):
+        check_adapter(tmp_path / "v1", version_id="0123456789ab")
+
+
 def test_a_version_of_an_older_bakemem_says_no_number_type(
     tmp_path: Path, adapter: Path, make_manifest: Callable[..., Manifest]
 ) -> None:
