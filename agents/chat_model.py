@@ -91,10 +91,8 @@ class BakedChatModel(BaseChatModel):
         else:
             self.home = str(Path(self.home).expanduser().absolute())  # wherever the program goes on to work
             homes = self.opened.setdefault(self.home, Namespaces(self.home, model=self.model_name))
-            if homes.settings["model"] != self.model_name:
-                raise ValueError(
-                    f"{self.home} was given the model {homes.settings['model']!r}: give {self.model_name!r} another home."
-                )
+            if (model := homes.settings["model"]) != self.model_name:
+                raise ValueError(f"{self.home} was given the model {model!r}: give {self.model_name!r} another home.")
         return self
 
     def of(self, memory: AgentMemory) -> BakedChatModel:

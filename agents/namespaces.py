@@ -75,8 +75,9 @@ class Namespaces:
             self._changed.wait_for(lambda: namespace not in self._moving)
             if self._closed:
                 raise HomeError(f"The memories of {self.home} were closed: make another Namespaces.")
-            if namespace in self._opened:
-                return self._opened[namespace]
+            known = self._opened.get(namespace)
+            if known is not None and not known.closed:  # as it is at the end of a `with` block of its own
+                return known
             self._moving.add(namespace)
         with self._moved(namespace):  # whoever writes to the home is waited for here: the others need not
             memory = bakemem.open(self.home, namespace=namespace, **self.settings)

@@ -222,6 +222,11 @@ class AgentMemory(Talking):
         """Have a method called before this is closed, if its object is still there: the `stop` of who works on this."""
         self._at_close.add(WeakMethod(method, self._at_close.discard))
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called: then every use is an error."""
+        return self._closed
+
     def close(self) -> None:
         """Let go of the home; what was observed and is not read yet stays in the queue.
 

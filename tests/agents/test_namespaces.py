@@ -52,6 +52,14 @@ def test_each_namespace_is_opened_once(tmp_path: Path) -> None:
             memories("")
 
 
+def test_one_that_its_user_closed_is_opened_again(tmp_path: Path) -> None:
+    """As at the end of a `with` block: whoever asks next gets one that works."""
+    with Namespaces(tmp_path, auto_extract=False) as memories:
+        with memories("alice") as memory:
+            memory.remember("The user's dog is called Bosuk.", key="user.dog")
+        assert [m.key for m in memories("alice").memories()] == ["user.dog"]
+
+
 def test_all_are_released_where_none_is_named(tmp_path: Path) -> None:
     """Each is opened again when it is asked for."""
     memories = Namespaces(tmp_path)
