@@ -41,8 +41,17 @@ class Hours:
         return next(at for at in self._openings(now, range(1, -_DAYS, -1)) if at <= now)
 
     def _openings(self, now: datetime, days: range) -> list[datetime]:
-        """When they begin on these days from today on, in UTC; where the clock skips that time, right after."""
+        """When they begin on these days from today on, in UTC; where the clock skips that time, when it has skipped."""
         today = now.astimezone(self.zone).date()
         dates = [today + timedelta(days=n) for n in days]
-        times = [datetime.combine(date, self.start, self.zone).astimezone(UTC) for date in dates]
+        times = [self._there(datetime.combine(date, self.start, self.zone)) for date in dates]
         return [at for at in times if self.holds(at)]
+
+    def _there(self, wanted: datetime) -> datetime:
+        """A time of the clock on the wall in UTC; where it is skipped, the minute after the skip."""
+        at, minute = wanted.astimezone(UTC), timedelta(minutes=1)
+        if at.astimezone(self.zone).time() != wanted.time():
+            offset = at.astimezone(self.zone).utcoffset()
+            while (at - minute).astimezone(self.zone).utcoffset() == offset:
+                at -= minute
+        return at

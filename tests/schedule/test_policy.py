@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import pytest
 from apscheduler.triggers.cron import CronTrigger
@@ -214,6 +215,21 @@ def test_quiet_hours_follow_the_clock_on_the_wall() -> None:
         now += timedelta(hours=5)
     assert len(openings) == 365
     assert {at.astimezone(BERLIN).time() for at in openings} == {time(23)}
+
+
+@pytest.mark.parametrize(("zone", "day", "start", "end", "opens"), [
+    ("Europe/Berlin", "2026-03-29", time(2, 30), time(5), "2026-03-29T03:00+02:00"),
+    ("Africa/Cairo", "2026-04-24", time(0, 30), time(1, 30), "2026-04-24T01:00+03:00"),
+    ("Europe/Berlin", "2026-03-29", time(2, 15), time(2, 45), "2026-03-30T02:15+02:00"),
+])  # fmt: skip
+def test_hours_whose_start_is_skipped_begin_after_the_skip(
+    zone: str, day: str, start: time, end: time, opens: str
+) -> None:
+    """If anything of them is left: that night has its bake, its check and its gc."""
+    hours = Hours(start, end, ZoneInfo(zone))
+    evening = datetime.fromisoformat(day).replace(tzinfo=ZoneInfo(zone)) - 4 * HOUR
+    assert hours.opens(evening) == datetime.fromisoformat(opens)
+    assert hours.opened(datetime.fromisoformat(opens) + MINUTE) == datetime.fromisoformat(opens)
 
 
 def test_a_year_of_a_busy_memory() -> None:
