@@ -131,9 +131,9 @@ def stimulate(
 
 def _enough(n: int, warm: bool) -> int:
     """How many decoys go with `n` questions about memories: many beside few, as what was not told has no end, but not
-    in proportion to thousands, and not again what a warm start has learned.
+    in proportion to thousands. A warm start has learned them with other facts, and forgets them with fewer.
     """
-    return n if warm else round(max(min(2.5 * n, 1000), 0.7 * n))
+    return round(max(min(2.5 * n, 1000), n if warm else 0.7 * n))
 
 
 def _rehearsed(old: Sequence[str], n: int, most: int, rng: random.Random) -> dict[str, int]:

@@ -87,6 +87,14 @@ def test_old_memories_are_rehearsed_less() -> None:
     assert alone.count("1") > 2 * alone.count("0") > 0
 
 
+def test_a_warm_bake_asks_as_much_that_nobody_told_as_a_cold_one() -> None:
+    """It must go on knowing what nobody told: with fewer it took near misses for what it was told."""
+    decoys = [sum(s.kind == "decoy" for s in made(fresh=new).train) for new in (None, frozenset({"1"}))]
+    assert decoys[1] >= 0.9 * decoys[0]
+    about = many(30, 2)
+    assert sum(s.kind == "decoy" for s in about.train) > 1.2 * sum(bool(s.memory_ids) for s in about.train)
+
+
 def many(n: int, fresh: int, **options: object) -> Stimuli:
     """The stimuli about `n` memories, the first `fresh` of which are new."""
     memories = [memory(i, f"{'Tarn Vesk Bosu'.split()[i % 3]}{i} lives in Plinth{i}.") for i in range(n)]
