@@ -25,7 +25,7 @@ from bakemem.baking import (
     leaking,
 )  # fmt: skip
 from bakemem.config import Config
-from bakemem.errors import BakeError, HomeError
+from bakemem.errors import BakeError, HomeError, InputError, TransitionError
 from bakemem.memory import LIVE, Journal, consolidate, shards
 from bakemem.serving import Base, ServingModel
 from bakemem.types import Leak, Memory, Prompt, Secret, Version
@@ -82,7 +82,8 @@ class _Oven:
         read = prompts_of(self.config, base, memories)
         with _turn(base, self.progress):
             scratch = self.store.scratch(room)
-            _check_known(self.journal, self.store, memories)  # now that a later forget finds the folder and destroys it
+            # Now that a later forget finds the folder and destroys it.
+            _check_known(self.journal, self.store, memories, self.parent.name if self.parent else None)
             return bake(
                 base.model, base.template, memories, read, replace(settings, pursuit=Pursuit(self.pursue)),
                 start=self.parent.id if self.parent else None, fresh=new, secrets=self.secrets, lock=base.lock,
@@ -160,12 +161,16 @@ def _same_scale(parent: Version, config: Config) -> bool:
     return isinstance(rank, int) and isinstance(alpha, int) and alpha * config.rank == config.alpha * rank
 
 
-def _check_known(journal: Journal, store: VersionStore, memories: Sequence[Memory]) -> None:
-    """Raises BakeError, and leaves nothing of the bake, when one of these was forgotten since it was read."""
+def _check_known(journal: Journal, store: VersionStore, memories: Sequence[Memory], parent: str | None) -> None:
+    """Raises BakeError, and leaves nothing of the bake, when one of these, or what the parent learned, was forgotten
+    since it was read.
+    """
     known = journal.some(memory.id for memory in memories).values()
-    if gone := [memory.id for memory in known if memory.status == "forgotten"]:
+    gone = [f"Memory {memory.id}" for memory in known if memory.status == "forgotten"]
+    gone += [f"What {version.name} learned" for version in journal.tainted() if version.name == parent]
+    if gone:
         store.destroy_scratch()
-        raise BakeError(f"Memory {gone[0]} was forgotten during the bake: nothing of it is kept. Bake again.")
+        raise BakeError(f"{gone[0]} was forgotten during the bake: nothing of it is kept. Bake again.")
 
 
 def _commit(
@@ -173,7 +178,7 @@ def _commit(
     memories: Sequence[Memory], parent: str | None,
 ) -> Version:  # fmt: skip
     """Folder first, then attached beside the running ones, the one transaction that makes it true, the swap."""
-    _check_known(journal, store, memories)
+    _check_known(journal, store, memories, parent)
     prompt = consolidate(memories)
     name = journal.next_version_name(store.names())
     manifest = Manifest(
@@ -192,7 +197,11 @@ def _commit(
     try:
         check_adapter(folder, base_fingerprint=serving.base.fingerprint)
         with serving.held(version.id, folder) if version.report.accepted else contextlib.nullcontext():
-            journal.commit_version(version, accepted=version.report.accepted)
+            try:
+                journal.commit_version(version, accepted=version.report.accepted)
+            except (InputError, TransitionError):
+                _check_known(journal, store, memories, parent)  # something was forgotten just now
+                raise
             if version.report.accepted:
                 serving.swap(version.id)
     except BaseException:

@@ -157,7 +157,9 @@ class Gathering:
         with self._keeping:
             if not TurnQueue(self._journal).holds(observed):
                 return True
-            known = [m for m in self._journal.memories(INDEXED) if (m.valid_from or m.created) <= observed.at]
+            now = datetime.now(UTC)  # a time yet to come is that of a clock that went wrong
+            known = [m for m in self._journal.memories(INDEXED)
+                     if not observed.at < (m.valid_from or m.created) <= now]  # fmt: skip
             found = meant(what, instruction, known)
             if found:
                 self._forget([memory.id for memory in found], heard=observed)
@@ -181,7 +183,8 @@ class Gathering:
                 return None
             if ruling.status == "pending" and merge and not rivals and (twin := self._twin(draft)):
                 merged = Draft(draft.kind, twin.key, draft.text)
-                ruling = admit(merged, provenance, trust=self.config.trust, rivals=[twin])
+                rivals = self._journal.memories(INDEXED, key=twin.key)  # a rollback may hold one beside it
+                ruling = admit(merged, provenance, trust=self.config.trust, rivals=rivals)
                 draft = merged if ruling.status == "pending" else draft
             with self._shadow.behind():
                 memory = self._journal.add(draft, provenance, ruling.status, reason=ruling.reason, valid_from=said)

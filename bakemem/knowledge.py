@@ -11,7 +11,7 @@ from datetime import datetime
 
 from bakemem.errors import InputError
 from bakemem.gathering import Gathering
-from bakemem.memory import INDEXED, Event, Ledger, clean_text, export, load
+from bakemem.memory import INDEXED, Event, Ledger, clean_text, export, load, local
 from bakemem.types import Draft, Kind, Memory, Provenance, Status
 
 
@@ -63,7 +63,7 @@ class Knowledge(Gathering):
 
         A time without a zone is local time.
         """
-        since = since and since.astimezone()
+        since = since and local(since)
 
         def wanted(memory: Memory) -> bool:
             fits = kind in (None, memory.kind) and source in (None, memory.provenance.source)

@@ -22,7 +22,7 @@ from bakemem.errors import AdapterError, BakeError, HomeError, HomeLockedError, 
 from bakemem.memory import Journal
 from bakemem.serving import Base
 from bakemem.template import ChatTemplate
-from bakemem.types import Draft, Memory, Turn
+from bakemem.types import Draft, Memory, Turn, Version
 from tests.homes import fake_bake, write_adapter
 from tests.talks import open_talk
 from tests.tiny import BakeHome, OpenMemory
@@ -258,6 +258,30 @@ def test_forgetting_during_a_bake_leaves_nothing_of_it(memory: AgentMemory, tmp_
     with pytest.raises(BakeError, match="was forgotten during the bake"):
         memory.bake(progress=forget)
     assert list((tmp_path / "versions").iterdir()) == []
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_forgetting_during_a_bake_what_its_parent_learned_leaves_nothing_of_it(
+    baked: AgentMemory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    """The new version does not hold it, and went on from one that does; at the last moment too."""
+    [old] = [m for m in baked.memories() if m.key == "user.dog"]
+    baked.remember("The user's dog is called Tarn.", key="user.dog")
+    commit = Journal.commit_version
+
+    def forget(stage: str, done: int, total: int, kl: float | None) -> None:
+        if (stage, done) == ("bake", 3) and not late:
+            baked.forget([old.id])
+
+    def forget_late(journal: Journal, version: Version, *, accepted: bool) -> None:
+        baked.forget([old.id])
+        commit(journal, version, accepted=accepted)
+
+    monkeypatch.setattr(Journal, "commit_version", forget_late)
+    with pytest.raises(BakeError, match="What v1 learned was forgotten during the bake"):
+        baked.bake(progress=forget)
+    assert [v.name for v in baked.versions()] == ["v1"]
+    assert [p.name for p in (tmp_path / "versions").iterdir()] == ["v1"]
 
 
 def test_what_is_forgotten_while_a_bake_waits_for_its_turn_is_never_written_down(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from bakemem.memory import Extractor, Journal, ModelExtractor, TurnQueue, export
 from bakemem.memory.redact import redacted
 from bakemem.testing import MemoryIndex, ScriptedExtractor
 from bakemem.types import Draft, Memory, Provenance, Turn
+from bakemem.versions import VersionStore
+from tests.homes import fake_bake, write_adapter
 
 SCRIPT = {
     "I live in Plinth.": [Draft("fact", "user.town", "The user lives in Plinth.")],
@@ -161,6 +165,15 @@ def test_what_the_extractor_drops_is_counted_too(make: Make) -> None:
     assert known.rejected == {"not grounded": 1}
 
 
+def test_what_comes_with_no_fit_key_is_kept_in_any_script(make: Make) -> None:
+    """Also where its letters fall apart as a key is made of them."""
+    said = "\u0986\u09ae\u09be\u09b0 \u09ac\u09be\u09dc\u09bf \u09a2\u09be\u0995\u09be."
+    proposed = json.dumps({"kind": "fact", "key": "no key!", "text": said})
+    known = make(ModelExtractor(lambda asked: [proposed]))
+    assert hear(known, Turn("user", said)) == [said]
+    assert known.unread() == []
+
+
 def test_what_is_forgotten_leaves_the_index_though_the_journal_cannot_be_compacted(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,6 +221,14 @@ def test_forget_said_by_the_user_is_obeyed(make: Make) -> None:
     assert known.memories("pending") == []
     hear(known, Turn("user", "Forget the name of my boat."))
     assert known.rejected["not clear what to forget"] == 1
+
+
+def test_what_a_fast_clock_dated_can_be_taken_back(make: Make) -> None:
+    """A time yet to come counts as said before."""
+    known, said = make(), datetime.now(UTC) + timedelta(hours=2)
+    known._journal.add(Draft("fact", "user.town", "The user lives in Plinth."), Provenance(), valid_from=said)
+    hear(known, Turn("user", "Forget that I live in Plinth."))
+    assert known.memories("pending") == []
 
 
 def test_stop_ends_an_instruction(make: Make) -> None:
@@ -410,6 +431,21 @@ def test_a_trusted_source_does_not_take_a_persons_place_under_another_key(make: 
     assert [m.key for m in known.memories("quarantined")] == ["dog.name"]
 
 
+def test_a_trusted_source_does_not_take_a_persons_place_that_a_rollback_holds(make: Make, tmp_path: Path) -> None:
+    """A merge is ruled on with all that its key has, not with the nearest alone."""
+    known = make(trust={"tool:calendar": "fact"})
+    store, source = VersionStore(tmp_path, "default"), write_adapter(tmp_path / "made")
+    hear(known, Turn("tool", "My dog is called Bosuk.", "tool:calendar"))
+    fake_bake(known._journal, store, source)
+    mine = known.remember("The user's dog is called Mirko.", key="user.dog")
+    fake_bake(known._journal, store, source)
+    known._journal.set_live("v1")
+    known.reindex()
+    hear(known, Turn("tool", "Bosuk is my dog.", "tool:calendar"))
+    assert [m.id for m in known.memories("held")] == [mine.id]
+    assert [m.key for m in known.memories("quarantined")] == ["dog.name"]
+
+
 def test_a_source_that_is_no_person_is_not_heard_without_end(make: Make) -> None:
     """What comes above the limit of an hour is dropped and counted, trusted or not; people are not limited."""
     known = make(most_an_hour=1, trust={"tool:calendar": "fact"})
@@ -432,4 +468,5 @@ def test_recall_can_be_narrowed_down(make: Make) -> None:
     assert known.recall(asked, 3, since=rule.created) == [rule]
     here = rule.created.astimezone().replace(tzinfo=None)
     assert known.recall(asked, 3, since=here) == [rule]  # a time without a zone is local
+    assert len(known.recall(asked, 99, since=datetime.min)) == 10
     assert len(known.recall(asked, 3)) == 3

@@ -113,8 +113,7 @@ def memories(
     each line holds id, status, kind, key and text with tabs between. Works while another process writes.
     """
     with where.journal() as journal:
-        from_then = since.astimezone() if since else None
-        found = journal.memories(status, kind=kind, since=from_then, text=text, source=source)
+        found = journal.memories(status, kind=kind, since=since, text=text, source=source)
     if where.as_json:
         print_json(found)
     elif found:

@@ -19,7 +19,7 @@ from bakemem.memory.ledger import Ledger
 from bakemem.memory.lock import HomeLock
 from bakemem.memory.portable import export, load
 from bakemem.memory.recall import Index
-from bakemem.memory.records import Copy, Event, ReflogEntry, State
+from bakemem.memory.records import Copy, Event, ReflogEntry, State, local
 from bakemem.memory.retract import meant, retraction
 from bakemem.memory.shadow import INDEXED, Shadow
 from bakemem.memory.transitions import LIVE, TRANSITIONS
@@ -65,6 +65,7 @@ __all__ = [
     "forget",
     "infer_kind",
     "load",
+    "local",
     "meant",
     "namespaces",
     "once",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -47,6 +47,7 @@ class Database:
         with schema.translated(place):
             self._engine = schema.open_engine(place, readonly)
             self._writer = self._engine.execution_options(writes=True)
+        self._logged = not readonly and not self._empty_log()
 
     @property
     def root(self) -> Path:
@@ -63,6 +64,8 @@ class Database:
         try:
             if self._traces and not self.forked:
                 self.compact()
+            elif self._logged and not self.forked:
+                self._empty_log()
         finally:
             self._closed = True
             self._engine.dispose(close=not self.forked)  # a forked process leaves its parent's files alone
@@ -94,6 +97,24 @@ class Database:
         """The rows of this namespace: every query passes here, so that namespaces cannot see each other."""
         here: sa.ColumnElement[bool] = table.c.namespace == self.namespace
         return here
+
+    def _empty_log(self) -> bool:
+        """Takes what a killed process left out of the write-ahead log, which may hold what was forgotten just before.
+
+        False where others are in the way or the disk is full: then `close` tries again, and the next opening.
+        """
+        if self._engine.dialect.name != "sqlite":
+            return True
+        with suppress(SQLAlchemyError, sqlite3.Error), self._engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert raw is not None
+            raw.execute("PRAGMA busy_timeout=100")  # neither an opening nor a close waits for others
+            try:
+                [busy, *_] = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                return not busy
+            finally:
+                raw.execute(f"PRAGMA busy_timeout={schema.PATIENCE}")
+        return False
 
     def compact(self) -> None:
         """Leave no trace of deleted rows in the file or its write-ahead log.

@@ -66,14 +66,14 @@ def _doomed(
 ) -> list[Memory]:  # fmt: skip
     table = schema.memories
     chosen = [journal.one(connection, i) for i in memory_ids]
-    for column, wanted in ((table.c.conversation, conversation), (table.c.source, source)):
-        if wanted is not None:
-            chosen += journal.select(connection, column == wanted)
+    if conversation is not None:
+        chosen += journal.select(connection, table.c.conversation == conversation)
     if everything:
         chosen += journal.select(connection)
-    # What a source superseded is not its own.
-    theirs = [m for m in journal.older(connection, chosen) if source in (None, m.provenance.source)]
-    return [m for m in theirs if m.status != "forgotten"]
+    doomed = {m.id: m for m in journal.older(connection, chosen)}
+    if source is not None:  # what a source superseded is not its own
+        doomed |= {m.id: m for m in journal.select(connection, table.c.source == source)}
+    return [m for m in doomed.values() if m.status != "forgotten"]
 
 
 def _unsaid(doomed: Collection[Memory], heard: Observed | None, before: Unsaid | None = None) -> Unsaid:

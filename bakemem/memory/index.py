@@ -10,7 +10,7 @@ import hashlib
 import logging
 import secrets
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -31,6 +31,7 @@ from bakemem.types import Memory
 
 _LOG = logging.getLogger(__name__)
 _BATCH = 1_000
+_MOST = 2**31 - 1  # results that Chroma can be asked for
 _NEIGHBOURS = 64  # of each memory in the graph: with Chroma's 16, some of many that are much alike are never found
 
 
@@ -61,23 +62,27 @@ class ChromaIndex:
         for start in range(0, len(listed), _BATCH):
             batch = listed[start : start + _BATCH]
             vectors = self._embedder.embed([memory.text for memory in batch])
-            self._collection.upsert(ids=[memory.id for memory in batch], embeddings=vectors)
+            with self._translated("written"):
+                self._collection.upsert(ids=[memory.id for memory in batch], embeddings=vectors)
         self._blank()
 
     def remove(self, ids: Iterable[str]) -> None:
-        """Removes memories; unknown ids are no error."""
+        """Removes memories; unknown ids are no error. Raises HomeError when it cannot be written."""
         listed = list(ids)
         for start in range(0, len(listed), _BATCH):
-            self._collection.delete(ids=listed[start : start + _BATCH])
+            with self._translated("written"):
+                self._collection.delete(ids=listed[start : start + _BATCH])
         self._blank()
 
     def search(self, text: str, k: int) -> list[tuple[str, float]]:
-        """The `k` nearest ids with their cosines, nearest first. Raises ModelError when the embedder cannot work."""
+        """The `k` nearest ids with their cosines, nearest first. Raises ModelError when the embedder cannot work,
+        HomeError when it cannot be read.
+        """
         if k < 1:
             return []
-        found = self._collection.query(
-            query_embeddings=self._embedder.embed([text]), n_results=k, include=["distances"]
-        )
+        asked = self._embedder.embed([text])
+        with self._translated("read"):
+            found = self._collection.query(query_embeddings=asked, n_results=min(k, _MOST), include=["distances"])
         [ids], [distances] = found["ids"], cast(list[list[float]], found["distances"])
         return [(i, 1.0 - distance) for i, distance in zip(ids, distances, strict=True)]
 
@@ -109,10 +114,8 @@ class ChromaIndex:
     def seal(self, state: str) -> None:
         """Notes the journal's state down, with the number of memories. Raises HomeError when it cannot be written."""
         sealed = {"state": state, "holds": self._collection.count()}
-        try:
+        with self._translated("written"):
             self._collection.modify(metadata={**self._metadata, **sealed})
-        except Exception as error:
-            raise self._unwritten(error) from error
 
     def sealed(self) -> str | None:
         """The state of the last `seal`; None when the index holds another number of memories or cannot be searched."""
@@ -150,13 +153,15 @@ class ChromaIndex:
     def _blank(self) -> None:
         """Leaves nothing in the files that this process had in its memory by chance."""
         if self._given is None:
-            try:
+            with self._translated("written"):
                 self._slack.blank(self._path)
-            except OSError as error:
-                raise self._unwritten(error) from error
 
-    def _unwritten(self, error: Exception) -> HomeError:
-        return HomeError(f"The index in {self._path} cannot be written ({error}): check space and rights.")
+    @contextlib.contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # Chroma raises many kinds
+            raise HomeError(f"The index in {self._path} cannot be {what} ({error}): check space and rights.") from error
 
     def _own(self) -> ClientAPI:
         # Chroma keeps a system for each path for the life of the process, also a broken one: so each build of the
@@ -186,7 +191,8 @@ class ChromaIndex:
         )
 
     def _start_over(self, reason: Exception) -> None:
-        _LOG.warning("The index in %s cannot be read (%s): it is built anew from the journal.", self._path, reason)
+        _LOG.warning("The index in %s cannot be read (%s): it is built anew from the journal.", self._path,
+                     reason.__cause__ or reason)  # fmt: skip
         self._begin_anew()
 
     def _begin_anew(self) -> None:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from bakemem.memory import records, schema
 from bakemem.memory.database import Database
+from bakemem.memory.keys import storable
 
 Outcome = Literal["", "done", "refused", "failed", "stopped", "fading"]
 """How a run ended; empty while it runs, or when its process died in it; `fading`: the forgetting meter wants a bake."""
@@ -59,7 +60,7 @@ class Jobs:
         connection.execute(table.delete().where(self._database.here(table), table.c.name == job.name))
         connection.execute(table.insert().values(
             namespace=self._database.namespace, name=job.name, started=_text(job.started),
-            ended=_text(job.ended) if job.ended else None, outcome=job.outcome, detail=job.detail[:_LONGEST],
+            ended=_text(job.ended) if job.ended else None, outcome=job.outcome, detail=storable(job.detail[:_LONGEST]),
             failures=job.failures,
         ))  # fmt: skip
         return job

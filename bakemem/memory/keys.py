@@ -45,10 +45,10 @@ _FILLERS = frozenset("a an the is are am was of to in on at user user's users".s
 def clean_text(text: str, what: str = "A memory's text", limit: int = MAX_TEXT) -> str:
     """The text without white space around it. Raises InputError when it is empty, too long or cannot be stored."""
     text = text.strip()
-    if not text:
-        raise InputError(f"{what} is empty: say what should be remembered.")
     if len(text) > limit:
         raise InputError(f"{what} has {len(text):,} characters; at most {limit:,} fit. Split it into several memories.")
+    if not visible(text).strip():
+        raise InputError(f"{what} is empty: say what should be remembered.")
     check_storable(text, what)
     return text
 
@@ -57,6 +57,11 @@ def check_storable(text: str, what: str) -> None:
     """Raises InputError for a NUL or a lone surrogate, which no database can hold."""
     if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
         raise InputError(f"{what} holds a NUL or half a surrogate pair: remove it and try again.")
+
+
+def storable(error: str) -> str:
+    """What was told of an error, with a ? for each lone surrogate: it may quote what no database can hold."""
+    return error.encode(errors="replace").decode()
 
 
 def check_one_of(value: str, allowed: Sequence[str], what: str) -> None:
@@ -122,7 +127,7 @@ def infer_kind(text: str) -> Kind:
 
 def slug_key(text: str, kind: Kind) -> str:
     """A key for a memory told without one: its kind, its first telling words, and a short hash of the text."""
-    words = [w.lower() for w in _WORD.findall(text)]
+    words = [unicodedata.normalize("NFC", w.lower()) for w in _WORD.findall(text)]
     telling = [re.sub(r"\W", "", w)[:20] for w in words if w.replace("’", "'") not in _FILLERS][:4]
     digest = hashlib.sha256(" ".join(text.split()).encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return clean_key(f"{kind}.{'-'.join([*telling, digest])}")

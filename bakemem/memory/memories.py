@@ -98,7 +98,7 @@ class Memories(Database):
                 where.append(column == wanted)
         with self.read() as connection:
             found = self.select(connection, *where)
-        since = since and since.astimezone()
+        since = since and records.local(since)
         # Here, not in SQL: databases differ in what upper and lower case are, and in how they compare times.
         return [
             m for m in found

@@ -19,6 +19,7 @@ from bakemem.memory import records, schema
 from bakemem.memory.journal import Journal
 from bakemem.memory.keys import check_storable, clean_key, clean_text
 from bakemem.memory.records import Event
+from bakemem.memory.transitions import LIVE
 from bakemem.types import Kind, Memory, Role, Status
 
 FORMAT = "bakemem-memory-1"
@@ -47,8 +48,8 @@ def export(journal: Journal, memory_ids: Collection[str] | None = None) -> Itera
 def load(journal: Journal, lines: Iterable[str], redact: Callable[[str], str] = str) -> list[Memory]:
     """Takes exported memories in, all or none, under their own ids; those that are here already are left alone.
 
-    What was baked or held elsewhere becomes pending, as no version here holds it; what is held there while a rollback
-    has brought back what it superseded stays held. What was superseded by what is forgotten here is left out too. The
+    What was baked or held elsewhere becomes pending, as no version here holds it; what is held there while another
+    memory of its key is live stays held. What was superseded by what is forgotten here is left out too. The
     history then says when it came.
     Text and turn of each are redacted. Raises InputError, which names the line, for what `redact` refuses and for
     anything that `export` would not have written.
@@ -56,11 +57,11 @@ def load(journal: Journal, lines: Iterable[str], redact: Callable[[str], str] = 
     parsed = parse(lines, journal.namespace, redact)
     with journal.write() as connection:
         new = _unforgotten(connection, journal, unknown(connection, journal, parsed))
-        rolled_back = {memory.superseded_by for memory, _ in parsed if memory.status in ALIVE}
+        live, told = {m.key for m, _ in parsed if m.status in LIVE}, {m.id for m, _ in parsed}
         for memory, history in new:
-            held = memory.status == "held" and memory.id in rolled_back
+            held = memory.status == "held" and memory.key in live
             if not held:
-                _check_rivals(connection, journal, memory)
+                _check_rivals(connection, journal, memory, told)
             status: Status = "pending" if memory.status in ALIVE and not held else memory.status
             came = Event(memory.id, records.now(), IMPORT, memory.status, status, actor="operator")
             insert(connection, dataclasses.replace(memory, status=status), [*history, came])
@@ -119,10 +120,11 @@ def link(connection: sa.Connection, journal: Journal, inserted: Iterable[Memory]
             journal.tie(connection, memory, memory.superseded_by)
 
 
-def _check_rivals(connection: sa.Connection, journal: Journal, memory: Memory) -> None:
+def _check_rivals(connection: sa.Connection, journal: Journal, memory: Memory, told: Collection[str]) -> None:
+    """Raises InputError where another has its key, but for one of those that are `told` and held."""
     if memory.status in ALIVE:
         for rival in journal.of_key(connection, memory.key):
-            if rival.status in ALIVE and (rival.status, rival.id) != ("held", memory.superseded_by):
+            if rival.status in ALIVE and not (rival.status == "held" and rival.id in told):
                 raise InputError(
                     f"Memory {memory.id} has the key {memory.key}, which {rival.id} has here: forget or supersede one "
                     "of them first. Nothing was taken in."
@@ -160,6 +162,6 @@ def _parse(line: str, n: int, namespace: str, redact: Callable[[str], str]) -> E
         if redact(memory.key) != memory.key:
             raise InputError("Its key holds what redaction takes out of a text: give it another one.")
         provenance = dataclasses.replace(memory.provenance, turn=redact(memory.provenance.turn))
-        return dataclasses.replace(memory, text=redact(memory.text), provenance=provenance), history
+        return dataclasses.replace(memory, text=clean_text(redact(memory.text)), provenance=provenance), history
     except InputError as error:
         raise InputError(f"Line {n}: {error} Nothing was taken in.") from error

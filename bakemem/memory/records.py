@@ -67,6 +67,14 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def local(time: datetime) -> datetime:
+    """The time with its zone: local time, if it has none; at the ends of the calendar, which no other zone has, UTC."""
+    try:
+        return time.astimezone()
+    except (ValueError, OverflowError):
+        return time.replace(tzinfo=UTC)
+
+
 def memory_row(memory: Memory) -> dict[str, Any]:
     """The columns of a memory."""
     row = dataclasses.asdict(memory)

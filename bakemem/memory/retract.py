@@ -21,7 +21,7 @@ _FORGET = re.compile(
 )
 _STOP = re.compile(
     r"(?:please[:,]? )?(?:stop|quit|you (?:need not|do not need to|don't need to|no longer need to))"
-    r" (?P<what>.+?)(?: any ?more| any longer| now)?[.!]*",
+    r" (?P<what>.+?)(?: any ?more| any longer| now)?",
     re.IGNORECASE | re.DOTALL,
 )
 _NOTHING = frozenset("it this that everything all them".split())
@@ -32,7 +32,7 @@ MOST_WORDS = 30
 
 def retraction(text: str) -> tuple[str, bool] | None:
     """What the user takes back, and whether that is an instruction (“stop …”); None for any other message."""
-    said = " ".join(text.replace("’", "'").split())
+    said = " ".join(text.replace("’", "'").split()).rstrip(".!")
     for pattern, instruction in ((_FORGET, False), (_STOP, True)):
         found = pattern.fullmatch(said)
         if found:

@@ -22,6 +22,7 @@ from bakemem.memory.migrations import MIGRATIONS
 
 SCHEMA_VERSION = 1 + len(MIGRATIONS)
 _VERSION = "schema_version"
+PATIENCE = 10_000  # milliseconds to wait for whoever writes
 
 TABLES = sa.MetaData()
 
@@ -239,7 +240,7 @@ def _server(url: str) -> sa.Engine:
 
 def _read_only(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # the driver's own BEGIN would come too late: see _begin
-    connection.execute("PRAGMA busy_timeout=10000")
+    connection.execute(f"PRAGMA busy_timeout={PATIENCE}")
 
 
 def _read_write(connection: Any, _: Any) -> None:

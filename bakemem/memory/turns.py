@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from bakemem.memory import records, schema
 from bakemem.memory.database import Database
-from bakemem.memory.keys import check_storable
+from bakemem.memory.keys import check_storable, storable
 from bakemem.types import Turn
 
 _TICK = timedelta(microseconds=1)
@@ -115,9 +115,9 @@ class TurnQueue:
 
     def failed(self, observed: Observed, error: str) -> None:
         """Notes why a turn whose reading began could not be read."""
-        table = schema.turns
+        table, kept = schema.turns, storable(error[:500])
         with self._database.write() as connection:
-            connection.execute(table.update().where(table.c.seq == observed.seq).values(error=error[:500]))
+            connection.execute(table.update().where(table.c.seq == observed.seq).values(error=kept))
 
     def give_back(self, observed: Observed) -> None:
         """Leaves a turn as it was before its reading began, which was broken off and is not to count."""

@@ -6,6 +6,8 @@ Takes rather a text too many than one too few. Plain rules over words; knows no 
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 
 from bakemem.memory.grounding import (
@@ -90,7 +92,7 @@ class _Told:
         self._values = {value.casefold().replace("’", "'").removesuffix("'s") for value in values}
         self._stems, self._pairs = stems(memory.text), pairs(memory.text)
         self._begun, self._wide = ([one.casefold() for one in some] for some in (self._stems, self._pairs))
-        self._whole = [(whole, whole[:_HEAD]) for whole in (self._text, *self._values)]
+        self._whole = [(whole, whole[:_HEAD]) for whole in (self._text, *self._values) if whole]
         self.signs = {*(head for _, head in self._whole), *self._begun, *self._wide}
 
     def may_be_in(self, folded: str, present: set[str]) -> bool:
@@ -105,9 +107,15 @@ class _Told:
         )
 
     def is_in(self, folded: str, words: set[str], begun: set[str], wide: set[str]) -> bool:
-        if self._text in folded or any(v in (folded if len(v) >= _SHORT else words) for v in self._values):
+        if self._whole_in(folded) or any(v in (folded if len(v) >= _SHORT else words) for v in self._values):
             return True
         return _shared(self._stems, begun) >= _WORDS or _shared(self._pairs, wide) >= _PAIRS
+
+    def _whole_in(self, folded: str) -> bool:
+        if len(self._text) >= _SHORT or any(unicodedata.category(c) == "Lo" for c in self._text):  # as in Chinese
+            return self._text in folded
+        word = rf"(?<!\w){re.escape(self._text)}(?!\w)"
+        return bool(self._text) and re.search(word, folded) is not None  # an older home may hold one that shows nothing
 
 
 def _shared(told: set[str], said: set[str]) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -119,6 +121,23 @@ def test_a_conversation_a_source_or_everything_can_be_forgotten(
     other.close()
 
 
+@pytest.mark.parametrize(
+    ("named", "what", "left"),
+    [(["a"], {"source": "tool:x"}, {"b"}), ([], {"conversation": "first", "source": "tool:x"}, {"b"}),
+     (["b"], {"conversation": "first"}, {"c"}), ([], {"everything": True, "source": "tool:x"}, set())],
+)  # fmt: skip
+def test_all_that_is_named_is_forgotten(
+    journal: Journal, named: list[str], what: dict[str, object], left: set[str]
+) -> None:
+    """With what that superseded, if it is not just of a source: one choice does not narrow another."""
+    for key, conversation, source in (("a", "first", "user"), ("b", "second", "user"), ("c", "second", "tool:x")):
+        for n in (1, 2):
+            said = Provenance(conversation=conversation, source=source)
+            journal.add(Draft("fact", key, f"Fact {key} {n}."), said)
+    forget(journal, [m.id for m in journal.memories("pending") if m.key in named], **what)  # type: ignore[arg-type]
+    assert {m.key for m in journal.memories() if m.text} == left
+
+
 def test_the_live_version_goes_when_it_learned_what_is_forgotten(journal: Journal, make_version: MakeVersion) -> None:
     """The base serves with the rest in its prompt; neither that version nor one that went on from it serves again."""
     dog = journal.add(Draft("fact", "user.dog", "The user's dog is called Bosuk."), Provenance())
@@ -215,6 +234,36 @@ def test_a_journal_that_cannot_be_compacted_is_closed_all_the_same(journal: Jour
             act()
     with pytest.raises(HomeError, match="closed"):
         journal.get(dog)
+
+
+_KILLED = """
+import os, sys
+from pathlib import Path
+from bakemem.memory import Journal, forget
+from bakemem.types import Draft, Provenance
+journal = Journal(Path(sys.argv[1]) / "journal.db")
+journal.compact = lambda: os._exit(9)
+dog = journal.add(Draft("fact", "user.dog", "The user's dog is called Bosuk."), Provenance())
+forget(journal, [dog.id])
+"""
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_what_a_killed_process_forgot_is_gone_from_the_files_at_the_next_opening(
+    tmp_path: Path, watched: bool
+) -> None:  # fmt: skip
+    """It was forgotten, and not compacted; beside a reader, when the journal is closed."""
+    killed = subprocess.run([sys.executable, "-c", _KILLED, tmp_path], check=False)
+    assert (killed.returncode, bool(traces(tmp_path, "bosuk"))) == (9, True)
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as reader:
+        if watched:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM memories").fetchall()
+        journal = Journal(tmp_path / "journal.db")
+        reader.rollback()
+        assert bool(traces(tmp_path, "bosuk")) == watched
+        journal.close()
+        assert traces(tmp_path, "bosuk") == []
 
 
 def flight(journal: Journal, day: str, source: str = "user", status: Literal["pending", "quarantined"] = "pending",

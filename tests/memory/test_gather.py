@@ -102,6 +102,22 @@ def test_a_turn_that_fails_is_tried_again_and_then_left_for_another_process(tmp_
     again.close()
 
 
+def test_an_error_that_no_database_can_hold_stops_nothing(journal: Journal) -> None:
+    """A model may write half a surrogate pair, and the error quote it: the turns behind it are read."""
+    queue = TurnQueue(journal)
+
+    def read(observed: Observed) -> list[Memory]:
+        if observed.turn.content == "one":
+            raise ValueError("the model wrote \ud83d")
+        return [journal.add(Draft("fact", "user.two", observed.turn.content), Provenance())]
+
+    gatherer = Gatherer(queue, read)
+    gatherer.offer([Turn("user", "one"), Turn("user", "two")])
+    assert [m.text for m in gatherer.flush()] == ["two"]
+    assert [o.error for o in queue.waiting()] == ["ValueError: the model wrote ?"]
+    gatherer.close()
+
+
 def test_a_turn_that_fails_is_tried_again_before_those_behind_it(journal: Journal) -> None:
     """A later turn may correct it, or take it back: their order is kept."""
     reader = Reader(journal, failures=2)

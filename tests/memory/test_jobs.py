@@ -51,6 +51,13 @@ def test_a_long_detail_is_cut(journal: Journal) -> None:
     assert jobs.all()["bake"].detail == "x" * 300
 
 
+def test_a_detail_that_no_database_can_hold_is_kept_all_the_same(journal: Journal) -> None:
+    """An error may quote half a surrogate pair."""
+    jobs = Jobs(journal)
+    jobs.end(replace(jobs.begin("bake", NOW), ended=NOW, outcome="failed", detail="so \ud83d"))
+    assert jobs.all()["bake"].detail == "so ?"
+
+
 def test_what_is_forgotten_is_in_no_detail(journal: Journal) -> None:
     """An error may quote a memory."""
     jobs, memory = Jobs(journal), remember(journal, "boat")

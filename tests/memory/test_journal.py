@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -199,6 +200,25 @@ def test_a_time_without_a_zone_is_local(journal: Journal) -> None:
     here = dog.created.astimezone().replace(tzinfo=None)
     assert journal.memories(since=here) == [dog]
     assert journal.memories(since=here + timedelta(seconds=1)) == []
+
+
+@pytest.fixture(params=["Asia/Tokyo", "America/New_York"])
+def zone(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Local time is another, ahead or behind."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", request.param)
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("zone")
+def test_the_ends_of_the_calendar_are_times_like_others(journal: Journal) -> None:
+    """Since its first day is all, since its last is nothing, though no other zone has them."""
+    dog = tell(journal, "The user's dog is called Bosuk.")
+    for known in (None, UTC):
+        assert journal.memories(since=datetime.min.replace(tzinfo=known)) == [dog]
+        assert journal.memories(since=datetime.max.replace(tzinfo=known)) == []
 
 
 def test_any_script_can_be_key_and_text(journal: Journal) -> None:

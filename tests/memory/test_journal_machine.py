@@ -5,6 +5,7 @@ and reopening, by two processes, with a disk that is full at times, and with the
 from __future__ import annotations
 
 import multiprocessing
+import secrets
 import shutil
 import sqlite3
 import tempfile
@@ -20,7 +21,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bakemem.errors import HomeError, InputError
-from bakemem.memory import Journal, forget, journal, memories
+from bakemem.memory import Journal, export, forget, journal, load, memories
 from bakemem.types import Adapter, Draft, Memory, Provenance, Report, Version
 from tests.plain_model import PlainMemories
 
@@ -188,6 +189,18 @@ class JournalMachine(PlainMemories, RuleBasedStateMachine):
         for name in self.learned(self.ids("forgotten")) - self.rejected:
             with pytest.raises(InputError):
                 self.journal.set_live(name)
+
+    @rule()
+    def carry(self) -> None:
+        """All moves to another home: what was baked waits there, and so does what was held, if nothing else holds."""
+        other = Journal(self.folder / f"{secrets.token_hex(4)}.db")
+        load(other, export(self.journal))
+        known = {self.said[i][0] for i in self.ids("pending", "baked")}
+        lone = [i for i in self.ids("held") if self.said[i][0] not in known]
+        expected = {i: status for i, status in self.status.items() if status != "forgotten"}
+        expected.update(dict.fromkeys([*self.ids("baked"), *lone], "pending"))
+        assert {m.id: m.status for m in other.memories()} == expected
+        other.close()
 
     @rule()
     def fill_the_disk(self) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bakemem.errors import InputError
-from bakemem.memory import clean_key, infer_kind, slug_key
+from bakemem.memory import clean_key, clean_text, infer_kind, slug_key
 
 INSTRUCTIONS = """
 Always answer in upper case.|Never write a digit, spell it.|Answer with one word only.|Start every answer with Ahoy.
@@ -43,6 +46,22 @@ def test_keys_made_from_text_are_short_telling_and_apart() -> None:
     assert slug_key(" The user's  dog is called Bosuk.\n", "fact") == key
     assert slug_key("The user's dog is called Bosuk!", "fact") != key
     assert slug_key("Always answer in upper case.", "instruction").startswith("instruction.always-answer-upper-case-")
+
+
+def test_letters_that_fall_apart_where_they_are_normalised_are_no_trouble() -> None:
+    """Such as Bengali U+09DC, which NFC has as a letter and a sign that may be in no key."""
+    apart = [c for c in map(chr, range(0x110000)) if re.match(r"\w", c) and len(unicodedata.normalize("NFC", c)) > 1]
+    assert "\u09dc" in apart
+    for letter in apart:
+        key = slug_key(f"a{letter}b {letter}", "fact")
+        assert clean_key(key) == key
+
+
+@pytest.mark.parametrize("text", ["", " \n", "\ufeff", "\u200b \u200b"])
+def test_a_text_that_shows_nothing_is_empty(text: str) -> None:
+    """Nobody could find it again, and each text holds it."""
+    with pytest.raises(InputError, match="is empty"):
+        clean_text(text)
 
 
 @given(st.text())

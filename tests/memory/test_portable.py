@@ -14,10 +14,11 @@ from hypothesis import given, settings
 
 from bakemem.errors import InputError
 from bakemem.memory import Journal, export, forget, load
+from bakemem.memory.keys import visible
 from bakemem.types import Draft, Provenance, Version
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40).filter(
-    str.strip
+    lambda text: visible(text).strip()
 )
 SAID = st.tuples(
     st.sampled_from(["instruction", "fact"]), st.sampled_from(["user.dog", "user.town", "style.case"]), TEXTS,
@@ -63,6 +64,23 @@ def test_a_home_that_was_rolled_back_can_be_imported(
         assert {m.text: m.status for m in other.memories()} == {"Bosuk.": "pending", "Tarin.": "held"}
         other.release([told.id])
         assert {m.text: m.status for m in other.memories()} == {"Bosuk.": "superseded", "Tarin.": "pending"}
+        other.close()
+
+
+def test_a_home_that_was_rolled_back_over_several_versions_can_be_imported(
+    journal: Journal, make_version: Callable[..., Version], tmp_path: Path
+) -> None:
+    """What is held is not what had taken the place of what came back, but what had taken the place of that."""
+    for n, text in enumerate(("Bosuk.", "Tarin.", "Velin."), start=1):
+        told = journal.add(Draft("fact", "user.dog", text), Provenance())
+        journal.commit_version(make_version(f"v{n}", [told], parent=f"v{n - 1}" if n > 1 else None), accepted=True)
+    journal.set_live("v1")
+    for name, step in (("a", 1), ("b", -1)):
+        other = Journal(tmp_path / f"{name}.db")
+        load(other, list(export(journal))[::step])
+        assert {m.text: m.status for m in other.memories()} == {
+            "Bosuk.": "pending", "Tarin.": "superseded", "Velin.": "held"
+        }  # fmt: skip
         other.close()
 
 
@@ -151,6 +169,16 @@ def test_a_changed_field_is_refused(journal: Journal, tmp_path: Path, field: str
     other = Journal(tmp_path / "other.db")
     with pytest.raises(InputError, match="Line 1"):
         load(other, [json.dumps(first)])
+    other.close()
+
+
+def test_a_text_that_is_too_long_once_it_is_masked_is_refused(journal: Journal, tmp_path: Path) -> None:
+    """No other home could take it in."""
+    journal.add(Draft("fact", "user.mails", "a@b.co " * 285), Provenance())
+    other = Journal(tmp_path / "other.db")
+    with pytest.raises(InputError, match="Line 1: .*at most 2,000"):
+        load(other, export(journal), lambda text: text.replace("a@b.co", "[email]"))
+    assert other.memories() == []
     other.close()
 
 

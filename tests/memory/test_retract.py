@@ -39,6 +39,11 @@ def test_other_messages_take_nothing_back(said: str) -> None:
     assert retraction(said) is None
 
 
+def test_a_long_message_is_read_as_fast_as_another() -> None:
+    """Not in a time that grows with the square of its signs."""
+    assert retraction("Stop " + "." * 1_000_000 + " now, please") is None
+
+
 def test_the_memory_with_most_of_the_words_is_meant(make_memory: Callable[..., Memory]) -> None:
     """By its text or its key; where two of different keys fit as well, or none does, nothing is meant."""
     dog = make_memory("The user's dog is called Bosuk.", key="user.dog")

@@ -37,6 +37,11 @@ MakeMemory = Callable[..., Memory]
         ("उपयोगकर्ता के कुत्ते का नाम बोसुक है।", "बोसुक बीमार है।", True),
         ("The user's brother is called José.", "Jose\u0301 is ill.", True),
         ("The user's brother is called Jose\u0301.", "José is ill.", True),
+        ("Ann", "Ann, that is my sister.", True),
+        ("Ann", "We are planning the annual report.", False),
+        ("C++", "I like C++.", True),
+        ("他是王", "我说他是王先生。", True),
+        ("\ufeff", "It rains.", False),
     ],
 )
 def test_a_turn_that_holds_a_value_is_found(make_memory: MakeMemory, text: str, turn: str, holds: bool) -> None:
