@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from math import isfinite
 
 from transformers import PreTrainedModel
 
@@ -20,8 +21,9 @@ from bakemem.baking.measure import measure
 from bakemem.baking.pursue import pursue
 from bakemem.baking.rollout import Taught, rollout
 from bakemem.baking.settings import EFFORTS, Settings
-from bakemem.baking.train import Recipe, train
+from bakemem.baking.train import Recipe, diverged, train
 from bakemem.baking.weights import CANDIDATE, grow_candidate, keep_candidate, restore_candidate
+from bakemem.errors import BakeError
 from bakemem.template import ChatTemplate
 from bakemem.types import MAX_ALPHA, MAX_RANK, Leak, Memory, Probe, Report, Secret
 
@@ -70,14 +72,13 @@ class Attempts:
     tell: StageProgress
 
     def run(self, kept: Checkpoint, start: str | None) -> Judged:
-        """Train, pursue if that is asked for, and judge; once more with each of the efforts until the gate accepts."""
+        """Train, pursue if that is asked for, and judge; once more with each of the efforts until the gate accepts.
+
+        Raises BakeError when a training diverges.
+        """
         kl_before = kept.once("kl_before", float, lambda: self.kl(start))
-        steps = self._train(self.settings.recipe, start, kept)
-
-        def judge_now() -> Judged:
-            return self._pursued(self._judge(Trained(kl_before, self.kl(CANDIDATE), steps, kept.seconds)))
-
-        judged = judge_now()
+        steps, kl = self._train(self.settings.recipe, start, kept)
+        judged = self._pursued(self._judge(Trained(kl_before, kl, steps, kept.seconds)))
         for n, effort in enumerate(self._efforts(), start=1):
             if judged.report.accepted or leaking(judged.leaks):  # more of what tells a secret would tell it again
                 break
@@ -86,8 +87,9 @@ class Attempts:
                     grow_candidate(self.model, 2, self.settings.recipe.seed + n)
             recipe = replace(self.settings.recipe, seed=self.settings.recipe.seed + n,
                              learning_rate=self.settings.recipe.learning_rate / 2)  # fmt: skip
-            steps += self._train(recipe, CANDIDATE, kept.another(effort))
-            judged = judge_now()
+            more, kl = self._train(recipe, CANDIDATE, kept.another(effort))
+            steps += more
+            judged = self._pursued(self._judge(Trained(kl_before, kl, steps, kept.seconds)))
             judged = replace(judged, report=replace(judged.report, efforts=EFFORTS[:n]))
         return judged
 
@@ -132,10 +134,18 @@ class Attempts:
         return measure(self.model, self.template, self.lesson.held_out, self.head, adapter_name=adapter_name,
                        lock=self.lock).kl  # fmt: skip
 
-    def _train(self, recipe: Recipe, start: str | None, kept: Checkpoint) -> int:
-        return train(self.model, self.template, self.lesson.train, self.head, recipe, start=start, lock=self.lock,
-                     watched=self.lesson.watched, passed=self.settings.passed, checkpoint=kept,
-                     progress=lambda step, steps, kl: self.tell("bake", step, steps, kl))  # fmt: skip
+    def _train(self, recipe: Recipe, start: str | None, kept: Checkpoint) -> tuple[int, float]:
+        """The steps taken, and the KL after them; of a training that diverges nothing is kept."""
+        try:
+            steps = train(self.model, self.template, self.lesson.train, self.head, recipe, start=start, lock=self.lock,
+                          watched=self.lesson.watched, passed=self.settings.passed, checkpoint=kept,
+                          progress=lambda step, steps, kl: self.tell("bake", step, steps, kl))  # fmt: skip
+            if not isfinite(kl := self.kl(CANDIDATE)):
+                raise diverged()
+        except BakeError:
+            kept.drop()
+            raise
+        return steps, kl
 
     def _judge(self, trained: Trained) -> Judged:
         """What tells a secret is refused whatever else it can."""

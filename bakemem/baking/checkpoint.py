@@ -106,8 +106,8 @@ class Checkpoint:
         return state
 
     def save(self, state: TrainingState) -> None:
-        """Keep a training in place of what was kept of it before."""
-        if self._folder is None:
+        """Keep a training in place of what was kept of it before; one whose numbers are not finite leads nowhere."""
+        if self._folder is None or not all(tensor.isfinite().all() for tensor in state.tensors.values()):
             return
         before = self._values.get("training")
         if before and before["step"] == state.step:
@@ -122,6 +122,12 @@ class Checkpoint:
             self._remove(before["file"])
         self._saved = time.monotonic()
         self._pause = max(EVERY, (self._saved - started) / SHARE)
+
+    def drop(self) -> None:
+        """Forget what is kept of the training: it begins anew."""
+        if training := self._values.pop("training", None):
+            self._write({})
+            self._remove(training["file"])
 
     def _write(self, new: Mapping[str, Any], name: str = "", content: bytes = b"") -> None:
         if self._folder is None:

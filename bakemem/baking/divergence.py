@@ -6,6 +6,7 @@ Knows tensors and an output head; knows no models, prompts or adapters.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ Head = Callable[[Tensor], Tensor]
 """Hidden states (…, H) to logits (…, V); frozen, the same for teacher and student."""
 
 TILE = 512
+SEEN = 1e-4
+"""The mark of a prompt at a level, as a share of the states' own size, from which on the level counts."""
 
 
 class _Tiled(torch.autograd.Function):
@@ -61,13 +64,18 @@ def state_gap(student_N_K_H: Tensor, teacher_N_K_H: Tensor, mark_K: Tensor) -> T
 
     The last of the K levels is left out: the KL sees to it. `mark_K` is `prompt_mark` of the same teacher, so that
     the unprompted base has a gap of 1 on average. Matching inner states in distillation: Patient Knowledge
-    Distillation (arXiv 1908.09355). Zero where there are no inner levels.
+    Distillation (arXiv 1908.09355). Levels that the prompt hardly marks add nothing; zero where there are no others.
     """
     apart_N_K = (student_N_K_H - teacher_N_K_H)[:, :-1].float().square().sum(-1)
-    return (apart_N_K / mark_K).sum(-1) / max(1, len(mark_K))
+    return (apart_N_K / mark_K).sum(-1) / max(1, int(mark_K.isfinite().sum()))
 
 
 def prompt_mark(base_N_K_H: Tensor, teacher_N_K_H: Tensor) -> Tensor:
-    """Mean squared distance between the base with and without the prompt at each inner level, shape (K - 1,)."""
+    """Mean squared distance between the base with and without the prompt at each inner level, shape (K - 1,).
+
+    Infinite where the prompt is hardly seen, as before the first attention of a hybrid: any change there would outweigh
+    all others.
+    """
     apart_N_K = (base_N_K_H - teacher_N_K_H)[:, :-1].float().square().sum(-1)
-    return apart_N_K.mean(0).clamp(min=1e-12)
+    mark_K, size_K = apart_N_K.mean(0), teacher_N_K_H[:, :-1].float().square().sum(-1).mean(0)
+    return mark_K.masked_fill(mark_K <= SEEN * size_K, inf)

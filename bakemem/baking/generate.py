@@ -21,6 +21,9 @@ Progress = Callable[[int, int], None]
 FIRST_PASS = 16
 """Tokens of room for the first pass over a batch, four times as many for each next: few rows wait for the longest."""
 
+WINDOWS = ("sliding_window", "attention_chunk_size", "window_size", "local_attention")
+"""What the families call the places that a layer sees; GPT-Neo and ModernBERT's decoder have the last two."""
+
 
 def generate(
     model: PreTrainedModel, template: ChatTemplate, conversations: Sequence[Sequence[Turn]], *,
@@ -71,8 +74,8 @@ def _generate(
 ) -> list[list[int]]:  # fmt: skip
     longest, shared = max(map(len, prompts)), shared_length(prompts) if attends(model) else 0
     shape = model.config.get_text_config()
-    window = getattr(shape, "sliding_window", None) or getattr(shape, "attention_chunk_size", None)
-    if shape.model_type == "mpt" or (window and longest + max_new_tokens > window):
+    windows = [getattr(shape, name, None) for name in WINDOWS]
+    if shape.model_type == "mpt" or any(isinstance(w, int) and 0 != w < longest + max_new_tokens for w in windows):
         shared = 0  # the gaps between the shared beginning and each row's own end would count as distance
     head, gaps = prompts[0][:shared], [longest - len(p) for p in prompts]
     rows = [[*head, *[template.end_id] * gap, *p[shared:]] for p, gap in zip(prompts, gaps, strict=True)]

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate
+from math import isfinite
 from typing import Any
 
 import torch
@@ -257,10 +258,14 @@ class Packer:
         return once
 
     def note(self, dialogues: Sequence[Dialogue], kl_N: Tensor) -> None:
-        """Remember how well the student answered: `kl_N` are the divergences at all the dialogues' positions."""
+        """Remember how well the student answered: `kl_N` are the divergences at all the dialogues' positions.
+
+        Those of a trajectory that are not finite say nothing.
+        """
         items = [item for dialogue in dialogues for item in dialogue.items]
         for item, kl in zip(items, kl_N.cpu().split([len(item.hidden_N_K_H) for item in items]), strict=True):
-            self._kl[self._places[id(item)]] = float(kl.sum())
+            if isfinite(total := float(kl.sum())):
+                self._kl[self._places[id(item)]] = total
 
     def _draw(self, group: int) -> int:
         queue = self._queues[group]

@@ -29,6 +29,7 @@ from bakemem.baking.weights import (
     breather,
     candidate_parameters,
 )
+from bakemem.errors import BakeError
 from bakemem.kv import context_of
 from bakemem.template import ChatTemplate
 
@@ -37,6 +38,8 @@ StepProgress = Callable[[int, int, float], None]
 
 BETAS = (0.9, 0.95)
 """AdamW's; its usual second one, 0.999, scales all of a short run by the large gradients of its beginning."""
+MOST_SKIPPED = 10
+"""So many steps in a row whose gradients are not finite are the end of a training."""
 _PARAMETER = "parameter"  # beside the names of AdamW's own slots
 
 
@@ -86,7 +89,7 @@ def train(
     meanwhile. With `passed` its rate begins to fall when that share of the `watched` is answered as the teacher does
     or no more is gained, and it ends at the latest after the recipe's steps; else it takes just those steps. With a
     `checkpoint` the training goes on from it, and is saved there after its first step, from time to time, at its end
-    and when it is stopped.
+    and when it is stopped, but for steps that were skipped. Raises BakeError when it diverges.
     """
     checkpoint, progress = checkpoint or Checkpoint(), progress or (lambda step, steps, kl: None)
     every = max(EVERY, round(PASS * len(taught) / recipe.trajectories_per_step))
@@ -111,19 +114,28 @@ def train(
             kl = study.gradients(packer, learner, schedule.share(step))
             done = None  # from here on the parameters are neither the old nor the new ones
             with lock:
-                learner.step()
+                followed = learner.step()
             step += 1
             if schedule.due(step):
                 schedule.note(step, measure(model, template, watched, head, adapter_name=CANDIDATE, lock=lock))
-            done = TrainingState(step, kl, packer.state(), learner.tensors(), schedule.state())
-            if checkpoint.due or step in (1, schedule.end):  # the first: a signal may hit the next step's midst
-                checkpoint.save(done)
+            if followed:
+                done = TrainingState(step, kl, packer.state(), learner.tensors(), schedule.state())
+                if checkpoint.due or step in (1, schedule.end):  # the first: a signal may hit the next step's midst
+                    checkpoint.save(done)
             progress(step, schedule.end, kl)
     except (KeyboardInterrupt, SystemExit):
         if done is not None:
             checkpoint.save(done)
         raise
     return step
+
+
+def diverged() -> BakeError:
+    """What to raise when gradients or answers are not finite."""
+    return BakeError(
+        "The training diverged: the model's numbers are not finite any more. Lower `learning_rate`, or set `dtype` to "
+        "bfloat16 or float32, and bake again."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +194,7 @@ class Learner:
         groups = [{"params": [p for n, p in parameters.items() if part in n], "lr": rate}
                   for part, rate in self._rates.items()]  # fmt: skip
         self._optimizer = torch.optim.AdamW(groups, betas=BETAS, weight_decay=0.0, fused=True)
+        self._skipped = 0
 
     def begin(self, share: float) -> None:
         """Make ready for the gradients of a step at a share of the full rates."""
@@ -191,11 +204,19 @@ class Learner:
             parameter.requires_grad_(True)
 
     @torch.no_grad()
-    def step(self) -> None:
-        """Follow the gradients, whose norm is at most 1, and clear them."""
-        torch.nn.utils.clip_grad_norm_(list(self._parameters.values()), 1.0)
-        self._optimizer.step()
+    def step(self) -> bool:
+        """Follow the gradients, whose norm is at most 1, and clear them; False: they are not finite, and were skipped.
+
+        Raises BakeError when that happens `MOST_SKIPPED` times in a row.
+        """
+        followed = bool(torch.nn.utils.clip_grad_norm_(list(self._parameters.values()), 1.0).isfinite())
+        if followed:
+            self._optimizer.step()
         self._optimizer.zero_grad()
+        self._skipped = 0 if followed else self._skipped + 1
+        if self._skipped == MOST_SKIPPED:
+            raise diverged()
+        return followed
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a step changes, by name: not copies, so the next step changes them."""

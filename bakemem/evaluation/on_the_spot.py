@@ -40,5 +40,6 @@ def bake_prompt(base: Base, prompt: str, stimuli: Stimuli, config: Config, progr
                      progress=progress)  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         baked.save(Path(folder))
+        base.adapters.detach(BAKED)  # that of another prompt: an id names its content
         base.adapters.attach(BAKED, Path(folder))
     return baked.report

@@ -105,6 +105,12 @@ def wrap_base(
             f"The base model {name!r} ({type(model).__name__}) takes no cache but its own {own}, which bakemem cannot "
             "fill. Take a model with attention layers, such as Llama, Qwen, Mistral, or a hybrid like Jamba."
         )
+    if any("recurrent_states" in vars(module) for module in model.modules()):
+        raise ModelError(
+            f"The base model {name!r} ({type(model).__name__}) keeps what it read in its own layers, where the "
+            "conversations of several users would mix. Take a model with attention layers, such as Llama, Qwen, "
+            "Mistral, or a hybrid like Jamba."
+        )
     ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     template = ChatTemplate(tokenizer, template_arguments, [ends] if isinstance(ends, int) else ends or ())
     return Base(name, model, template, fingerprint(model, tokenizer))

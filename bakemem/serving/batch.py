@@ -6,11 +6,12 @@ Knows rows and the model's cache; which adapter is active is the caller's busine
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import Cache, PreTrainedModel
+from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from bakemem.kv import roomy_cache
@@ -86,6 +87,8 @@ class Batch:
         if min(self._lengths) < width - 1:
             places_1_L = torch.arange(width, device=model.device)[None]
             more = {"attention_mask": (places_1_L >= width - 1 - lengths_B_1).long(), "position_ids": lengths_B_1}
+        elif isinstance(self._cache, DynamicCache) and "position_ids" in signature(model.forward).parameters:
+            more = {"position_ids": lengths_B_1}  # a hybrid's one row: Bamba would count it from zero at every token
         ids_B_1 = torch.tensor([row.made[-1:] for row in self.rows], device=model.device)
         made = model(input_ids=ids_B_1, past_key_values=self._cache, use_cache=True, logits_to_keep=1, **more)
         self._lengths = [n + 1 for n in self._lengths]

@@ -13,13 +13,14 @@ class Detokenizer:
     """What a reply has said so far. `add` gives what can be shown, `rest` what was held back; `stopped`: a stop text
     was met, which is not shown.
 
-    White space is held back until something follows it, and so is what may be the beginning of a stop text.
+    White space is held back until something follows it, and so is what may be the beginning of a stop text. That at the
+    start is left out, unless the reply goes on from ids that it has `begun` with.
     """
 
-    def __init__(self, template: ChatTemplate, stop: Sequence[str] = ()) -> None:
+    def __init__(self, template: ChatTemplate, stop: Sequence[str] = (), begun: Sequence[int] = ()) -> None:
         self._template, self._stop = template, tuple(stop)
-        self._ids: list[int] = []
-        self._read = 0  # ids before it are in the text
+        self._ids, self._goes_on = list(begun), bool(begun)
+        self._read = len(begun)  # ids before it are in the text
         self._from = 0  # a few before those: what a token looks like depends on its neighbour
         self._text = ""
         self._shown = 0
@@ -49,7 +50,7 @@ class Detokenizer:
                 self._text, self.stopped = self._text[: min(met)[1]], True
         sure = self._text[: len(self._text) - self._begun()] if held and not self.stopped else self._text
         end = len(sure.rstrip())
-        start = self._shown or len(self._text) - len(self._text.lstrip())
+        start = self._shown if self._goes_on else self._shown or len(self._text) - len(self._text.lstrip())
         piece = self._text[start:end]
         self._shown = max(self._shown, end) if piece else self._shown
         return piece

@@ -29,7 +29,7 @@ class Row:
         self.cached = 0
         self._room, self._template, self._dropped = room, template, dropped_turns
         self._guide = guide
-        self._detokenizer = Detokenizer(template, request.sampling.stop)
+        self._detokenizer = Detokenizer(template, request.sampling.stop, template.ids(request.prefix))
         self._logprobs: list[TokenLogprob] = []
         seed = request.sampling.seed
         self._generator = torch.Generator().manual_seed(secrets.randbits(63) if seed is None else seed)

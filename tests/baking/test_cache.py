@@ -14,6 +14,7 @@ from transformers import (
     AutoModelForCausalLM,
     DynamicCache,
     Gemma3TextConfig,
+    GPTNeoConfig,
     Llama4TextConfig,
     MistralConfig,
     MptConfig,
@@ -52,9 +53,11 @@ def base(request: pytest.FixtureRequest, tokenizer: PreTrainedTokenizerBase) -> 
     Llama4TextConfig(**{**TINY, "intermediate_size": 32}, num_key_value_heads=2, head_dim=16, intermediate_size_mlp=96,
                      num_local_experts=2, attention_chunk_size=64, **SPECIAL),
     MptConfig(vocab_size=2048, d_model=64, n_layers=2, n_heads=4, max_seq_len=2048, use_cache=True, **SPECIAL),
+    GPTNeoConfig(vocab_size=2048, hidden_size=64, num_layers=2, num_heads=4, intermediate_size=96, window_size=64,
+                 attention_types=[[["global", "local"], 1]], **SPECIAL),
 ], ids=lambda config: config.model_type)  # fmt: skip
 def test_gaps_are_no_distance_where_places_count(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Chunked attention and MPT's biases go by the place in the row: each answers as it does alone."""
+    """Chunked and local attention and MPT's biases go by the place in the row: each answers as it does alone."""
     torch.manual_seed(0)
     base = wrap_base("places", loud(AutoModelForCausalLM.from_config(config)), copy.deepcopy(tokenizer))
     asked = [[Turn("system", PROMPT), Turn("user", f"What of {'tea and ' * n}songs?")] for n in (0, 3, 9, 27)]

@@ -28,12 +28,13 @@ from bakemem.baking import Baked, Recipe, Settings, bake
 from bakemem.baking.checkpoint import CHECKPOINT_FILE, Checkpoint, TrainingState, key_of
 from bakemem.baking.pack import Packer
 from bakemem.baking.schedule import Schedule
-from bakemem.baking.train import Learner
+from bakemem.baking.train import MOST_SKIPPED, Learner
 from bakemem.disk import destroy
+from bakemem.errors import BakeError
 from bakemem.serving import Base, wrap_base
 from bakemem.template import ChatTemplate
 from bakemem.types import Memory, Prompt
-from tests.tiny import PROMPT, TINY, MakeTaught, count_unended, loud
+from tests.tiny import PROMPT, TINY, MakeTaught, OpenMemory, count_unended, loud
 
 STEPS = 6
 SETTINGS = Settings(Recipe(rank=2, alpha=4, learning_rate=0.01, steps=STEPS, max_sequence_tokens=128,
@@ -252,6 +253,36 @@ def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def test_a_training_whose_numbers_grow_too_large_is_a_clear_error_and_begins_anew(base: Base, tmp_path: Path) -> None:
+    """Nothing of it is kept, so that the next bake does not go on with it."""
+    wild = replace(SETTINGS, recipe=replace(SETTINGS.recipe, learning_rate=1e6, steps=20))
+    for _ in range(2):
+        watcher = Stopper()
+        with pytest.raises(BakeError, match=r"diverged.*Lower `learning_rate`, or set `dtype`"):
+            bake(base.model, base.template, MEMORIES, [Prompt(PROMPT, ("m1",))], wild, progress=watcher,
+                 checkpoint=tmp_path, fingerprint="tiny")  # fmt: skip
+        assert ("bake", 1, 20) in watcher.seen
+        assert names(tmp_path) == [CHECKPOINT_FILE]
+        assert "training" not in _body(tmp_path)
+
+
+def test_the_live_version_answers_on_after_a_training_that_diverged(open_memory: OpenMemory) -> None:
+    """As before it, and a bake at another rate begins anew."""
+    memory = open_memory()
+    memory.remember("The user's dog is called Bosuk.", key="user.dog")
+    live = memory.bake()
+    said = memory.chat("Who?", version=live.name)
+    memory.close()
+    memory = open_memory(learning_rate=1e6)
+    memory.remember("The user's cat is called Tarin.", key="user.cat")
+    with pytest.raises(BakeError, match="diverged"):
+        memory.bake()
+    assert memory.versions()[-1] == live
+    assert memory.chat("Who?", version=live.name) == said
+    memory.close()
+    assert open_memory(learning_rate=3e-3).bake().name != live.name
+
+
 @pytest.mark.parametrize("damage", [_flip, _cut, Path.unlink, lambda p: p.write_bytes(b""),
                                     lambda p: p.write_bytes(b"[" * 100_000)])  # fmt: skip
 @pytest.mark.parametrize("pattern", ["*.json", "*.safetensors"])
@@ -432,3 +463,26 @@ def test_the_rates_rise_and_fall() -> None:
         learner.begin(schedule.share(step))
         rates.append([group["lr"] for group in learner._optimizer.param_groups])
     assert rates == [pytest.approx([x, 4 * x]) for x in (0.5, 1 - 1 / 40, 0.5, 1 / 40)]
+
+
+def test_a_gradient_that_is_not_finite_is_skipped() -> None:
+    """The parameters stay what they were and learn on from the next one; too many in a row are the end."""
+    a, b = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2))
+    learner = Learner({"x.lora_A": a, "x.lora_B": b}, Recipe(learning_rate=0.1))
+
+    def step(gradient: float) -> bool:
+        learner.begin(1.0)
+        (a.sum() + gradient * b.sum()).backward()
+        return learner.step()
+
+    assert step(1.0)
+    before = [a.clone(), b.clone()]
+    assert not step(float("nan"))
+    assert all(torch.equal(x, y) for x, y in zip(before, (a, b), strict=True))
+    assert step(1.0)
+    assert a[0] < before[0][0]
+    assert all(tensor.isfinite().all() for tensor in learner.tensors().values())
+    for _ in range(MOST_SKIPPED - 1):
+        assert not step(float("inf"))
+    with pytest.raises(BakeError, match="diverged"):
+        step(float("nan"))

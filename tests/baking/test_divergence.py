@@ -91,6 +91,21 @@ def test_the_gap_of_inner_states_is_a_share_of_the_prompts_mark() -> None:
     assert state_gap(base, teacher, mark)[0].item() == pytest.approx(by_hand.item())
 
 
+def test_a_level_that_the_prompt_hardly_touches_adds_nothing() -> None:
+    """However far the student is from it there; the others count as if it were none, and without any the gap is 0."""
+    torch.manual_seed(0)
+    teacher, base, student = (torch.randn(9, 4, 4) for _ in range(3))
+    base[:, 1] = teacher[:, 1] * (1 + 1e-3)
+    gap = state_gap(student, teacher, prompt_mark(base, teacher))
+    seen = [0, 2, 3]
+    assert torch.equal(gap, state_gap(student[:, seen], teacher[:, seen], prompt_mark(base[:, seen], teacher[:, seen])))
+    student.requires_grad_()
+    unseen = state_gap(student[:, 1:3], teacher[:, 1:3], prompt_mark(base[:, 1:3], teacher[:, 1:3]))
+    assert unseen.tolist() == [0.0] * 9
+    (gradient,) = torch.autograd.grad(unseen.sum(), student)
+    assert not gradient.any()
+
+
 def test_the_last_level_has_no_gap_and_a_shallow_model_none_at_all() -> None:
     """What the output head takes is the KL's business; a model of one layer has no level before it."""
     teacher, student = torch.randn(5, 2, 4), torch.randn(5, 2, 4)

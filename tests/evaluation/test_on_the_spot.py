@@ -44,3 +44,13 @@ def test_the_baked_prompt_stays_attached(tiny_base: Base, tmp_path: Path) -> Non
         for name in (None, BAKED)
     }  # fmt: skip
     assert said[None] != said[BAKED]
+
+
+def test_the_next_prompt_takes_the_place_of_the_one_before(tiny_base: Base, tmp_path: Path) -> None:
+    """The adapter `baked` is that of the last prompt: it answers otherwise than the one before."""
+    config, said = load_config(tmp_path, steps=12, max_new_tokens=6), []
+    for prompt in ("Always answer with a number.", "The user's dog is called Bosuk, and lives in Plinth."):
+        bake_prompt(tiny_base, prompt, stimuli_of(ASKED), config, lambda *_: None)
+        said.append(answers(tiny_base.model, tiny_base.template, ASKED, adapter_name=BAKED, lock=tiny_base.lock,
+                            max_new_tokens=6))  # fmt: skip
+    assert said[0] != said[1]

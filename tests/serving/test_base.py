@@ -21,6 +21,7 @@ from transformers import (
     MiniMaxConfig,
     PretrainedConfig,
     PreTrainedTokenizerBase,
+    RecurrentGemmaConfig,
     RwkvConfig,
 )
 
@@ -120,6 +121,14 @@ def test_a_model_that_takes_a_cache_of_its_own_class_alone_is_refused(tokenizer:
     )  # fmt: skip
     with pytest.raises(ModelError, match="takes no cache but its own MiniMaxCache"):
         wrap_base("lightning", AutoModelForCausalLM.from_config(config), tokenizer)
+
+
+def test_a_model_that_keeps_what_it_read_in_its_own_layers_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
+    """RecurrentGemma would go on with one conversation's state in another's reply."""
+    config = RecurrentGemmaConfig(vocab_size=2048, hidden_size=32, intermediate_size=32, num_hidden_layers=3,
+                                  num_attention_heads=2, lru_width=32)  # fmt: skip
+    with pytest.raises(ModelError, match="conversations of several users would mix"):
+        wrap_base("recurrent", AutoModelForCausalLM.from_config(config), tokenizer)
 
 
 def test_caches_that_keep_more_than_keys_and_values_are_the_models_own(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -12,7 +12,15 @@ from unittest import mock
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Phi3Config, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    BambaConfig,
+    Lfm2Config,
+    Phi3Config,
+    PretrainedConfig,
+    PreTrainedTokenizerBase,
+    Qwen3_5TextConfig,
+)
 
 from bakemem.baking import Recipe, answers
 from bakemem.baking.train import train
@@ -46,6 +54,30 @@ def test_every_family_answers_in_a_batch_as_alone(name: str, tokenizer: PreTrain
     for _ in range(2):
         replies = [engine.submit(Request(turns, sampling=Sampling(max_new_tokens=9))) for turns in asked]
         assert [reply.text() for reply in replies] == alone
+    engine.close()
+
+
+MIXED = {"layer_types": ["linear_attention", "full_attention"], "num_key_value_heads": 2, "head_dim": 16}
+
+
+@pytest.mark.parametrize("config", [
+    BambaConfig(**TINY, num_key_value_heads=2, attn_layer_indices=[1], mamba_d_state=8, mamba_expand=1,
+                mamba_n_heads=4, mamba_d_head=16, mamba_chunk_size=16, **SPECIAL),
+    Lfm2Config(**TINY, num_key_value_heads=2, layer_types=["conv", "full_attention"], **SPECIAL),
+    Qwen3_5TextConfig(**TINY, **MIXED, linear_num_value_heads=4, linear_num_key_heads=2, linear_key_head_dim=16,
+                      linear_value_head_dim=16, **SPECIAL),
+], ids=lambda config: config.model_type)  # fmt: skip
+def test_every_hybrid_answers_beside_others_as_alone(
+    config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Token by token at the places behind its prompt; as the bake's own decoding."""
+    torch.manual_seed(0)
+    base = wrap_base("hybrid", loud(AutoModelForCausalLM.from_config(config)), tokenizer)
+    engine, asked = LocalEngine(base), [talk(n) for n in (0, 2, 1)]
+    alone = [answers(base.model, base.template, [turns], adapter_name=None, lock=base.lock, max_new_tokens=24)[0]
+             for turns in asked]  # fmt: skip
+    replies = [engine.submit(Request(turns, sampling=Sampling(max_new_tokens=24))) for turns in asked]
+    assert [reply.text() for reply in replies] == alone
     engine.close()
 
 

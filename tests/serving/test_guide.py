@@ -28,6 +28,13 @@ def test_a_grammar_goes_on_behind_the_prefix(engine: LocalEngine) -> None:
     assert reply.text() == "blue."
 
 
+def test_a_reply_keeps_the_space_behind_its_prefix(engine: LocalEngine) -> None:
+    """What is put behind the prefix reads on; without one a reply begins with its first word."""
+    grammar = 'start: " blue and grey"'
+    said = {prefix: engine.submit(Request(ASKED, prefix=prefix, grammar=grammar)).text() for prefix in ("They are", "")}
+    assert said == {"They are": " blue and grey", "": "blue and grey"}
+
+
 def test_a_reply_that_is_cut_short_has_only_begun(engine: LocalEngine) -> None:
     """As its ending says."""
     reply = engine.submit(Request(ASKED, sampling=Sampling(max_new_tokens=2), grammar="start: /x{50}/"))
