@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from bakemem.errors import HomeError
+from bakemem.memory.keys import storable
 from bakemem.memory.turns import Claim, Observed, TurnQueue
 from bakemem.types import Memory, Turn
 
@@ -201,8 +202,9 @@ class Gatherer:
         try:
             kept = self._read(observed)
         except Exception as error:  # a model can raise anything; the turn stays, and the thread goes on
-            _LOG.warning("A turn could not be read (%s); it stays in the queue.", error)
-            self._queue.failed(observed, f"{type(error).__name__}: {error}")
+            told = storable(str(error))  # neither a log nor a database holds half a surrogate pair
+            _LOG.warning("A turn could not be read (%s); it stays in the queue.", told)
+            self._queue.failed(observed, f"{type(error).__name__}: {told}")
             self._reading, self._failed = None, self._clock()
             self._closing.wait(PAUSE * 2**observed.attempts)
             return False

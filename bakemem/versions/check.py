@@ -44,7 +44,7 @@ def check_adapter(
     which is the version's id in the journal, there must be one, and it must be that version's.
     """
     if version_id is not None and not folder.is_dir():
-        raise AdapterError(f"{folder} is gone: put it back from a backup, or roll back to another version.")
+        raise AdapterError(f"{folder} is not a folder: put it back from a backup, or roll back to another version.")
     _check_files(folder)
     rank, targets = _check_config(folder / "adapter_config.json")
     shapes = _check_tensors(folder / "adapter_model.safetensors", rank, targets)

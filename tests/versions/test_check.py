@@ -85,7 +85,7 @@ def test_a_version_is_held_to_its_manifest(
 
 def test_a_version_whose_folder_is_gone_is_told_with_what_to_do(tmp_path: Path) -> None:
     """Whoever chats with it has no other way to hear of it."""
-    with pytest.raises(AdapterError, match="v1 is gone: put it back from a backup, or roll back"):
+    with pytest.raises(AdapterError, match="v1 is not a folder: put it back from a backup, or roll back"):
         check_adapter(tmp_path / "v1", version_id="0123456789ab")
 
 
