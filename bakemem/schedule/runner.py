@@ -28,7 +28,7 @@ _LOG = logging.getLogger(__name__)
 SCHEDULE = "schedule"
 """The row among the jobs that tells since when a schedule runs, when it was seen last, and what it waits for."""
 _TICK, _SEEN = timedelta(minutes=1), timedelta(minutes=10)
-_LONGEST_STEP = timedelta(hours=1)  # of a job, while which nothing is written down
+_LONGEST_STEP = timedelta(hours=2)  # of a job, while which nothing is written down
 
 
 class _Stopped(KeyboardInterrupt):
@@ -215,7 +215,7 @@ class Schedule:
 
 
 def is_running(jobs: dict[str, Job], now: datetime) -> bool:
-    """Whether a schedule was seen lately, or within an hour where it began something that has not ended."""
+    """Whether a schedule was seen lately, or within two hours where it began something that has not ended."""
     seen = jobs.get(SCHEDULE)
     if seen is None or seen.outcome == "stopped" or seen.ended is None:
         return False
