@@ -21,6 +21,7 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from bakemem.errors import ContextError, ServingError
+from bakemem.memory import storable
 from bakemem.serving import Ending, Reply
 
 from .tool_calls import Listener
@@ -70,7 +71,7 @@ class Asked:
         Of a last chunk LangChain's streams of events take only calls that can be read, so it has none.
         """
         found, ending = self.listener.end(), self.reply.ending
-        written = [(name, _readable(json.dumps(arguments, ensure_ascii=False))) for name, arguments in found.calls]
+        written = [(name, storable(json.dumps(arguments, ensure_ascii=False))) for name, arguments in found.calls]
         broken = [(None, f"<tool_call>{text}") for text in found.broken]  # no JSON, which half of it might pass for
         chunks = [
             tool_call_chunk(name=name, args=arguments, id=uuid.uuid4().hex[:9], index=i)  # Mistral: nine
@@ -88,11 +89,6 @@ class Asked:
         yield ChatGenerationChunk(message=AIMessageChunk(
             content="", usage_metadata=_usage(ending), response_metadata=metadata, chunk_position="last",
         ))  # fmt: skip
-
-
-def _readable(written: str) -> str:
-    """JSON without half a surrogate pair, which neither a thread's file nor the next prompt can hold."""
-    return written.encode(errors="replace").decode()
 
 
 def _usage(ending: Ending) -> UsageMetadata:

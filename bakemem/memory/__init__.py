@@ -14,7 +14,15 @@ from bakemem.memory.heard import once
 from bakemem.memory.integrity import faults, namespaces
 from bakemem.memory.jobs import Job, Jobs, Outcome
 from bakemem.memory.journal import Journal
-from bakemem.memory.keys import clean_conversation, clean_key, clean_namespace, clean_text, infer_kind, slug_key
+from bakemem.memory.keys import (
+    clean_conversation,
+    clean_key,
+    clean_namespace,
+    clean_text,
+    infer_kind,
+    slug_key,
+    storable,
+)
 from bakemem.memory.ledger import Ledger
 from bakemem.memory.lock import HomeLock
 from bakemem.memory.portable import export, load
@@ -72,5 +80,6 @@ __all__ = [
     "retraction",
     "shards",
     "slug_key",
+    "storable",
     "unreadable",
 ]

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from bakemem.errors import InputError
 from bakemem.memory import records, schema
 from bakemem.memory.journal import Journal
-from bakemem.memory.keys import check_storable, clean_conversation
+from bakemem.memory.keys import check_storable, clean_conversation, storable
 from bakemem.memory.turns import Claim
 from bakemem.memory.unsaid import Unsaid
 
@@ -62,7 +62,7 @@ class Conversations:
         """Writes the reply down, unless redaction refuses it, or something was forgotten since, which it may quote."""
         events, table = schema.events, schema.exchanges
         try:
-            kept = self._redact(reply.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode())
+            kept = self._redact(storable(reply.replace("\0", "\N{REPLACEMENT CHARACTER}")))
         except InputError:
             return
         forgotten = sa.exists().where(self._journal.here(events), events.c.seq > asked.mark,

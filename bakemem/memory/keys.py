@@ -59,9 +59,9 @@ def check_storable(text: str, what: str) -> None:
         raise InputError(f"{what} holds a NUL or half a surrogate pair: remove it and try again.")
 
 
-def storable(error: str) -> str:
-    """What was told of an error, with a ? for each lone surrogate: it may quote what no database can hold."""
-    return error.encode(errors="replace").decode()
+def storable(text: str) -> str:
+    """The text with a ? for each lone surrogate, which no database, log or prompt can hold."""
+    return text.encode(errors="replace").decode()
 
 
 def check_one_of(value: str, allowed: Sequence[str], what: str) -> None:
