@@ -24,6 +24,7 @@ from bakemem.types import Draft, Kind, Memory, Provenance, Role, Status
 
 GONE: tuple[Status, ...] = ("superseded", "forgotten")
 SLICE = 500  # ids in one query: some databases allow a thousand parameters
+_SHORTEST = 4  # letters of an id that may stand for it: what is named may be forgotten for good
 
 
 class Memories(Database):
@@ -239,12 +240,16 @@ class Memories(Database):
         return list(found.values())
 
     def one(self, connection: sa.Connection, memory_id: str) -> Memory:
-        """The memory with that id, or the only one whose id begins with it. Raises NotFoundError."""
+        """The memory with that id, or the only one whose id begins with it (four letters or more, as one slips easily).
+
+        Raises NotFoundError.
+        """
         ids = schema.memories.c.id
-        found = self.select(connection, ids == memory_id)
-        if not found and memory_id:
+        if found := self.select(connection, ids == memory_id):
+            return found[0]
+        if memory_id:
             found = self.select(connection, ids.startswith(memory_id.lower(), autoescape=True))
-        if len(found) == 1:
+        if len(found) == 1 and len(memory_id) >= _SHORTEST:
             return found[0]
         known = connection.scalars(sa.select(ids).where(self.here(schema.memories)))
         raise NotFoundError(not_found("memory", memory_id, [m.id for m in found], known))
@@ -325,9 +330,10 @@ def said_at(memory: Memory) -> datetime:
 
 
 def not_found(what: str, asked: str, several: list[str], known: Iterable[str]) -> str:
-    """What is said when a name or the beginning of an id fits none or several."""
+    """What is said when a name or the beginning of an id fits none or several, or is too short."""
     if several:
-        return f"{asked!r} begins several ids ({', '.join(several[:5])}): type more of it."
+        begun = "several ids" if len(several) > 1 else "an id"
+        return f"{asked!r} begins {begun} ({', '.join(several[:5])}): type more of it."
     names = list(known)
     close, newest = difflib.get_close_matches(asked, names, n=3, cutoff=0.3), names[-3:]
     hint = f"the {'closest' if close else 'newest'} are {', '.join(close or newest)}" if names else "there is none yet"
