@@ -20,7 +20,7 @@ from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 
-from bakemem.errors import ContextError, ServingError
+from bakemem.errors import BusyError, ContextError, ServingError
 from bakemem.memory import storable
 from bakemem.serving import Ending, Reply
 
@@ -33,6 +33,22 @@ class TooLong(ContextError, ContextOverflowError):
 
 class TimedOut(ServingError, TimeoutError):
     """The reply took longer than it was given."""
+
+
+class Patience:
+    """How long a reply waits for its place: it is asked for again up to `most` times, within `timeout` seconds."""
+
+    def __init__(self, most: int, timeout: float | None) -> None:
+        self.since, self._timeout = time.monotonic(), timeout
+        self._pauses = iter([0.5 * 2.0**i for i in range(most)])
+
+    def pause(self, error: BusyError) -> float:
+        """Seconds until the next try. Raises the error when there is none, TimedOut when it would come too late."""
+        if (pause := next(self._pauses, None)) is None:
+            raise error
+        if self._timeout is not None and time.monotonic() + pause - self.since >= self._timeout:
+            raise TimedOut(f"There was no place for a reply in {self._timeout} seconds: ask again later.") from error
+        return pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +87,7 @@ class Asked:
         Of a last chunk LangChain's streams of events take only calls that can be read, so it has none.
         """
         found, ending = self.listener.end(), self.reply.ending
-        written = [(name, storable(json.dumps(arguments, ensure_ascii=False))) for name, arguments in found.calls]
+        written = [tuple(map(storable, (name, json.dumps(values, ensure_ascii=False)))) for name, values in found.calls]
         broken = [(None, f"<tool_call>{text}") for text in found.broken]  # no JSON, which half of it might pass for
         chunks = [
             tool_call_chunk(name=name, args=arguments, id=uuid.uuid4().hex[:9], index=i)  # Mistral: nine

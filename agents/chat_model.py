@@ -5,9 +5,9 @@ Ties messages to `AgentMemory.respond`; the base model's own chat template write
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import json
-import logging
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, aclosing
@@ -25,20 +25,19 @@ from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough,
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
-from pydantic import ConfigDict, Field, SecretStr, SkipValidation, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, SkipValidation, field_validator, model_validator
 
 from bakemem.agent_memory import AgentMemory
 from bakemem.chat_options import ChatOptions
 from bakemem.errors import BusyError, ContextError, InputError, NotFoundError
 from bakemem.serving import Reply
 
-from .asked import Asked, TimedOut, TooLong
+from .asked import Asked, Patience, TooLong
 from .forms import asked_schema, beginning, chosen_tool, held_to, json_schema, tool_name
 from .messages import turns_of
 from .namespaces import Namespaces
 from .tool_calls import Listener
 
-_LOG = logging.getLogger(__name__)
 _IGNORED = ("strict", "parallel_tool_calls", "tools", "tool_choice", "ls_structured_output_format", "json_schema",
             "response_format", "stream")  # fmt: skip
 
@@ -72,9 +71,15 @@ class BakedChatModel(BaseChatModel):
     window: bool = False
     strict: bool = True
     logprobs: bool = False
-    streaming: bool = False
+    streaming: bool | None = None  # LangChain takes a False, also of a copy that sets all fields, for "never stream"
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False, description="not used: it runs here")
     opened: SkipValidation[dict[str, Namespaces]] = Field(default_factory=dict, exclude=True, repr=False)
+    _known: dict[str, str] | None = PrivateAttr(default=None)  # of a copy for one reply, read before it begins
+
+    @field_validator("home", mode="before")
+    @classmethod
+    def _as_text(cls, home: Any) -> Any:
+        return os.fspath(home) if isinstance(home, os.PathLike) else home
 
     @model_validator(mode="after")
     def _has_a_memory(self) -> BakedChatModel:
@@ -90,8 +95,7 @@ class BakedChatModel(BaseChatModel):
             raise ValueError("Give a memory (memory=bakemem.open(...)) or the folder of one (home=...).")
         else:
             self.home = str(Path(self.home).expanduser().absolute())  # wherever the program goes on to work
-            homes = self.opened.setdefault(self.home, Namespaces(self.home, model=self.model_name))
-            if (model := homes.settings["model"]) != self.model_name:
+            if (model := self._homes.settings["model"]) != self.model_name:
                 raise ValueError(f"{self.home} was given the model {model!r}: give {self.model_name!r} another home.")
         return self
 
@@ -102,12 +106,18 @@ class BakedChatModel(BaseChatModel):
     def close(self) -> None:
         """Close the memory if it was opened here, for the model's copies too; it is opened again when it is needed."""
         with ExitStack() as ending:  # whatever fails, the rest is closed
-            for homes in self.opened.values():
+            for homes in list(self.opened.values()):
                 ending.callback(homes.release)
 
     @property
     def _memory(self) -> AgentMemory:
-        return self.memory if self.memory is not None else self.opened[str(self.home)](self.namespace)
+        return self.memory if self.memory is not None else self._homes(self.namespace)
+
+    @property
+    def _homes(self) -> Namespaces:
+        """The memories of the home, which a copy may have another of."""
+        home = str(Path(str(self.home)).expanduser().absolute())
+        return self.opened.get(home) or self.opened.setdefault(home, Namespaces(home, model=self.model_name))
 
     # ---- what LangChain asks of a model
 
@@ -128,28 +138,38 @@ class BakedChatModel(BaseChatModel):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         """What an answer depends on: a cache that is keyed by it never answers from an older memory."""
+        knowing = self._known if self._known is not None else self._knowing(self.version)
         return {
-            "home": self.home, "namespace": self.namespace, "model": self.model_name, **self._knowing(self.version),
+            "home": self.home, "namespace": self.namespace, "model": self.model_name, **knowing,
             "strength": self.strength, "temperature": self.temperature, "max_tokens": self.max_tokens,
             "top_p": self.top_p, "seed": self.seed, "stop": self.stop_sequences, "strict": self.strict,
             "logprobs": self.logprobs, "window": self.window,
         }  # fmt: skip
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
-        knowing = self._knowing(kwargs.get("version", self.version))
-        known = {**self._identifying_params, **kwargs, **knowing, "stop_now": stop}
+        model = self._ready(kwargs) if self._known is None else self
+        known = {**model._identifying_params, **kwargs, **(model._known or {}), "stop_now": stop}
         return f"{self._llm_type} {json.dumps(known, sort_keys=True, default=str)}"
 
+    def _ready(self, kwargs: dict[str, Any]) -> BakedChatModel:
+        """A copy for one reply with these options, which has read what the reply knows."""
+        ready = self.model_copy()
+        ready._known = self._knowing(kwargs.get("version", self.version))
+        return ready
+
     def _knowing(self, version: str | None) -> dict[str, str]:
-        """What a reply knows: the id of the version that gives it, as names move on, and what is pending beside it."""
+        """What a reply knows: the id of the version that gives it, as names move on, and the moment of the memory.
+
+        A moment never comes again: what was asked in one and answered in the next is in no cache for a third.
+        """
         memory = self._memory
-        pending = hashlib.sha256(memory.pending_prompt().encode()).hexdigest() if version is None else ""
+        moment = memory.moment() if version is None else ""
         name = version or memory.live or "base"
         try:
             found = name if name == "base" else memory.servable(name).id
         except (NotFoundError, InputError) as error:  # nothing was ever kept under that
             found = str(error)
-        return {"version": found, "pending_sha256": pending}
+        return {"version": found, "moment": moment}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = LangSmithParams(ls_provider="bakemem", ls_model_type="chat",
@@ -227,7 +247,13 @@ class BakedChatModel(BaseChatModel):
         self, messages: list[BaseMessage], stop: list[str] | None = None,
         run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:  # fmt: skip
-        asked = self._ask(messages, stop, kwargs)
+        patience = self._patience(kwargs)
+        while True:
+            try:
+                asked = self._ask(messages, stop, kwargs, patience.since)
+                break
+            except BusyError as error:
+                time.sleep(patience.pause(error))
         with asked.in_time():
             for piece in asked.reply:
                 if text := asked.listener.hear(piece):
@@ -238,7 +264,13 @@ class BakedChatModel(BaseChatModel):
         self, messages: list[BaseMessage], stop: list[str] | None = None,
         run_manager: AsyncCallbackManagerForLLMRun | None = None, **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:  # fmt: skip
-        asked = await run_in_executor(None, self._ask, messages, stop, kwargs)
+        patience = self._patience(kwargs)
+        while True:
+            try:
+                asked = await run_in_executor(None, self._ask, messages, stop, kwargs, patience.since)
+                break
+            except BusyError as error:
+                await asyncio.sleep(patience.pause(error))  # on the loop: a thread would be missed by others
         with asked.in_time():
             async for piece in asked.reply:
                 if text := asked.listener.hear(piece):
@@ -247,20 +279,23 @@ class BakedChatModel(BaseChatModel):
             yield chunk
 
     async def agenerate(self, *args: Any, **kwargs: Any) -> LLMResult:
-        """As LangChain's; the memory is opened in a thread, as the loop would stand still meanwhile."""
-        await run_in_executor(None, getattr, self, "_memory")
-        return await super().agenerate(*args, **kwargs)
+        """As LangChain's; the memory is opened and read in a thread, as the loop would stand still meanwhile."""
+        ready = await run_in_executor(None, self._ready, kwargs)
+        return await super(BakedChatModel, ready).agenerate(*args, **kwargs)
 
     async def astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[AIMessageChunk]:
         """As `agenerate`."""
-        await run_in_executor(None, getattr, self, "_memory")
-        stream: Any = super().astream(*args, **kwargs)
+        ready = await run_in_executor(None, self._ready, kwargs)
+        stream: Any = super(BakedChatModel, ready).astream(*args, **kwargs)
         async with aclosing(stream) as chunks:
             async for chunk in chunks:
                 yield chunk
 
-    def _ask(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]) -> Asked:
-        """Begin a reply; while too many wait, again after a while."""
+    def _patience(self, kwargs: dict[str, Any]) -> Patience:
+        return Patience(self.max_retries, kwargs.get("timeout", self.timeout))
+
+    def _ask(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], since: float) -> Asked:
+        """Begin a reply. Raises BusyError when too many wait."""
         turns = turns_of(messages)
         tools = kwargs.get("tools") or []
         names = [tool_name(tool) for tool in tools]
@@ -275,28 +310,17 @@ class BakedChatModel(BaseChatModel):
         options = self._options(stop, kwargs)
         if turns[0].role == "system":
             options["system"] = turns.pop(0).content
-        since, timeout = time.monotonic(), kwargs.get("timeout", self.timeout)
-        for attempt in range(self.max_retries + 1):
-            try:
-                reply = self._memory.respond(turns, tools=tools if names else (), prefix=prefix, grammar=grammar,
-                                             **options)  # fmt: skip
-                break
-            except BusyError as error:
-                if attempt == self.max_retries:
-                    raise
-                pause = 0.5 * 2**attempt
-                if timeout is not None and time.monotonic() + pause - since >= timeout:
-                    raise TimedOut(f"There was no place for a reply in {timeout} seconds: ask again later.") from error
-                time.sleep(pause)
-            except ContextError as error:
-                raise TooLong(str(error)) from error
-        listener = Listener(names, prefix, most=1 if kwargs.get("parallel_tool_calls") is False else None)
+        try:
+            reply = self._memory.respond(turns, tools=tools if names else (), prefix=prefix, grammar=grammar, **options)
+        except ContextError as error:
+            raise TooLong(str(error)) from error
+        listener = Listener(names, prefix, most=1 if alone else None)
         try:
             giver = self._giver(reply)
         except BaseException:
             reply.close()
             raise
-        return Asked(reply, listener, giver, since, timeout)
+        return Asked(reply, listener, giver, since, kwargs.get("timeout", self.timeout))
 
     def _giver(self, reply: Reply) -> dict[str, str]:
         """Who gives a reply: without a name of its own the model is the one that the home's settings name."""

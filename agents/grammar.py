@@ -16,6 +16,8 @@ from bakemem.template import CallForm
 _SPACE = r"[\x20\x0A\x0D\x09]{1,8}"  # where JSON allows white space: a small model may write it for ever
 _TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
 _JOINED = frozenset("allOf anyOf oneOf $ref if dependentSchemas".split())  # beside an object's own keys, they name more
+_NAMED = frozenset("properties $defs definitions patternProperties dependentSchemas".split())  # schemas by names
+_VALUES = frozenset("enum const default examples".split())  # no schemas
 _KINDS = frozenset("$ref allOf anyOf oneOf enum const".split())
 _JSON = {"whitespace_pattern": _SPACE, "lenient": True}  # lenient: keywords and formats it does not know hold nothing
 
@@ -71,12 +73,18 @@ def _value(schema: Mapping[str, Any]) -> str:
     return f"GAP? %json {json.dumps(held)}"
 
 
-def _is_mixed(schema: Any) -> bool:
-    """Whether several places somewhere name an object's keys."""
+def _is_mixed(schema: Any, named: bool = False) -> bool:
+    """Whether several places somewhere name an object's keys; the keys of one that is `named` are names."""
     if isinstance(schema, Mapping):
-        joined = "allOf" in schema or ("properties" in schema and not _JOINED.isdisjoint(schema))
-        return joined or any(_is_mixed(part) for part in schema.values())
+        parts = ((key, part) for key, part in schema.items() if named or key not in _VALUES)
+        return (not named and _joins(schema)) or any(_is_mixed(p, not named and key in _NAMED) for key, p in parts)
     return isinstance(schema, list) and any(_is_mixed(part) for part in schema)
+
+
+def _joins(schema: Mapping[str, Any]) -> bool:
+    """Whether several places of it name the keys of one object."""
+    places = len(_JOINED.intersection(schema)) + ("properties" in schema)
+    return places > 1 or len(schema.get("allOf") or ()) > 1
 
 
 def _closed(schema: Any, mixed: bool, part: bool = False) -> Any:
@@ -87,7 +95,7 @@ def _closed(schema: Any, mixed: bool, part: bool = False) -> Any:
     """
     if not isinstance(schema, dict):
         return schema
-    closed, joined = dict(schema), "properties" in schema and not _JOINED.isdisjoint(schema)
+    closed, joined = dict(schema), _joins(schema)
     for key in ("properties", "$defs", "definitions"):
         if isinstance(schema.get(key), dict):
             defined = mixed and key != "properties"
@@ -97,7 +105,7 @@ def _closed(schema: Any, mixed: bool, part: bool = False) -> Any:
             closed[key] = _closed(schema[key], mixed)
     for key in ("allOf", "anyOf", "oneOf", "prefixItems"):
         if isinstance(schema.get(key), list):
-            within = key != "prefixItems" and (part or joined or key == "allOf")
+            within = key != "prefixItems" and (part or joined)
             closed[key] = [_closed(value, mixed, within) for value in schema[key]]
     if "properties" in schema and not joined and not part:
         closed.setdefault("additionalProperties", False)

@@ -14,10 +14,12 @@ from typing import Annotated, Any, NotRequired
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
 from langchain.agents.middleware.types import PrivateStateAttr
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.runnables import Runnable, run_in_executor
 from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.configurable import RunnableConfigurableFields
+from langgraph.config import get_config
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.runtime import Runtime
 from langgraph.types import Command
@@ -123,9 +125,7 @@ class BakedMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
             return await handler(request)
 
     def _listens(self, runtime: Runtime[Any]) -> bool:
-        info = runtime.execution_info
-        nested = _IN_A_TOOL.get() or (info is not None and "|" in info.checkpoint_ns)
-        return not nested if self._observe is None else self._observe
+        return not _nested(runtime) if self._observe is None else self._observe
 
     # ---- what the user says
 
@@ -148,7 +148,9 @@ class BakedMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
         """Observes what the user said and was not heard yet."""
         if not self._listens(runtime):
             return None
-        texts, known, said = _texts(state["messages"]), state.get("bakemem_known", {}), state.get("bakemem_said") or {}
+        texts, said = _texts(state["messages"]), state.get("bakemem_said") or {}
+        if (known := state.get("bakemem_known")) is None:  # a run that goes on from before this middleware was there
+            return {"bakemem_known": _seen(texts, {}, {})}
         new = {i: turn_of(said.get(i), text) for i, text in texts.items() if i not in known}
         if not new:
             return None
@@ -160,6 +162,10 @@ class BakedMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
         kept = {i: text for i, text in texts.items() if i not in lost}
         return {"bakemem_known": _seen(kept, known, said), "bakemem_said": _some(said, lost)}
 
+    async def aafter_model(self, state: MemoryState, runtime: Runtime[Any]) -> dict[str, Any] | None:
+        """As `after_model`, in a thread."""
+        return await run_in_executor(None, self.after_model, state, runtime)
+
     def after_agent(self, state: MemoryState, runtime: Runtime[Any]) -> dict[str, Any] | None:
         """Notes how heard messages read at the run's end: one that comes in other words later was edited by its user.
 
@@ -167,9 +173,18 @@ class BakedMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
         """
         if not self._listens(runtime):
             return None
-        known, said = state.get("bakemem_known", {}), state.get("bakemem_said")
-        texts = _some(_texts(state["messages"]), known)
-        return {"bakemem_known": _seen(texts, known, {}), "bakemem_said": said or None}
+        texts, known, said = _texts(state["messages"]), state.get("bakemem_known"), state.get("bakemem_said")
+        heard = texts if known is None else _some(texts, known)
+        return {"bakemem_known": _seen(heard, known or {}, {}), "bakemem_said": said or None}
+
+
+def _nested(runtime: Runtime[Any]) -> bool:
+    """Whether the run was begun by a tool, or in the thread of another graph by one of its nodes."""
+    info = runtime.execution_info
+    if _IN_A_TOOL.get() or (info is not None and "|" in info.checkpoint_ns):
+        return True
+    # With a thread of its own a sub-agent has a namespace of its own, and its caller's in what it inherits.
+    return bool(get_config().get("metadata", {}).get("checkpoint_ns"))
 
 
 @contextmanager
@@ -185,9 +200,10 @@ def _over(memory: AgentMemory, model: Runnable[Any, Any]) -> Any:
     """A baked model over this memory, in the bindings that it has; None for one whose weights are not ours."""
     if isinstance(model, BakedChatModel):
         return model.of(memory)
-    if isinstance(model, RunnableBindingBase):
-        bound = _over(memory, model.bound)
-        return None if bound is None else model.model_copy(update={"bound": bound})
+    for kind, inner in ((RunnableBindingBase, "bound"), (RunnableConfigurableFields, "default")):
+        if isinstance(model, kind):
+            ours = _over(memory, getattr(model, inner))
+            return None if ours is None else model.model_copy(update={inner: ours})
     if isinstance(model, BaseChatModel):
         return None
     raise InputError(
@@ -249,7 +265,8 @@ def _with(message: SystemMessage | None, prompt: str) -> SystemMessage:
 
 def _is_the_users(message: AnyMessage) -> bool:
     """Whether a person said it: summaries and notices are human messages too, but they name where they are from."""
-    return isinstance(message, HumanMessage) and not message.additional_kwargs.get("lc_source")
+    human = isinstance(message, HumanMessage) or (isinstance(message, ChatMessage) and message.role == "user")
+    return human and not message.additional_kwargs.get("lc_source")
 
 
 def _texts(messages: Sequence[AnyMessage]) -> dict[str, str]:

@@ -90,7 +90,11 @@ class BakedMemoryStore(BaseStore):
     def _get(self, op: GetOp) -> Item | None:
         if op.namespace not in self._names():
             return None
-        found = self._of(op.namespace).memories(tuple(LIVE), key=_slug(op.key))
+        try:
+            key = _slug(op.key)
+        except InputError:  # nothing could be kept under it
+            return None
+        found = self._of(op.namespace).memories(tuple(LIVE), key=key)
         return Item(value=_value(found[0].text), **_known(found[0])) if found else None
 
     def _search(self, op: SearchOp) -> list[SearchItem]:
@@ -140,7 +144,12 @@ class BakedMemoryStore(BaseStore):
 
     def _prepared(self, op: PutOp) -> Callable[[], object]:
         """What a put or delete is going to do; its arguments are known to be good."""
-        memory, key = self._of(op.namespace), _slug(op.key)
+        try:
+            memory, key = self._of(op.namespace), _slug(op.key)
+        except InputError:
+            if op.value is None:  # there is nothing of what could not be put
+                return lambda: None
+            raise
         if op.value is None:
             return lambda: self._delete(memory, key)
         if memory.redact(op.key) != op.key:

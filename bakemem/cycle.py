@@ -25,7 +25,7 @@ from bakemem.baking import (
     leaking,
 )  # fmt: skip
 from bakemem.config import Config
-from bakemem.errors import BakeError, HomeError, InputError, TransitionError
+from bakemem.errors import BakeError, DivergedError, HomeError, InputError, TransitionError
 from bakemem.memory import LIVE, Journal, consolidate, shards
 from bakemem.serving import Base, ServingModel
 from bakemem.types import Leak, Memory, Prompt, Secret, Version
@@ -101,11 +101,12 @@ class _Oven:
             left = new[(len(new) + 1) // 2 :]
         kept = [m for m in memories if m.id not in left]
         if left and any(m.id in fresh for m in kept):
-            baked, tried = self.bake(kept, fresh - frozenset(left), "split"), (*refused.report.efforts, EFFORTS[-1])
-            if baked.report.accepted:
-                report = replace(baked.report, efforts=tried, failed=tuple(left))
-                return kept, replace(baked, report=report)
+            tried = (*refused.report.efforts, EFFORTS[-1])
             refused = replace(refused, report=replace(refused.report, efforts=tried))
+            with contextlib.suppress(DivergedError):  # as if the gate had refused it
+                baked = self.bake(kept, fresh - frozenset(left), "split")
+                if baked.report.accepted:
+                    return kept, replace(baked, report=replace(baked.report, efforts=tried, failed=tuple(left)))
         return memories, refused
 
 

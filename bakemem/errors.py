@@ -14,6 +14,7 @@
     ├── ServingError           a reply cannot be given or go on
     │   └── BusyError          too many requests wait: ask again later
     └── BakeError              a bake cannot start or go on; the old version stays live
+        └── DivergedError      the numbers of a training are not finite any more
 
 Every message says what happened, to what, and what to do next.
 """
@@ -78,3 +79,7 @@ class BusyError(ServingError):
 
 class BakeError(BakememError):
     """A bake cannot start or go on; the version that was live stays live."""
+
+
+class DivergedError(BakeError):
+    """The numbers of a training are not finite any more."""

@@ -80,6 +80,10 @@ class Talking(Versioned):
                     if version is not None or chosen in self._serving.base.adapters.ids():
                         raise  # else it was destroyed just now, and another version is live
 
+    def moment(self) -> str:
+        """A name for what is remembered and what serves: another one after each change, and never one of before."""
+        return self._journal.moment()
+
     def pending_prompt(self) -> str:
         """The memory prompt of what is not baked yet: it rides along with every request to the live version."""
         return consolidate(self._journal.memories("pending")).text

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from bakemem import cycle
 from bakemem.agent_memory import AgentMemory
 from bakemem.baking import Baked
+from bakemem.baking.train import diverged
 from bakemem.errors import AdapterError, BakeError, HomeError, HomeLockedError, InputError, NotFoundError
 from bakemem.memory import Journal
 from bakemem.serving import Base
@@ -477,6 +478,25 @@ def test_where_no_memory_failed_the_newer_half_stays_in_the_prompt(
     assert judge.asked[1] == {"user.n0", "user.n1", "user.n2"}
     assert (version.status, len(version.memory_ids)) == ("rejected", 5)
     assert set(statuses(memory).values()) == {"pending"}
+
+
+def test_a_split_that_diverges_is_as_one_that_is_refused(
+    open_memory: OpenMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """The version with all memories is kept."""
+    memory = open_memory(efforts=3)
+    dog = memory.remember("The user's dog is called Bosuk.", key="user.dog")
+    memory.remember("The user lives in Tarn.", key="user.town")
+    judge = Judge(monkeypatch, (False, (dog.id,)))
+
+    def bake(*given: Any, **options: Any) -> Baked:
+        if judge.asked:
+            raise diverged()
+        return judge(*given, **options)
+
+    monkeypatch.setattr(cycle, "bake", bake)
+    version = memory.bake()
+    assert (version.status, len(version.memory_ids), version.report.efforts) == ("rejected", 2, ("split",))
 
 
 def test_one_memory_alone_is_not_split(open_memory: OpenMemory, monkeypatch: pytest.MonkeyPatch) -> None:

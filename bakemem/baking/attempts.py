@@ -23,7 +23,7 @@ from bakemem.baking.rollout import Taught, rollout
 from bakemem.baking.settings import EFFORTS, Settings
 from bakemem.baking.train import Recipe, diverged, train
 from bakemem.baking.weights import CANDIDATE, grow_candidate, keep_candidate, restore_candidate
-from bakemem.errors import BakeError
+from bakemem.errors import DivergedError
 from bakemem.template import ChatTemplate
 from bakemem.types import MAX_ALPHA, MAX_RANK, Leak, Memory, Probe, Report, Secret
 
@@ -74,7 +74,7 @@ class Attempts:
     def run(self, kept: Checkpoint, start: str | None) -> Judged:
         """Train, pursue if that is asked for, and judge; once more with each of the efforts until the gate accepts.
 
-        Raises BakeError when a training diverges.
+        An effort that diverges is undone and the last. Raises DivergedError when the first training does.
         """
         kl_before = kept.once("kl_before", float, lambda: self.kl(start))
         steps, kl = self._train(self.settings.recipe, start, kept)
@@ -87,7 +87,15 @@ class Attempts:
                     grow_candidate(self.model, 2, self.settings.recipe.seed + n)
             recipe = replace(self.settings.recipe, seed=self.settings.recipe.seed + n,
                              learning_rate=self.settings.recipe.learning_rate / 2)  # fmt: skip
-            more, kl = self._train(recipe, CANDIDATE, kept.another(effort))
+            with self.lock:
+                before = keep_candidate(self.model)
+            try:
+                more, kl = self._train(recipe, CANDIDATE, kept.another(effort))
+            except DivergedError:
+                with self.lock:
+                    restore_candidate(self.model, before)
+                return replace(judged, report=replace(refused(judged.report, f"training on ({effort}) diverged"),
+                                                      efforts=EFFORTS[:n]))  # fmt: skip
             steps += more
             judged = self._pursued(self._judge(Trained(kl_before, kl, steps, kept.seconds)))
             judged = replace(judged, report=replace(judged.report, efforts=EFFORTS[:n]))
@@ -142,7 +150,7 @@ class Attempts:
                           progress=lambda step, steps, kl: self.tell("bake", step, steps, kl))  # fmt: skip
             if not isfinite(kl := self.kl(CANDIDATE)):
                 raise diverged()
-        except BakeError:
+        except DivergedError:
             kept.drop()
             raise
         return steps, kl

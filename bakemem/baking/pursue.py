@@ -4,7 +4,7 @@
 
 Each round takes the weights further along the prompt's way than the prompt alone does, and some rounds on too far. So
 one begins only where the prompt still changes answers, and no more of them than before the last; and each is judged by
-the prompted base: one that harms is undone and the last. Knows no memories.
+the prompted base: one that harms, or diverges, is undone and the last. Knows no memories.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from bakemem.baking.probe import answers, same, share
 from bakemem.baking.rollout import Taught, rollout, teach
 from bakemem.baking.train import Recipe, StepProgress, train
 from bakemem.baking.weights import CANDIDATE, add_candidate, keep_candidate, restore_candidate
+from bakemem.errors import DivergedError
 from bakemem.template import ChatTemplate
 from bakemem.types import Stimulus
 
@@ -111,9 +112,14 @@ def pursue(
         lesson = ask([stimuli[i] for i in drawn], [prompts[i] for i in drawn], temperature=1.0)
         with lock:
             before = keep_candidate(model)
-        train(model, template, lesson, head,
-              replace(recipe, steps=pursuit.steps, learning_rate=pursuit.rate * recipe.learning_rate, seed=seed),
-              start=CANDIDATE, lock=lock, progress=partial(_tell_of_round, tell, n, pursuit))  # fmt: skip
+        try:
+            train(model, template, lesson, head,
+                  replace(recipe, steps=pursuit.steps, learning_rate=pursuit.rate * recipe.learning_rate, seed=seed),
+                  start=CANDIDATE, lock=lock, progress=partial(_tell_of_round, tell, n, pursuit))  # fmt: skip
+        except DivergedError:
+            with lock:
+                restore_candidate(model, before)
+            break
         given = answer()
         found = Round(n, changed, disfluency(model, template, head, held_out, given, held_out_prompts, lock=lock),
                       known - _content([t.answer for t in given], plain, asked))  # fmt: skip

@@ -29,7 +29,7 @@ from bakemem.baking.weights import (
     breather,
     candidate_parameters,
 )
-from bakemem.errors import BakeError
+from bakemem.errors import DivergedError
 from bakemem.kv import context_of
 from bakemem.template import ChatTemplate
 
@@ -89,7 +89,7 @@ def train(
     meanwhile. With `passed` its rate begins to fall when that share of the `watched` is answered as the teacher does
     or no more is gained, and it ends at the latest after the recipe's steps; else it takes just those steps. With a
     `checkpoint` the training goes on from it, and is saved there after its first step, from time to time, at its end
-    and when it is stopped, but for steps that were skipped. Raises BakeError when it diverges.
+    and when it is stopped, but for steps that were skipped. Raises DivergedError when it diverges.
     """
     checkpoint, progress = checkpoint or Checkpoint(), progress or (lambda step, steps, kl: None)
     every = max(EVERY, round(PASS * len(taught) / recipe.trajectories_per_step))
@@ -130,9 +130,9 @@ def train(
     return step
 
 
-def diverged() -> BakeError:
+def diverged() -> DivergedError:
     """What to raise when gradients or answers are not finite."""
-    return BakeError(
+    return DivergedError(
         "The training diverged: the model's numbers are not finite any more. Lower `learning_rate`, or set `dtype` to "
         "bfloat16 or float32, and bake again."
     )
@@ -207,7 +207,7 @@ class Learner:
     def step(self) -> bool:
         """Follow the gradients, whose norm is at most 1, and clear them; False: they are not finite, and were skipped.
 
-        Raises BakeError when that happens `MOST_SKIPPED` times in a row.
+        Raises DivergedError when that happens `MOST_SKIPPED` times in a row.
         """
         followed = bool(torch.nn.utils.clip_grad_norm_(list(self._parameters.values()), 1.0).isfinite())
         if followed:

@@ -87,8 +87,9 @@ class ChromaIndex:
         return [(i, 1.0 - distance) for i, distance in zip(ids, distances, strict=True)]
 
     def ids(self) -> set[str]:
-        """All ids that are in the index."""
-        return set(self._collection.get(include=[])["ids"])
+        """All ids that are in the index. Raises HomeError when it cannot be read."""
+        with self._translated("read"):
+            return set(self._collection.get(include=[])["ids"])
 
     def sync(self, memories: Iterable[Memory]) -> int:
         """Adds what is missing, removes what is too much, and rebuilds an index that cannot be read.
@@ -113,8 +114,8 @@ class ChromaIndex:
 
     def seal(self, state: str) -> None:
         """Notes the journal's state down, with the number of memories. Raises HomeError when it cannot be written."""
-        sealed = {"state": state, "holds": self._collection.count()}
         with self._translated("written"):
+            sealed = {"state": state, "holds": self._collection.count()}
             self._collection.modify(metadata={**self._metadata, **sealed})
 
     def sealed(self) -> str | None:

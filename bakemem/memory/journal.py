@@ -192,6 +192,13 @@ class Journal(Memories):
             rows = connection.execute(sa.select(log).where(self.here(log)).order_by(log.c.seq))
             return [records.reflog_of(row) for row in rows.mappings()]
 
+    def moment(self) -> str:
+        """A name for what is remembered and what serves: another one after each change, and never one of before."""
+        log = schema.reflog
+        with self.read() as connection:
+            moved = connection.scalar(sa.select(sa.func.max(log.c.seq)).where(self.here(log)))
+        return f"{moved or 0} {self.last_change()}"
+
     def state(self) -> State:
         """All of this namespace as it was at one moment, whatever a writer does meanwhile."""
         pointers = schema.pointers

@@ -49,15 +49,16 @@ def load(journal: Journal, lines: Iterable[str], redact: Callable[[str], str] = 
     """Takes exported memories in, all or none, under their own ids; those that are here already are left alone.
 
     What was baked or held elsewhere becomes pending, as no version here holds it; what is held there while another
-    memory of its key is live stays held. What was superseded by what is forgotten here is left out too. The
-    history then says when it came.
+    memory of its key is live, and not forgotten here, stays held. What was superseded by what is forgotten here is left
+    out too. The history then says when it came.
     Text and turn of each are redacted. Raises InputError, which names the line, for what `redact` refuses and for
     anything that `export` would not have written.
     """
     parsed = parse(lines, journal.namespace, redact)
     with journal.write() as connection:
         new = _unforgotten(connection, journal, unknown(connection, journal, parsed))
-        live, told = {m.key for m, _ in parsed if m.status in LIVE}, {m.id for m, _ in parsed}
+        gone = {m.id for m in journal.select(connection, schema.memories.c.status == "forgotten")}
+        live, told = {m.key for m, _ in parsed if m.status in LIVE and m.id not in gone}, {m.id for m, _ in parsed}
         for memory, history in new:
             held = memory.status == "held" and memory.key in live
             if not held:

@@ -127,14 +127,22 @@ class Shadow:
         try:
             if index.sealed() != self._journal.last_change():
                 memories = self._journal.memories(INDEXED)
-                if index.ids() & {m.id for m in self._journal.memories("forgotten")}:
-                    index.purge(memories)  # a forgetting was cut short
+                if self._may_hold_forgotten(index):
+                    index.purge(memories)
                 else:
                     index.sync(memories)
         except BaseException:
             index.close()
             raise
         return index
+
+    def _may_hold_forgotten(self, index: Index) -> bool:
+        """Where a forgetting was cut short, and where nobody can see."""
+        try:
+            return not index.ids().isdisjoint(m.id for m in self._journal.memories("forgotten"))
+        except HomeError as error:
+            _LOG.warning("%s It is built anew from the journal.", error)
+            return True
 
 
 def _closed() -> Index:

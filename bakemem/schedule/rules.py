@@ -17,6 +17,7 @@ from bakemem.memory import Job
 from bakemem.schedule.hours import Hours
 from bakemem.schedule.policy import BY_HAND, Rules, State, Waiting
 from bakemem.types import Memory, Version
+from bakemem.versions import ORIGIN
 
 _BYTES_A_TOKEN = 4
 
@@ -54,7 +55,8 @@ def state_of(
 
 def _by_hand(jobs: Mapping[str, Job], versions: Sequence[Version]) -> Job | None:
     """The newest accepted version as a job that is done, if it was made after the schedule's last bake had ended."""
-    newest = next((version for version in reversed(versions) if version.status == "accepted"), None)
+    here = (version for version in reversed(versions) if ORIGIN not in version.settings)  # not unpacked from elsewhere
+    newest = next((version for version in here if version.status == "accepted"), None)
     tried = [job.ended or job.started for name in ("bake", "ground") if (job := jobs.get(name))]
     if newest is None or not tried or newest.created <= max(tried):
         return None

@@ -19,6 +19,7 @@ from bakemem.errors import BakememError
 from bakemem.memory import Job, Outcome
 from bakemem.schedule.policy import Action, Decision, decide, in_words
 from bakemem.schedule.rules import load_per_cpu, rules_of, state_of
+from bakemem.versions import ORIGIN
 
 if TYPE_CHECKING:
     from bakemem.agent_memory import AgentMemory
@@ -184,7 +185,8 @@ class Schedule:
     def _bake(self, *, from_base: bool) -> tuple[Outcome, str]:
         """A refused bake would be refused again: the next one has another seed. One that was stopped keeps its own."""
         memory = self._memory
-        before, versions = {m.id for m, _ in memory.waiting()}, memory.versions()
+        before = {m.id for m, _ in memory.waiting()}
+        versions = [v for v in memory.versions() if ORIGIN not in v.settings]  # not unpacked from elsewhere
         accepted = [i for i, version in enumerate(versions, start=1) if version.status == "accepted"]
         refused = len(versions) - max(accepted, default=0)
         version = memory.bake(from_base=from_base, seed=(memory.config.seed + refused) % 2**32, progress=self._step)

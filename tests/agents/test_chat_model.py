@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,7 @@ from langchain_core.messages import (
     SystemMessage,
     ToolMessage,
 )
+from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import ConfigurableField
 from langchain_core.tools import tool
 from pydantic import BaseModel, ValidationError
@@ -33,11 +35,14 @@ from pydantic import BaseModel, ValidationError
 import bakemem
 from bakemem.agent_memory import AgentMemory
 from bakemem.agents.chat_model import BakedChatModel
+from bakemem.agents.middleware import BakedMemoryMiddleware
 from bakemem.errors import BusyError, ContextError, InputError, ServingError
 from bakemem.memory import records
+from bakemem.memory.database import Database
 from bakemem.serving import Reply, Request
 from bakemem.testing import FakeEngine
 from bakemem.types import Turn, Version
+from tests.agents.conftest import Unloaded
 from tests.homes import fake_bake, write_adapter
 from tests.tiny import OpenMemory
 
@@ -573,3 +578,99 @@ def test_a_home_is_opened_beside_the_loop(open_memory: OpenMemory, monkeypatch: 
     asyncio.run(read())
     assert len(threads) == 2
     assert threading.get_ident() not in threads
+
+
+class Meanwhile(BaseRateLimiter):
+    """Between the look into a cache and the reply, once."""
+
+    def __init__(self, todo: Callable[[], object]) -> None:
+        self._todo = [todo]
+
+    def acquire(self, *, blocking: bool = True) -> bool:
+        """Does it."""
+        if self._todo:
+            self._todo.pop()()
+        return True
+
+    async def aacquire(self, *, blocking: bool = True) -> bool:
+        """As `acquire`."""
+        return self.acquire(blocking=blocking)
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+async def test_what_was_asked_before_a_change_and_answered_after_is_in_no_cache(scripted: Scripted, way: str) -> None:
+    """It would tell what was forgotten since, where all is as it was when it was asked."""
+    memory, kept = scripted.memory, list[str]()
+
+    def remember() -> None:
+        kept.append(memory.remember("The user's dog is called Bosuk.", key="user.dog").id)
+        scripted.says = "Bosuk."
+
+    model = BakedChatModel(memory=memory, cache=InMemoryCache(), rate_limiter=Meanwhile(remember))
+
+    async def ask() -> str:
+        return str((await model.ainvoke("x") if way == "ainvoke" else model.invoke("x")).content)
+
+    assert await ask() == "Bosuk."
+    memory.forget(kept)
+    scripted.says = "I do not know."
+    assert [await ask() for _ in range(2)] == ["I do not know."] * 2
+    assert len(scripted.asked) == 2
+
+
+@pytest.mark.parametrize("cache", [None, InMemoryCache()])
+async def test_the_loop_does_no_sql(scripted: Scripted, monkeypatch: pytest.MonkeyPatch, cache: Any) -> None:
+    """All conversations stand still meanwhile, and LangGraph's development server makes an error of it."""
+    real = Database.read
+
+    def read(self: Database) -> Any:
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            asyncio.get_running_loop()
+        return real(self)
+
+    monkeypatch.setattr(Database, "read", read)
+    model = BakedChatModel(memory=scripted.memory, cache=cache)
+    assert (await model.ainvoke("x")).content == "Yes it is."
+    assert "".join([str(chunk.content) async for chunk in model.astream("x")]) == "Yes it is."
+    told = await create_agent(model, middleware=[BakedMemoryMiddleware(scripted.memory)]).ainvoke({"messages": ["x"]})
+    assert told["messages"][-1].text == "Yes it is."
+
+
+async def test_who_waits_for_a_place_is_in_nobodys_way(unloaded: Unloaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither holds a thread of the loop's executor while too many wait: here it has one."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    alice, bob = Scripted(unloaded("alice"), monkeypatch), Scripted(unloaded("bob"), monkeypatch)
+    for memory in (alice.memory, bob.memory):
+        monkeypatch.setattr(type(memory), "base", SimpleNamespace(template=None))
+    alice.busy = 10**9
+    waiting = asyncio.create_task(BakedChatModel(memory=alice.memory, max_retries=9).ainvoke("x"))
+    while not alice.asked:
+        await asyncio.sleep(0)
+    for _ in range(3):
+        assert (await BakedChatModel(memory=bob.memory, strict=False).ainvoke("x")).content == "Yes it is."
+    assert not waiting.done()
+    waiting.cancel()
+
+
+def test_a_copy_with_configured_fields_streams(model: BakedChatModel) -> None:
+    """LangChain sets all fields of it, and a `streaming` that is set to False ends all streams."""
+    configured = model.configurable_fields(temperature=ConfigurableField("t"))
+    config: Any = {"configurable": {"t": 0.5}}
+    assert len(list(configured.stream("x", config))) == len(list(model.stream("x"))) > 2
+
+
+def test_a_copy_with_another_home_is_over_that(tmp_path: Path) -> None:
+    """A path is a home too; each is opened when it is needed, and closed with the others."""
+    model = BakedChatModel(home=tmp_path / "one")  # type: ignore[arg-type]
+    other = model.model_copy(update={"home": str(tmp_path / "two")})
+    assert [m._memory.home for m in (model, other)] == [tmp_path / "one", tmp_path / "two"]
+    model.close()
+    other._memory.remember("Tea.", key="tea", kind="fact")
+    other.close()
+
+
+def test_half_a_sign_in_a_tools_name_can_be_written_down(scripted: Scripted) -> None:
+    """As in its arguments."""
+    scripted.says = CALL.replace("add", "caf\\ud83d")
+    reply = BakedChatModel(memory=scripted.memory, strict=False).bind_tools([add]).invoke("x")
+    assert "caf?" in reply.model_dump_json()

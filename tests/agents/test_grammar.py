@@ -142,7 +142,8 @@ def test_objects_have_the_keys_they_name(tokenizer: PreTrainedTokenizerBase) -> 
 
 _A: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "integer"}}}
 _B: dict[str, Any] = {"type": "object", "properties": {"b": {"type": "integer"}}, "required": ["b"]}
-_DEFS: dict[str, Any] = {"A": _A, "B": _B, "AB": {"allOf": [{"$ref": "#/$defs/A"}, _B]}}
+_DEFS_OF_ONE: dict[str, Any] = {"A": _A, "B": _B}
+_DEFS: dict[str, Any] = {**_DEFS_OF_ONE, "AB": {"allOf": [{"$ref": "#/$defs/A"}, _B]}}
 
 
 @pytest.mark.parametrize(("schema", "right", "wrong"), [
@@ -160,6 +161,21 @@ def test_an_object_may_be_described_in_parts(
     grammar = json_grammar({"type": "object", **schema})
     assert fits(tokenizer, grammar, right)
     assert not fits(tokenizer, grammar, wrong)
+
+
+@pytest.mark.parametrize("beside", [
+    {"allOf": {"type": "string"}}, {"note": {"allOf": [{"$ref": "#/$defs/B"}], "description": "As pydantic once did"}},
+    {"note": {"enum": [{"allOf": [1, 2]}]}}, {"note": {"allOf": [_B]}},
+])  # fmt: skip
+def test_what_is_described_in_one_place_stays_closed(
+    tokenizer: PreTrainedTokenizerBase, beside: dict[str, Any]
+) -> None:  # fmt: skip
+    """Also where a property has the name of a keyword, or a definition has but a description beside it."""
+    properties = {"x": {"$ref": "#/$defs/A"}, **beside}
+    grammar = json_grammar({"type": "object", "properties": properties, "required": ["x"], "$defs": _DEFS_OF_ONE})
+    assert fits(tokenizer, grammar, '{"x": {"a": 1}}')
+    assert not fits(tokenizer, grammar, '{"x": {"a": 1, "z": 2}}')
+    assert not fits(tokenizer, grammar, '{"x": {"a": 1}, "note": {"b": 1, "z": 2}}')
 
 
 class Trip(BaseModel):

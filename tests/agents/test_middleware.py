@@ -18,8 +18,9 @@ from langchain.agents.middleware import (
     SummarizationMiddleware,
 )
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, ChatMessage, HumanMessage, SystemMessage
 from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.runnables import ConfigurableField
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
@@ -563,3 +564,66 @@ def test_documents_that_are_written_into_a_message_after_it_was_heard_are_no_edi
     for _ in range(2):
         say(built, "Hi.")
     assert observed == [DOG, "Hi.", "Hi."]
+
+
+def test_a_sub_agent_of_an_agent_without_memory_is_no_user_either(memory: AgentMemory, observed: list[str]) -> None:
+    """It has a thread of its own, and nobody but LangGraph knows that a tool asks it."""
+    sub = create_agent(ScriptedChatModel(), middleware=[BakedMemoryMiddleware(memory)], checkpointer=InMemorySaver())
+    asked: Any = {"messages": [HumanMessage(UPPER)]}, {"configurable": {"thread_id": "research"}}
+
+    @tool
+    def ask(question: str) -> str:
+        """Ask somebody who knows."""
+        return str(sub.invoke(*asked)["messages"][-1].text)
+
+    @tool
+    async def ask_later(question: str) -> str:
+        """Ask somebody who knows."""
+        return str((await sub.ainvoke(*asked))["messages"][-1].text)
+
+    for checkpointer in (None, InMemorySaver()):
+        for name, run in (("ask", lambda a: a.invoke), ("ask", lambda a: in_a_loop(a.ainvoke)),
+                          ("ask_later", lambda a: in_a_loop(a.ainvoke))):  # fmt: skip
+            model = ScriptedChatModel(says=[call(name, question=UPPER)])
+            main = create_agent(model, tools=[ask, ask_later], checkpointer=checkpointer)
+            run(main)({"messages": ["Ask it."]}, THREAD)
+    assert observed == []
+    sub.invoke({"messages": [HumanMessage(DOG)]}, {"configurable": {"thread_id": "research"}})
+    assert observed == [DOG]
+
+
+def in_a_loop(run: Callable[..., Any]) -> Callable[..., Any]:
+    """A coroutine function as a function."""
+    return lambda *given: asyncio.run(run(*given))
+
+
+def test_a_thread_that_waited_before_the_middleware_came_is_not_heard_when_it_goes_on(
+    memory: AgentMemory, observed: list[str]
+) -> None:
+    """Its run had begun without; from the next message on it listens."""
+    saver, asks = InMemorySaver(), HumanInTheLoopMiddleware(interrupt_on={"mail": True})
+    old = agent(ScriptedChatModel(says=["So.", call("mail", text="x")]), asks, checkpointer=saver)
+    say(old, UPPER)
+    assert "__interrupt__" in say(old, "Send it.")
+    new = agent(ScriptedChatModel(), asks, BakedMemoryMiddleware(memory), checkpointer=saver)
+    new.invoke(Command(resume={"decisions": [{"type": "approve"}]}), THREAD)
+    assert observed == []
+    say(new, DOG)
+    assert observed == [DOG]
+
+
+def test_a_chat_message_of_the_users_is_heard_as_any_other(memory: AgentMemory, observed: list[str]) -> None:
+    """The model reads it as the user's, too."""
+    built = agent(ScriptedChatModel(), BakedMemoryMiddleware(memory))
+    built.invoke({"messages": [ChatMessage(role="user", content=DOG)]})
+    built.invoke({"messages": [ChatMessage(role="assistant", content=UPPER), HumanMessage("Hi.")]})
+    assert observed == [DOG, "Hi."]
+
+
+def test_a_model_with_configurable_fields_is_asked_over_the_runs_memory(unloaded: Unloaded) -> None:
+    """In its default too; what a run configures stays."""
+    model: Any = Routed(memory=unloaded()).configurable_fields(temperature=ConfigurableField("t"))
+    built = create_agent(model, middleware=[BakedMemoryMiddleware(unloaded)], context_schema=Whose)
+    for config in ({}, {"configurable": {"t": 0.5}}):
+        said = built.invoke({"messages": [HumanMessage("Hi.")]}, config, context=Whose("alice"))["messages"][-1].text
+        assert said == "alice: ['human']"

@@ -15,6 +15,7 @@ from langgraph.store.base import (
     BaseStore,
     GetOp,
     InvalidNamespaceError,
+    Item,
     ListNamespacesOp,
     MatchCondition,
     PutOp,
@@ -348,3 +349,22 @@ def test_it_is_all_there_after_a_restart(tmp_path: Path) -> None:
             store.put(ALICE, "Dog No. 1", DOG)
             assert store.list_namespaces() == [ALICE]
             assert [i.key for i in store.search((), query="dog")] == ["Dog No. 1"]
+
+
+@pytest.mark.parametrize("key", ["", "/memories/" + "x" * 200])
+def test_what_could_not_be_put_is_not_there(any_store: BaseStore, key: str) -> None:
+    """Neither an error nor an end to all the other operations of a batch, whatever the namespace."""
+    any_store.put(ALICE, "dog", DOG)
+    for namespace in (ALICE, BOB, ("a\nb" * 99,)):
+        assert any_store.get(namespace, key) is None
+        any_store.delete(namespace, key)
+    found, missing = any_store.batch([GetOp(ALICE, "dog"), GetOp(ALICE, key)])
+    assert isinstance(found, Item)
+    assert (found.value, missing) == (DOG, None)
+
+
+def test_of_another_users_nothing_is_deleted(memory: AgentMemory) -> None:
+    """A store of one user has nothing of them."""
+    kept = memory.remember("Tea.", key="tea")
+    BakedMemoryStore(memory, role="operator").delete(BOB, "tea")
+    assert memory.memories() == [kept]

@@ -78,6 +78,14 @@ def test_a_round_that_harms_is_undone_and_the_last(tiny_base: Base, make_taught:
     assert same(before, keep_candidate(tiny_base.model))
 
 
+def test_a_round_that_diverges_is_undone_and_the_last(tiny_base: Base, make_taught: MakeTaught) -> None:
+    """The bake before it was accepted, and stays."""
+    before, seen, held_out = baked(tiny_base), list[Round](), make_taught(tiny_base)
+    done = run(tiny_base, held_out, replace(FREE, rounds=4, steps=40, rate=1e30), seen)
+    assert (done.last, done.held_out, seen) == (None, list(held_out), [])
+    assert same(before, keep_candidate(tiny_base.model))
+
+
 def test_no_round_begins_where_the_prompt_changes_nothing(tiny_base: Base, make_taught: MakeTaught) -> None:
     """What the prompt changes is told of each round that begins; where that is too little, nothing is trained."""
     before, seen, held_out = baked(tiny_base), list[Round](), make_taught(tiny_base)

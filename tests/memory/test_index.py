@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,11 +20,11 @@ import pytest
 
 import bakemem.memory.index as module
 from bakemem.errors import ConfigError, HomeError, ModelError
-from bakemem.memory import Index
+from bakemem.memory import Index, Journal, Shadow, forget
 from bakemem.memory.embed import LexicalEmbedder
 from bakemem.memory.index import ChromaIndex, MiniLMEmbedder, make_embedder
 from bakemem.testing import MemoryIndex
-from bakemem.types import Memory
+from bakemem.types import Draft, Memory, Provenance
 
 MakeMemory = Callable[..., Memory]
 
@@ -173,6 +175,8 @@ def test_an_index_that_is_lost_while_it_is_open_is_an_error_of_the_home(
         index.put([two])
     with pytest.raises(HomeError, match="index"):
         index.remove([one.id])
+    with pytest.raises(HomeError, match="index"):
+        index.seal("now")
     index.close()
     index = ChromaIndex(tmp_path / "index", "default", LexicalEmbedder())
     assert index.sync([one, two]) == 2
@@ -345,3 +349,32 @@ def test_nothing_that_the_process_had_in_its_memory_is_in_the_files(tmp_path: Pa
     for i in range(n):
         assert index.search(f"{i} is {sha256(b'%d' % i).hexdigest()}.", 1)[0][0] == f"{i:016x}"
     index.close()
+
+
+@pytest.mark.parametrize("table", ["max_seq_id", "embeddings", "embeddings_queue"])
+def test_a_damaged_table_of_chroma_is_no_dead_end(journal: Journal, tmp_path: Path, table: str) -> None:
+    """Chroma opens and cannot be read: what was forgotten may be in it, so it begins anew."""
+
+    def shadow() -> Shadow:
+        return Shadow(journal, lambda: ChromaIndex(tmp_path / "index", "default", LexicalEmbedder()))
+
+    dog, town = (journal.add(Draft("fact", t, f"The user's {t} is Tarn."), Provenance()) for t in ("dog", "town"))
+    opened = shadow()
+    opened.recall("dog", 2)
+    opened.close()
+    [database] = tmp_path.rglob("chroma.sqlite3")
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+        [[page]] = connection.execute(query, [table]).fetchall()
+        [[size]] = connection.execute("PRAGMA page_size").fetchall()
+    content = bytearray(database.read_bytes())
+    content[(page - 1) * size : page * size] = b"\xff" * size
+    database.write_bytes(content)
+    opened = shadow()
+    assert {m.id for m, _ in opened.recall("dog", 2)} == {dog.id, town.id}
+    forget(journal, [dog.id])
+    opened.rebuild()
+    opened.close()
+    opened = shadow()
+    assert [m.id for m, _ in opened.recall("dog", 2)] == [town.id]
+    opened.close()

@@ -120,6 +120,24 @@ def test_what_is_tied_to_what_was_forgotten_here_comes_without_it_or_not_at_all(
     there.close()
 
 
+def test_what_waits_behind_what_was_forgotten_here_takes_its_place(
+    journal: Journal, make_version: Callable[..., Version], tmp_path: Path
+) -> None:
+    """Held there for one of its key that serves there, and here nothing of the key does: it would be in no prompt."""
+    there = Journal(tmp_path / "there.db")
+    older = there.add(Draft("fact", "user.dog", "Bosuk."), Provenance())
+    there.commit_version(make_version("v1", [older]), accepted=True)
+    load(journal, list(export(there)))
+    forget(journal, [older.id])
+    newer = there.add(Draft("fact", "user.dog", "Tarin."), Provenance())
+    there.commit_version(make_version("v2", [newer], parent="v1"), accepted=True)
+    there.set_live("v1")
+    assert [m.status for m in there.memories()] == ["baked", "held"]
+    [came] = load(journal, list(export(there)))
+    assert (came.text, came.status) == ("Tarin.", "pending")
+    there.close()
+
+
 def test_the_history_says_when_a_memory_came(journal: Journal, tmp_path: Path) -> None:
     """It waits here since then, however long it waited there, whatever it was there."""
     dog = journal.add(Draft("fact", "user.dog", "The user's dog is called Bosuk."), Provenance())

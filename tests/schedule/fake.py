@@ -53,7 +53,7 @@ class FakeMemory:
         """The next thing that a bake comes to; without one it is accepted and takes all."""
         self.asked.append({"from_base": from_base, "seed": seed})
         status = self.bakes.pop(0)(progress) if self.bakes else "accepted"
-        version = SimpleNamespace(name=f"v{len(self.made) + 1}", status=status, parent=None, created=START,
+        version = SimpleNamespace(name=f"v{len(self.made) + 1}", status=status, parent=None, created=START, settings={},
                                   report=SimpleNamespace(reasons=("agreement is 50%",)))  # fmt: skip
         self.made.append(version)
         if status == "accepted":

@@ -21,6 +21,7 @@ from bakemem.errors import BakeError, ConfigError, HomeError
 from bakemem.memory import Job, Jobs, Journal
 from bakemem.schedule import SCHEDULE, Schedule, is_running, runner
 from bakemem.types import Turn
+from bakemem.versions import ORIGIN
 from tests.schedule.fake import Clock, FakeMemory
 from tests.schedule.year import DAY, HOUR, MINUTE, START
 
@@ -297,6 +298,21 @@ def test_a_bake_by_hand_answers_what_asked_for_one(memory: FakeMemory) -> None:
     assert made.decision(START + 4 * HOUR).waits_for == "more to bake"
     memory.remember(START + 4 * HOUR)
     assert "2 memories wait" in made.decision(START + 5 * HOUR).why[0]
+
+
+def test_a_version_from_elsewhere_is_no_bake_by_hand(memory: FakeMemory) -> None:
+    """What was refused is tried again, with another seed, whatever is unpacked meanwhile."""
+    clock, made = Clock(), schedule(memory, Clock())
+    memory.remember(START)
+    memory.jobs.end(Job("bake", START, START + MINUTE, "refused", "", 1))
+    memory.made += [
+        SimpleNamespace(name="v1", status="rejected", parent=None, created=START, settings={}),
+        SimpleNamespace(name="v2", status="accepted", parent=None, created=START + HOUR, settings={ORIGIN: "1" * 12}),
+    ]
+    clock.now = START + 14 * HOUR
+    assert made.decision(clock.now).why == ("the last bake was refused",)
+    assert schedule(memory, clock).tick() == "bake"
+    assert memory.asked == [{"from_base": False, "seed": memory.config.seed + 1}]
 
 
 def test_one_that_lives_is_seen_from_time_to_time(memory: FakeMemory) -> None:
