@@ -52,8 +52,8 @@ class Tokenizer(Protocol):
 class Rendering:
     """Writes turns for one tokenizer.
 
-    Models that know no system role, or it not at the beginning, get its text before the first user turn, and those
-    whose turns alternate strictly get neighbouring user turns as one.
+    Models that know no system role, or it not at the beginning, get its text before the first user turn, those whose
+    turns alternate strictly get neighbouring user turns as one, and those that read content in parts get it so.
     """
 
     def __init__(self, tokenizer: Tokenizer, arguments: Mapping[str, Any] | None = None) -> None:
@@ -63,6 +63,11 @@ class Rendering:
         self._arguments = dict(arguments or {})
         self._template = None if tokenizer.chat_template else DEFAULT_TEMPLATE
         self._special = _anywhere([*self.special_tokens, *getattr(tokenizer, "all_special_tokens", ())])
+        # Some models that read images too take content as a list of parts alone, and pass over text in silence.
+        self._in_parts = False
+        if not self._writes(Turn("user", "bakemem-user")):
+            self._in_parts = True
+            self._in_parts = self._writes(Turn("user", "bakemem-user"))
         talk = [Turn("system", "bakemem-system"), Turn("user", "bakemem-user"), Turn("assistant", "bakemem-answer"),
                 Turn("user", "bakemem-more")]  # fmt: skip
         # Mistral 7B v0.3 writes it into the prompt's last turn only: it would be lost behind an answer.
@@ -97,7 +102,7 @@ class Rendering:
         options |= {"tools": [dict(tool) for tool in tools]} if tools else {}
         try:
             return str(self.tokenizer.apply_chat_template(
-                [_message(self._as_text(turn)) for turn in turns], tokenize=False,
+                [_message(self._as_text(turn), self._in_parts) for turn in turns], tokenize=False,
                 add_generation_prompt=generation_prompt, **options, **self._arguments,
             ))  # fmt: skip
         except Exception as error:  # jinja2 and transformers raise many kinds here
@@ -175,9 +180,10 @@ def _anywhere(texts: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(f"{first}(?={'|'.join(rest)})" for first, rest in rests.items()) or "(?!)")
 
 
-def _message(turn: Turn) -> dict[str, Any]:
+def _message(turn: Turn, in_parts: bool) -> dict[str, Any]:
     """A turn as Hugging Face templates read it."""
-    message: dict[str, Any] = {"role": turn.role, "content": turn.content}
+    content = [{"type": "text", "text": turn.content}] if in_parts else turn.content
+    message: dict[str, Any] = {"role": turn.role, "content": content}
     if turn.tool_calls:
         message["tool_calls"] = [
             {"type": "function", "id": call.id, "function": {"name": call.name, "arguments": _arguments(call)}}

@@ -41,7 +41,18 @@ LAST_SYSTEM = (  # Mistral 7B v0.3 and Nemo: the system text stands in the user'
     "{{ own }}\n\n{% endif %}{{ m.content }}[/INST]{% elif m.role == 'assistant' %}{{ m.content + eos_token }}"
     "{% else %}[TOOL_RESULTS]{{ m.content }}[/TOOL_RESULTS]{% endif %}{% endfor %}"
 )
-TEMPLATES = {"own": "own", "chatml": CHATML, "no system": NO_SYSTEM, "last system": LAST_SYSTEM, "none": None}
+IN_PARTS = (  # of many models that see too; what is plain text it passes over in silence
+    "{% for m in messages %}<|{{ m['role'] }}|>\n{% for c in m['content'] %}{% if c['type'] == 'text' %}{{ c['text'] }}"
+    "{% endif %}{% endfor %}<|end|>\n{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+TEMPLATES = {
+    "own": "own",
+    "chatml": CHATML,
+    "in parts": IN_PARTS,
+    "no system": NO_SYSTEM,
+    "last system": LAST_SYSTEM,
+    "none": None,
+}
 DIALOGUE = [Turn("system", "Be kind."), Turn("user", "One?"), Turn("assistant", "a"), Turn("user", "Two?")]
 
 

@@ -12,7 +12,8 @@ import torch
 from transformers import Cache, GenerationConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
 from bakemem.baking.cache import PIECE_TOKENS, batches, prefilled, shared_length
-from bakemem.kv import attends
+from bakemem.errors import ContextError
+from bakemem.kv import attends, context_of
 from bakemem.template import ChatTemplate
 from bakemem.types import Turn
 
@@ -34,29 +35,39 @@ def generate(
 
     `batch_tokens` bounds prompt tokens plus room for answers in one batch; temperature 0 takes the likeliest token.
     With `begun` each answer goes on from such a text, which is not in the ids. `breathe` is called between two tokens
-    and between two pieces of the prompts.
+    and between two pieces of the prompts. An answer is cut where the model's context ends, too. Raises ContextError for
+    a conversation that leaves no room for one.
     """
     prompts = [template.prompt_ids(turns) for turns in conversations]
     if begun:
         prompts = [[*ids, *template.ids(text)] for ids, text in zip(prompts, begun, strict=True)]
+    context, longest = context_of(model), max(map(len, prompts), default=0)
+    if longest >= context:
+        raise ContextError(
+            f"A conversation of {longest} tokens leaves no room for an answer in the {context} positions of the model: "
+            "shorten the text, or take a model that reads more."
+        )
     answers: list[list[int]] = [[] for _ in prompts]
     waiting, room = list(range(len(prompts))), FIRST_PASS
 
-    def ended(answer: list[int]) -> bool:
-        return len(answer) >= max_new_tokens or template.ended(answer)
+    def left(i: int) -> int:
+        return min(max_new_tokens, context - len(prompts[i])) - len(answers[i])
+
+    def ended(i: int) -> bool:
+        return left(i) <= 0 or template.ended(answers[i])
 
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
         while waiting:
-            room = min(room, max_new_tokens - len(answers[waiting[0]]))
+            room = min(room, *map(left, waiting))
             read = [[*prompts[i], *answers[i]] for i in waiting]
             for batch in batches(read, room, batch_tokens):
                 made = _generate(model, template, [read[n] for n in batch], room, temperature, breathe)
                 for n, ids in zip(batch, made, strict=True):
                     answers[waiting[n]] += ids
                 if progress:
-                    progress(sum(map(ended, answers)), len(prompts))
-            waiting = [i for i in waiting if not ended(answers[i])]
+                    progress(sum(map(ended, range(len(prompts)))), len(prompts))
+            waiting = [i for i in waiting if not ended(i)]
             room *= 4
     return answers
 

@@ -34,23 +34,32 @@ PLAIN = frozenset({
 
 
 def linear_layers(model: PreTrainedModel) -> list[str]:
-    """The whole names of the linear layers without the output head: where a bake puts LoRA.
+    """The whole names of the linear layers that text passes, without the output head: where a bake puts LoRA.
 
     A layer that has a number for its last name is left out: PEFT would take whole blocks that have one too for it.
     """
-    head = model.get_output_embeddings()
+    head, within = model.get_output_embeddings(), _within(model)
     names = [
         name.removesuffix(".base_layer")
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear | Conv1D) and type(module).__name__ in PLAIN and module is not head
-        and ".lora_" not in name
+        and ".lora_" not in name and name.startswith(within)
     ]  # fmt: skip
     return [name for name in names if not _last(name).isdigit()]
 
 
 def linear_names(model: PreTrainedModel) -> list[str]:
-    """The last name parts of all linear layers but the output head."""
-    return sorted({_last(name) for name in linear_layers(model)})
+    """The last name parts of the linear layers; whole names where something beside the text has layers of those too."""
+    layers, within = linear_layers(model), _within(model)
+    names = {_last(name) for name in layers}
+    beside = any(_last(name) in names for name, _ in model.named_modules() if not name.startswith(within))
+    return sorted(layers if beside else names)
+
+
+def _within(model: PreTrainedModel) -> str:
+    """What the names in the part that reads text begin with: beside it stand towers for images and sound."""
+    decoder = model.get_decoder()
+    return next((f"{name}." for name, module in model.named_modules() if name and module is decoder), "")
 
 
 def _last(name: str) -> str:
@@ -252,7 +261,8 @@ def hidden_states(
 def output_head(model: PreTrainedModel) -> Head:
     """The frozen map from last hidden states to logits, with the model family's soft cap or scale.
 
-    Raises BakeError when it does not give the model's own logits: then the family makes them in an unknown way.
+    Raises BakeError when it does not give the model's own logits, as the family makes them in an unknown way, or when
+    these are not finite.
     """
     linear = model.get_output_embeddings()
     config = model.config.get_text_config()
@@ -277,6 +287,10 @@ def output_head(model: PreTrainedModel) -> Head:
                 f"{type(model).__name__} does not give its states and logits in a way that bakemem knows "
                 f"({type(error).__name__}: {error}); it cannot be baked yet. Please report the model."
             ) from error
+    if not own.isfinite().all():
+        raise BakeError(
+            f"The numbers of {type(model).__name__} are not finite as it is loaded: set `dtype` to bfloat16 or float32."
+        )
     if own.shape != ours.shape or not torch.allclose(own.float(), ours.float(), rtol=1e-2, atol=1e-2):
         raise BakeError(
             f"{type(model).__name__} changes its logits after the output head in a way that bakemem does not know; "

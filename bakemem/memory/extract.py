@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from bakemem.errors import InputError
+from bakemem.errors import ContextError, InputError
 from bakemem.memory.admit import READ
 from bakemem.memory.grounding import is_grounded, respelled, stems
 from bakemem.memory.keys import MAX_KEY, MAX_TEXT, clean_key, clean_text, slug_key
@@ -58,7 +58,11 @@ class ModelExtractor:
         if reason:
             self.rejected[reason] += 1
             return []
-        [output] = self._generate([[Turn("system", EXTRACT_SYSTEM), Turn("user", turn.content)]])
+        try:
+            [output] = self._generate([[Turn("system", EXTRACT_SYSTEM), Turn("user", turn.content)]])
+        except ContextError:
+            self.rejected["turn too long"] += 1
+            return []
         return self.parse(output, turn)
 
     def same(self, draft: Draft, memory: Memory) -> bool:

@@ -9,7 +9,7 @@ import hashlib
 import inspect
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -79,16 +79,31 @@ def load_base(
         where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         kind: Any = dtype if dtype != "auto" or where.type != "cpu" else torch.float32
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=kind, trust_remote_code=trust_remote_code)
-        move: Any = model.to  # typed for other arguments than it takes
-        model = move(where).eval().requires_grad_(False)
+        load: Any = AutoModelForCausalLM.from_pretrained  # typed as if it gave the model alone
+        loaded, found = load(name, dtype=kind, trust_remote_code=trust_remote_code, output_loading_info=True)
+        model: PreTrainedModel = loaded.to(where).eval().requires_grad_(False)
     except Exception as error:  # what a damaged file or a model's own code raises is anything
         raise ModelError(
             f"The base model {name!r} cannot be loaded on device {device!r} ({type(error).__name__}: {error}). Give "
             "`starter`, a folder with a Hugging Face causal language model, or a hub id that this machine can reach or "
             "has cached; and a device that this machine has, such as `cpu`."
         ) from error
+    _check_whole(name, model, found["missing_keys"])
     return wrap_base(name, model, tokenizer, template_arguments)
+
+
+def _check_whole(name: str, model: PreTrainedModel, missing: Collection[str]) -> None:
+    """Raises ModelError where the library drew weights at random, or attached an adapter, which would be off here."""
+    if drawn := sorted(missing & dict(model.named_parameters()).keys()):
+        raise ModelError(
+            f"The base model {name!r} lacks {len(drawn)} of its weights, such as {drawn[0]}: its files are incomplete, "
+            "or it is no causal language model. Copy or download it again, or take another one."
+        )
+    if getattr(model, "peft_config", None):
+        raise ModelError(
+            f"The base model {name!r} is a PEFT adapter. Merge it into its base (`merge_and_unload`), save that with "
+            "its tokenizer, and give its folder."
+        )
 
 
 def wrap_base(
@@ -111,9 +126,23 @@ def wrap_base(
             "conversations of several users would mix. Take a model with attention layers, such as Llama, Qwen, "
             "Mistral, or a hybrid like Jamba."
         )
+    _check_vocabulary(name, model, tokenizer)
     ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     template = ChatTemplate(tokenizer, template_arguments, [ends] if isinstance(ends, int) else ends or ())
     return Base(name, model, template, fingerprint(model, tokenizer))
+
+
+def _check_vocabulary(name: str, model: PreTrainedModel, tokenizer: Any) -> None:
+    """Raises ModelError for a token of plain text that has no embedding; special ones may lack it (Gemma 3's image)."""
+    rows = getattr(model.get_input_embeddings(), "num_embeddings", None)
+    special = {str(token) for token in getattr(tokenizer, "added_tokens_decoder", {}).values() if token.special}
+    plain = {text: id for text, id in tokenizer.get_vocab().items() if text not in special}
+    if rows is not None and plain and (last := max(plain, key=lambda text: plain[text])) and plain[last] >= rows:
+        raise ModelError(
+            f"The tokenizer of {name!r} has the token {last!r} with the id {plain[last]}, and the model has {rows} "
+            "embeddings: call `resize_token_embeddings` after adding tokens, and train them, or take the tokenizer "
+            "that the model came with."
+        )
 
 
 def _own_cache(model: PreTrainedModel) -> str | None:

@@ -6,10 +6,12 @@ Knows tokens and probabilities; knows no models and no threads.
 from __future__ import annotations
 
 import secrets
+from math import isfinite
 
 import torch
 from torch import Tensor
 
+from bakemem.errors import ServingError
 from bakemem.serving.contract import Request, Sampling
 from bakemem.serving.detokenizer import Detokenizer
 from bakemem.serving.guide import Guide
@@ -45,7 +47,11 @@ class Row:
         return self.channel.cancelled or self.channel.over
 
     def take(self, logits_V: Tensor) -> bool:
-        """Draw the next token, on the CPU; whether the reply goes on."""
+        """Draw the next token, on the CPU; whether the reply goes on. Raises ServingError for numbers that are none."""
+        if not isfinite(float(logits_V.max())):
+            raise ServingError(
+                "The model's numbers are not finite any more: set `dtype` to bfloat16 or float32, or load another."
+            )
         held_V = self._guide.held(logits_V) if self._guide else logits_V
         token = draw(held_V, self.request.sampling, self._generator)
         if token in self._template.stop_ids:

@@ -26,6 +26,9 @@ MAX_BYTES = {
 }  # fmt: skip
 """How long each file of an adapter may be; a file that is not named here is no part of one."""
 
+MAX_TARGETS = 1_000
+"""Whole names, each of one layer, where a model has others of the same last name."""
+
 _NAME = r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*"
 _TENSOR = re.compile(rf"(?P<module>{_NAME})\.lora_(?P<side>[AB])(?:\.default)?\.weight")
 _MODULE = re.compile(_NAME)
@@ -99,7 +102,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_targets(value: Any) -> bool:
-    if not isinstance(value, list) or not 0 < len(value) <= 200:
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_TARGETS:
         return False
     plain = all(isinstance(name, str) and len(name) <= 200 and _MODULE.fullmatch(name) for name in value)
     return plain and len(set(value)) == len(value)

@@ -14,6 +14,7 @@ from transformers import (
     AutoModelForCausalLM,
     CTRLConfig,
     FalconH1Config,
+    Gemma3Config,
     Gemma3nTextConfig,
     Gemma3TextConfig,
     Glm4MoeConfig,
@@ -54,6 +55,7 @@ from bakemem.baking.weights import (
 from bakemem.errors import AdapterError, BakeError
 from bakemem.serving import Base, LocalEngine, ServingModel, fingerprint, wrap_base
 from bakemem.types import Prompt, Report, Stimulus, Turn
+from bakemem.versions import check_adapter
 from tests.tiny import PROMPT, TINY, MakeTaught, loud
 
 SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1}
@@ -206,6 +208,38 @@ def test_only_plain_linear_layers_with_names_are_adapted(config: PretrainedConfi
     with adapter(model, CANDIDATE):
         assert model(input_ids=torch.arange(5)[None]).logits.isfinite().all()
     assert len(candidate_parameters(model)) >= 12
+
+
+def test_what_reads_images_is_left_as_it_is(
+    tokenizer: PreTrainedTokenizerBase, make_taught: MakeTaught, tmp_path: Path
+) -> None:  # fmt: skip
+    """Its layers have the names of those that read text; no text passes them, so they would be kept for nothing."""
+    torch.manual_seed(0)
+    vision = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+              "image_size": 28, "patch_size": 14}  # fmt: skip
+    config = Gemma3Config(text_config=FOUR, vision_config=vision, mm_tokens_per_image=4)
+    base = wrap_base("sees", loud(AutoModelForCausalLM.from_config(config)), copy.deepcopy(tokenizer))
+    check_adaptable(base.model)
+    taught, head = make_taught(base, 8), output_head(base.model)
+    recipe = Recipe(rank=4, alpha=8, learning_rate=1e-2, steps=10, trajectories_per_step=8)
+    train(base.model, base.template, taught, head, recipe, lock=base.lock)
+    with base.lock:
+        grow_candidate(base.model, 2, 0)
+    before, after = (measure(base.model, base.template, taught, head, adapter_name=name, lock=base.lock).kl
+                     for name in (None, CANDIDATE))  # fmt: skip
+    assert after < 0.5 * before
+    tensors, written = candidate_state(base.model)
+    adapted = {name for name, _ in base.model.named_modules() if name.endswith(".lora_B")}
+    assert len(tensors) == 2 * len(adapted) == 2 * 4 * 7
+    assert all(name.startswith("model.language_model.layers.") for name in adapted)
+    assert all(tensor.any() for name, tensor in tensors.items() if "lora_B" in name)
+    Baked(tensors, written, Report(before, after, 1, 1, 1, 0, 10, 1, True), (), "").save(tmp_path)
+    check_adapter(tmp_path)
+    remove_candidate(base.model)
+    serving = ServingModel(LocalEngine(base))
+    serving.attach("abc", tmp_path)
+    served = measure(base.model, base.template, taught, head, adapter_name="abc", lock=base.lock).kl
+    assert served == pytest.approx(after, rel=1e-4)
 
 
 def test_whether_a_model_takes_lora_is_tried_beside_it(tiny_base: Base) -> None:

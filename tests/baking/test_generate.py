@@ -8,7 +8,14 @@ from datetime import UTC, datetime
 
 import pytest
 import torch
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import (
+    GenerationConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerBase,
+)
 
 from bakemem.baking.beside import disfluency
 from bakemem.baking.blame import blame
@@ -18,6 +25,7 @@ from bakemem.baking.pack import pack
 from bakemem.baking.rollout import Taught, rollout, teach
 from bakemem.baking.states import tokens_of
 from bakemem.baking.weights import output_head
+from bakemem.errors import ContextError
 from bakemem.serving import Base, wrap_base
 from bakemem.types import Memory, Prompt, Stimulus, Turn
 from tests.tiny import TINY, loud
@@ -168,3 +176,17 @@ def test_an_answer_is_blamed_on_a_memory_by_any_end(tokenizer: PreTrainedTokeniz
     ((_, weight),) = blame(base.model, template, [found], "Who?", "Bosuk",
                            lambda some: prompt if some else Prompt("", ()), lock=base.lock)  # fmt: skip
     assert weight == pytest.approx(nats(prompt.text) - nats(""), abs=1e-4)
+
+
+def test_an_answer_ends_with_the_models_positions(tokenizer: PreTrainedTokenizerBase) -> None:
+    """A conversation that leaves no room is an error that says so; it was one of torch's."""
+    config = GPT2Config(vocab_size=2048, n_embd=64, n_layer=2, n_head=4, n_positions=64, bos_token_id=0, eos_token_id=0)
+    base = wrap_base("short", loud(GPT2LMHeadModel(config)), copy.deepcopy(tokenizer))
+    long, short = ([Turn("user", " ".join(["Who?"] * n))] for n in (14, 1))
+    n_long, n_short = (len(base.template.prompt_ids(turns)) for turns in (long, short))
+    assert n_short + 20 < n_long < 64
+    cut, whole = generate(base.model, base.template, [long, short], max_new_tokens=40)
+    assert len(cut) <= 64 - n_long
+    assert whole == generate(base.model, base.template, [short], max_new_tokens=40)[0]
+    with pytest.raises(ContextError, match="leaves no room for an answer in the 64 positions"):
+        generate(base.model, base.template, [short, [Turn("user", "Who? " * 80)]])

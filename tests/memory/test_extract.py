@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from bakemem.errors import ContextError
 from bakemem.memory import ModelExtractor
 from bakemem.memory.extract import MAX_DRAFTS, MAX_TURN
 from bakemem.memory.grounding import is_grounded, respelled, words_of
@@ -42,6 +43,17 @@ def test_the_model_gets_the_extraction_prompt_and_the_turn() -> None:
 
     assert ModelExtractor(generate).extract(SAID) == []
     assert seen == [[[Turn("system", EXTRACT_SYSTEM), SAID]]]
+
+
+def test_a_turn_that_leaves_the_model_no_room_is_counted_as_too_long() -> None:
+    """It would be tried three times and stay unread; of the others it costs none."""
+
+    def generate(conversations: list[list[Turn]]) -> list[str]:
+        raise ContextError("It leaves no room.")
+
+    extractor = ModelExtractor(generate)
+    assert extractor.extract(SAID) == []
+    assert extractor.rejected == {"turn too long": 1}
 
 
 @pytest.mark.parametrize(

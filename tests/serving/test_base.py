@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +13,8 @@ from unittest import mock
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -25,9 +29,9 @@ from transformers import (
     RwkvConfig,
 )
 
-from bakemem.baking import answers
+from bakemem.baking import answers, output_head
 from bakemem.config import Config
-from bakemem.errors import ModelError
+from bakemem.errors import BakeError, ModelError, ServingError
 from bakemem.kv import attends
 from bakemem.serving import Base, LocalEngine, Request, Sampling, fingerprint, load_base, wrap_base
 from bakemem.starter import STARTER
@@ -174,3 +178,53 @@ def test_a_damaged_model_folder_is_a_model_error(tmp_path: Path, values: dict[st
     (folder / "config.json").write_text(json.dumps([] if values is None else {**config, **values}), encoding="utf-8")
     with pytest.raises(ModelError, match=r"(?s)model.* cannot be loaded.*Give `starter`"):
         load_base(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize("missing", ["layers.1.mlp.up_proj", "norm", "embed_tokens"])
+def test_a_model_that_lacks_weights_is_not_served_with_random_ones(tmp_path: Path, missing: str) -> None:
+    """An encoder's checkpoint, or half of a copy: the first of them is named."""
+    folder = tmp_path / "model"
+    shutil.copytree(STARTER, folder)
+    [file] = folder.glob("*.safetensors")
+    name = f"model.{missing}.weight"
+    save_file({n: t for n, t in load_file(file).items() if n != name}, file, {"format": "pt"})
+    with pytest.raises(ModelError, match=f"lacks .* of its weights, such as {re.escape(name)}"):
+        load_base(str(folder), device="cpu")
+
+
+def test_a_folder_with_an_adapter_is_not_served_without_it(tiny_base: Base, tmp_path: Path) -> None:
+    """The library would attach it, and the base is what answers without adapters."""
+    tuned, plain = tmp_path / "tuned", tmp_path / "plain"
+    for made in (tuned, plain):
+        tiny_base.template.tokenizer.save_pretrained(made)
+    tiny_base.model.save_pretrained(plain)
+    load_base(str(plain), device="cpu")
+    tuned_model = get_peft_model(AutoModelForCausalLM.from_pretrained(plain), LoraConfig(task_type="CAUSAL_LM"))
+    tuned_model.save_pretrained(tuned)
+    with pytest.raises(ModelError, match=r"is a PEFT adapter.*merge_and_unload"):
+        load_base(str(tuned), device="cpu")
+
+
+def test_a_token_of_plain_text_has_an_embedding(tiny_base: Base) -> None:
+    """Else the reply that first meets it fails; a special one may have none, as Gemma 3's for images."""
+    model, tokenizer = tiny_base.model, copy.deepcopy(tiny_base.template.tokenizer)
+    n = model.get_input_embeddings().num_embeddings
+    tokenizer.add_special_tokens({"additional_special_tokens": [f"<image {i}>" for i in range(len(tokenizer), n + 1)]})
+    assert len(tokenizer) > n
+    wrap_base("tiny", model, tokenizer)
+    tokenizer.add_tokens(["Kawumm"])
+    with pytest.raises(ModelError, match=rf"'Kawumm' with the id {n + 1}, and the model has {n}"):
+        wrap_base("tiny", model, tokenizer)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_numbers_that_are_none_are_told(tiny_base: Base, temperature: float) -> None:
+    """As float16 gives them where it overflows: a reply was empty or torch's error, to a bake the model unknown."""
+    with torch.no_grad():
+        tiny_base.model.get_output_embeddings().weight[7] = torch.nan
+    engine = LocalEngine(tiny_base)
+    with pytest.raises(ServingError, match="not finite any more: set `dtype`"):
+        engine.submit(Request((Turn("user", "Hi."),), sampling=Sampling(temperature=temperature))).text()
+    engine.close()
+    with pytest.raises(BakeError, match="not finite as it is loaded: set `dtype`"):
+        output_head(tiny_base.model)
