@@ -189,7 +189,9 @@ def run(home: Path, days: int, each: int, every: int, seed: int, settings: dict[
         schedule = Schedule(memory, clock=lambda: now[0], load=lambda: None)
         for n, day in enumerate(diary[len(rows):], start=len(rows)):  # fmt: skip
             rng, started = random.Random(f"day {n} {seed}"), datetime.now(UTC)
-            midnight = started.replace(hour=0, minute=0) - timedelta(days=days - n)  # the month that ends today
+            # The month that ends today; each night is a second later than the one before, as what was told by the real
+            # clock counts as a day old, and as tried where the last bake is no older.
+            midnight = started.replace(hour=0, minute=0, second=n) - timedelta(days=days - n)
 
             def set_hour(hour: int, midnight: datetime = midnight) -> None:
                 now[0] = midnight.replace(hour=hour)
