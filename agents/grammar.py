@@ -83,8 +83,8 @@ def _is_mixed(schema: Any, named: bool = False) -> bool:
 
 def _joins(schema: Mapping[str, Any]) -> bool:
     """Whether several places of it name the keys of one object."""
-    places = len(_JOINED.intersection(schema)) + ("properties" in schema)
-    return places > 1 or len(schema.get("allOf") or ()) > 1
+    places, parts = len(_JOINED.intersection(schema)) + ("properties" in schema), schema.get("allOf")
+    return places > 1 or (isinstance(parts, list) and len(parts) > 1)
 
 
 def _closed(schema: Any, mixed: bool, part: bool = False) -> Any:

@@ -166,6 +166,7 @@ def test_an_object_may_be_described_in_parts(
 @pytest.mark.parametrize("beside", [
     {"allOf": {"type": "string"}}, {"note": {"allOf": [{"$ref": "#/$defs/B"}], "description": "As pydantic once did"}},
     {"note": {"enum": [{"allOf": [1, 2]}]}}, {"note": {"allOf": [_B]}},
+    {"note": {"type": "null", "default": {"allOf": 1}}},
 ])  # fmt: skip
 def test_what_is_described_in_one_place_stays_closed(
     tokenizer: PreTrainedTokenizerBase, beside: dict[str, Any]
