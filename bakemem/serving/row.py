@@ -50,7 +50,8 @@ class Row:
         """Draw the next token, on the CPU; whether the reply goes on. Raises ServingError for numbers that are none."""
         if not isfinite(float(logits_V.max())):
             raise ServingError(
-                "The model's numbers are not finite any more: set `dtype` to bfloat16 or float32, or load another."
+                "The model failed in the reply: its numbers are not finite any more. Set `dtype` to bfloat16 or "
+                "float32, or load another."
             )
         held_V = self._guide.held(logits_V) if self._guide else logits_V
         token = draw(held_V, self.request.sampling, self._generator)

@@ -223,7 +223,7 @@ def test_numbers_that_are_none_are_told(tiny_base: Base, temperature: float) -> 
     with torch.no_grad():
         tiny_base.model.get_output_embeddings().weight[7] = torch.nan
     engine = LocalEngine(tiny_base)
-    with pytest.raises(ServingError, match="not finite any more: set `dtype`"):
+    with pytest.raises(ServingError, match="failed.*not finite any more. Set `dtype`"):
         engine.submit(Request((Turn("user", "Hi."),), sampling=Sampling(temperature=temperature))).text()
     engine.close()
     with pytest.raises(BakeError, match="not finite as it is loaded: set `dtype`"):
