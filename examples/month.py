@@ -191,7 +191,7 @@ def run(home: Path, days: int, each: int, every: int, seed: int, settings: dict[
             rng, started = random.Random(f"day {n} {seed}"), datetime.now(UTC)
             # The month that ends today; each night is a second later than the one before, as what was told by the real
             # clock counts as a day old, and as tried where the last bake is no older.
-            midnight = started.replace(hour=0, minute=0, second=n) - timedelta(days=days - n)
+            midnight = started.replace(hour=0, minute=0, second=0) - timedelta(days=days - n) + timedelta(seconds=n)
 
             def set_hour(hour: int, midnight: datetime = midnight) -> None:
                 now[0] = midnight.replace(hour=hour)

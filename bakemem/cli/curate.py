@@ -41,7 +41,7 @@ def approve(where: Place, ids: tuple[str, ...]) -> None:
     """Let memories out of quarantine.
 
     They count from now on as if the user had said them, and take the place of older ones of their keys. The first
-    four letters of an id are enough. All of the IDs, or none.
+    four characters of an id are enough. All of the IDs, or none.
     """
     with where.records() as memory:
         approved = memory.approve(ids)
@@ -54,7 +54,7 @@ def approve(where: Place, ids: tuple[str, ...]) -> None:
 def reject(where: Place, ids: tuple[str, ...]) -> None:
     """Erase memories that are in quarantine.
 
-    A tombstone without text stays. The first four letters of an id are enough. All of the IDs, or none.
+    A tombstone without text stays. The first four characters of an id are enough. All of the IDs, or none.
     """
     with where.records() as memory:
         gone, learned = memory.reject(ids), memory.to_erase()

@@ -131,7 +131,7 @@ def release(where: Place, ids: tuple[str, ...]) -> None:
     """Give held memories back to the prompt.
 
     The next bake then takes them in. A rollback holds the memories that only newer versions know; `bakemem memories
-    --status held` lists them. The first four letters of an id are enough. All of the IDs are released, or none.
+    --status held` lists them. The first four characters of an id are enough. All of the IDs are released, or none.
     """
     with where.records() as memory:
         released = memory.release(ids)

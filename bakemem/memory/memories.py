@@ -24,7 +24,7 @@ from bakemem.types import Draft, Kind, Memory, Provenance, Role, Status
 
 GONE: tuple[Status, ...] = ("superseded", "forgotten")
 SLICE = 500  # ids in one query: some databases allow a thousand parameters
-_SHORTEST = 4  # letters of an id that may stand for it: what is named may be forgotten for good
+_SHORTEST = 4  # characters of an id that may stand for it: what is named may be forgotten for good
 
 
 class Memories(Database):
@@ -240,7 +240,7 @@ class Memories(Database):
         return list(found.values())
 
     def one(self, connection: sa.Connection, memory_id: str) -> Memory:
-        """The memory with that id, or the only one whose id begins with it (four letters or more, as one slips easily).
+        """The memory with that id, or the only one whose id begins with it (four characters or more: one slips easily).
 
         Raises NotFoundError.
         """

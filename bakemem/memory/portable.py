@@ -56,8 +56,8 @@ def load(journal: Journal, lines: Iterable[str], redact: Callable[[str], str] = 
     """
     parsed = parse(lines, journal.namespace, redact)
     with journal.write() as connection:
-        new = _unforgotten(connection, journal, unknown(connection, journal, parsed))
         gone = {m.id for m in journal.select(connection, schema.memories.c.status == "forgotten")}
+        new = _unforgotten(unknown(connection, journal, parsed), gone)
         live, told = {m.key for m, _ in parsed if m.status in LIVE and m.id not in gone}, {m.id for m, _ in parsed}
         for memory, history in new:
             held = memory.status == "held" and memory.key in live
@@ -94,9 +94,9 @@ def unknown(connection: sa.Connection, journal: Journal, parsed: Iterable[Export
     return new
 
 
-def _unforgotten(connection: sa.Connection, journal: Journal, parsed: Sequence[Exported]) -> list[Exported]:
+def _unforgotten(parsed: Sequence[Exported], forgotten: Collection[str]) -> list[Exported]:
     """Without those that would have been forgotten with what superseded them, had they been here."""
-    gone = {m.id for m in journal.select(connection, schema.memories.c.status == "forgotten")}
+    gone = set(forgotten)
     older = [memory for memory, _ in parsed if memory.status == "superseded"]
     while more := {m.id for m in older if m.superseded_by in gone} - gone:
         gone |= more

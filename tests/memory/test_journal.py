@@ -228,7 +228,7 @@ def test_any_script_can_be_key_and_text(journal: Journal) -> None:
 
 
 def test_a_memory_is_found_by_the_beginning_of_its_id(journal: Journal) -> None:
-    """A unique prefix of four letters is enough; an unknown, shared or shorter one names what is near."""
+    """A unique prefix of four characters is enough; an unknown, shared or shorter one names what is near."""
     alone = tell(journal, "The only one.", key="alone")
     assert journal.get(alone.id[:4].upper()) == alone
     with pytest.raises(NotFoundError, match=rf"begins an id \({alone.id}\): type more"):
