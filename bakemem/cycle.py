@@ -190,12 +190,12 @@ def _commit(
             "dtype": str(serving.base.model.dtype).removeprefix("torch."),
         },
     )  # fmt: skip
-    with store.room() as folder:
-        baked.save(folder)
-        manifest = store.stage(folder, manifest)
-    folder = store.folder(name)
-    version = manifest.version(folder)
+    version: Version | None = None
     try:
+        with store.room() as room:
+            baked.save(room)
+            version = store.stage(room, manifest).version(store.folder(name))
+        folder = version.adapter.folder
         check_adapter(folder, base_fingerprint=serving.base.fingerprint)
         with serving.held(version.id, folder) if version.report.accepted else contextlib.nullcontext():
             try:
@@ -205,10 +205,11 @@ def _commit(
                 raise
             if version.report.accepted:
                 serving.swap(version.id)
-    except BaseException:
+        return version
+    finally:
         # Ctrl-C can land between the commit and here: what the journal names is never discarded.
         if name not in {v.name for v in journal.versions()}:
-            serving.detach(version.id)
+            if version is not None:
+                serving.detach(version.id)
             store.destroy(name)
-        raise
-    return version
+        store.settle(name)

@@ -15,7 +15,7 @@ from typing import Literal
 from bakemem.errors import BakememError, HomeCorruptError, HomeError, InputError
 from bakemem.memory import Journal, State, faults
 from bakemem.types import Memory, Version
-from bakemem.versions import ORIGIN, VersionStore, check_adapter, kept
+from bakemem.versions import VersionStore, check_adapter, kept
 
 BACKUP = "restore a backup of the journal"
 
@@ -60,23 +60,10 @@ def sweep(journal: Journal, store: VersionStore) -> list[Path]:
 
 
 def strangers(journal: Journal, store: VersionStore) -> set[str]:
-    """The version folders that neither the journal knows nor a crash can have left: a bake that was cut short leaves
-    one, with the next name, of memories that the journal has, and an unpack one that is marked.
+    """The version folders that neither the journal knows nor a crash left: a bake or an unpack that was cut short
+    leaves one that is marked.
     """
-    next_name = journal.next_version_name()
-
-    def cut_short(name: str) -> bool:
-        if not store.settled(name):
-            return True
-        try:
-            manifest = store.manifest(name)
-        except HomeCorruptError:
-            return False
-        inside = manifest.prompt.memory_ids
-        baked_here = ORIGIN not in manifest.settings
-        return baked_here and name == next_name and len(journal.some(inside)) == len(inside)
-
-    return {name for name in store.names() - {v.name for v in journal.versions()} if not cut_short(name)}
+    return {name for name in store.names() - {v.name for v in journal.versions()} if store.settled(name)}
 
 
 def spared(state: State, keep: int) -> dict[str, str]:

@@ -157,10 +157,11 @@ class Versioned(Conversing):
             manifest = self._store.manifest(found.name)
             if manifest.id != found.id:
                 raise HomeCorruptError(f"The folder of {found.name} holds another version, {manifest.id}: restore it.")
+            check_adapter(self._store.folder(found.name))  # nothing is noted of one that cannot be packed
             with placed(target, force=force) as file:
+                Ledger(self._journal).note_copy(found.name, str(target))  # before a byte is: never a copy unknown
                 memories = export(self._journal, found.memory_ids)
                 write_bundle(file, self._store.folder(found.name), manifest, memories)
-                Ledger(self._journal).note_copy(found.name, str(target))  # before it is there: never a copy unknown
         return found
 
     def unpack(self, path: str | PathLike[str]) -> Version:

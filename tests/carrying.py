@@ -47,6 +47,7 @@ class Home(Versioned):
             write_adapter(Path(source))
             manifest = self.store.stage(Path(source), manifest)
         self.journal.commit_version(manifest.version(self.store.folder(name)), accepted=accepted)
+        self.store.settle(name)
         return self.journal.version(name)
 
     def statuses(self) -> dict[str, str]:

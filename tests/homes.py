@@ -57,7 +57,9 @@ def fake_bake(
     except BaseException:
         if name not in {v.name for v in journal.versions()}:
             store.destroy(name)
+        store.settle(name)
         raise
+    store.settle(name)
     return version
 
 

@@ -8,6 +8,7 @@ import random
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,8 +17,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
+from bakemem.erasure import finish, secrets_of
 from bakemem.errors import AdapterError, BakememError, HomeCorruptError, HomeError, InputError, NotFoundError
-from bakemem.memory import Journal, Ledger, adopt, load
+from bakemem.memory import Journal, Ledger, adopt, load, records
 from bakemem.types import Version
 from bakemem.upkeep import strangers, sweep
 from bakemem.versions import VersionStore, check_adapter
@@ -164,6 +166,32 @@ def test_a_copy_that_cannot_be_noted_is_not_made(there: Home, file: Path, monkey
     with pytest.raises(HomeCorruptError):
         there.pack("v1", file)
     assert list(file.parent.glob("*.zip")) == list(file.parent.glob(".bakemem-*")) == []
+
+
+def test_a_copy_is_noted_before_a_byte_of_it_is_there(there: Home, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is killed on the way leaves a file beside it that nobody would know of."""
+    sizes = list[int]()
+
+    def note(self: Ledger, what: str, place: str) -> None:
+        sizes.extend(p.stat().st_size for p in file.parent.glob(".bakemem-*"))
+
+    monkeypatch.setattr(Ledger, "note_copy", note)
+    there.pack("v1", file)
+    assert sizes == [0]
+
+
+def test_a_copy_is_no_older_than_what_it_holds(there: Home, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock was ahead when it was remembered: the receipt of its erasure names the copy all the same."""
+    ahead = records.now() + timedelta(hours=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "now", lambda: ahead)
+        cat = there.remember("The user has a cat.", key="user.cat")
+    there.bake()
+    there.pack("v3", file)
+    there.forget([cat.id])
+    tainted = there.to_erase()
+    receipt = finish(there.journal, there.store, tainted, secrets_of(there.journal, there.store, tainted), ())
+    assert [c.what for c in receipt.copies] == ["v3"]
 
 
 def test_an_error_in_the_journal_leaves_no_folder(there: Home, here: Home, file: Path) -> None:

@@ -4,6 +4,7 @@ collecting, crashing and starting again, with a second process beside it.
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import shutil
 import tempfile
@@ -186,7 +187,8 @@ class MemoryMachine(PlainMemories, RuleBasedStateMachine):
             half.mkdir(parents=True)
             (half / "adapter_model.safetensors").write_bytes(b"half")
             if whole:
-                shutil.copytree(self.home.store.folder(whole), self.home.store.folder(name))
+                manifest = dataclasses.replace(self.home.store.manifest(whole), name=name)
+                self.home.store.stage(self.home.store.folder(whole), manifest)
         self.home.journal._engine.dispose()  # as the end of a process does: nothing is tidied up
         self.home.lock.release()
         self.home = Home(self.folder)

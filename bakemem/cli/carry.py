@@ -39,8 +39,8 @@ def export(where: Place, file: str) -> None:
             click.echo(line)
         return
     with placed(Path(file), force=True) as out:
+        noted = _note_copy(where, str(Path(file).absolute()))  # before a byte is there
         out.writelines(f"{line}\n".encode() for line in lines)
-        noted = _note_copy(where, str(Path(file).absolute()))
     if where.as_json:
         print_json({"file": file, "memories": len(lines), "noted": noted})
     else:

@@ -55,6 +55,8 @@ def forget(
         gone = (text for text in texts if unsaid.holds(text))
         erase_heard(connection, journal, gone, conversation, everything or source == "user")
         connection.execute(schema.jobs.update().where(journal.here(schema.jobs)).values(detail=""))  # may quote one
+        gone_versions = journal.here(schema.versions) & (schema.versions.c.gone != "")
+        connection.execute(schema.versions.update().where(gone_versions).values(prompt_sha256=""))  # an older bakemem's
         tombstones = [journal.one(connection, m.id) for m in doomed]
     journal.compact()
     return tombstones

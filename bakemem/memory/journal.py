@@ -168,10 +168,10 @@ class Journal(Memories):
                     raise InputError(f"Version {version.name} is live: roll back to another one first.")
                 if version.gone:
                     continue
-                nothing = {"prompt_sha256": ""} if why == "erased" else {}  # a guess could be held against it
                 connection.execute(
-                    table.update().where(self.here(table), table.c.name == version.name).values(gone=why, **nothing)
-                )
+                    table.update().where(self.here(table), table.c.name == version.name)
+                    .values(gone=why, prompt_sha256="")  # a guess at what is forgotten one day could be held against it
+                )  # fmt: skip
                 pointers = schema.pointers
                 connection.execute(pointers.delete().where(self.here(pointers), pointers.c.version == version.name))
                 self._log(connection, "erase" if why == "erased" else "collect", version.name, None)

@@ -25,10 +25,16 @@ class Ledger:
         self._database = database
 
     def note_copy(self, what: str, place: str) -> None:
-        """Writes down that `what` (such as `v2` or `memories`) was written to `place`. Raises InputError."""
+        """Writes down that `what` (such as `v2` or `memories`) was written to `place`. Raises InputError.
+
+        Its time is never before that of a memory, which a clock that was ahead may have given: an erasure names what
+        was copied since.
+        """
         check_storable(place, "The name of the file")
-        row = {"namespace": self._database.namespace, "at": records.now().isoformat(), "what": what, "place": place}
+        created = sa.select(schema.memories.c.created).where(self._database.here(schema.memories))
         with self._database.write() as connection:
+            at = max([records.now(), *map(records.time_of, connection.scalars(created))])
+            row = {"namespace": self._database.namespace, "at": at.isoformat(), "what": what, "place": place}
             connection.execute(schema.copies.insert().values(row))
 
     def copies(self, since: datetime | None = None) -> list[Copy]:

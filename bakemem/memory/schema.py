@@ -210,7 +210,7 @@ def _engine(place: str | Path, readonly: bool) -> sa.Engine:
     if isinstance(place, str) and "://" in place:
         engine = _server(place)
     else:
-        path = f"file:{quote(str(Path(place).absolute()))}" if readonly else str(place)
+        path = f"file:{quote(os.fsencode(Path(place).absolute()))}" if readonly else str(place)
         frozen = {"immutable": "1"} if readonly and _is_frozen(Path(place)) else {}
         query = {"mode": "ro", "uri": "true", **frozen} if readonly else {}
         url = sa.URL.create("sqlite", database=path, query=query)
@@ -294,7 +294,7 @@ def _check(engine: sa.Engine, place: str | Path) -> bool:
     return found == SCHEMA_VERSION
 
 
-_DAMAGED = ("malformed", "not a database", "no such table", "no such column", "corrupt")
+_DAMAGED = ("malformed", "not a database", "no such table", "no such column", "corrupt", "could not decode")
 _ADVICE = (
     (("full",), "free disk space and try again; nothing was changed"),
     (("readonly", "read-only"), "give write permission to the memory home and try again"),
@@ -315,8 +315,8 @@ def translated(place: str | Path) -> Iterator[None]:
             f"{error.object[:60]!r} holds half a surrogate pair, as of a byte that is not UTF-8: remove it."
         ) from error
     except (SQLAlchemyError, sqlite3.Error) as error:
-        what = shown(str(getattr(error, "orig", None) or error))
-        if any(sign in what for sign in _DAMAGED):
+        what, _, _ = shown(str(getattr(error, "orig", None) or error)).partition(" with text ")  # somebody's words
+        if any(sign in what.lower() for sign in _DAMAGED):
             raise HomeCorruptError(
                 f"The journal {shown(place)} is damaged ({what}): restore it from a backup; nothing was changed."
             ) from error

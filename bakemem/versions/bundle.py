@@ -25,6 +25,7 @@ from bakemem.errors import AdapterError, HomeCorruptError, InputError
 from bakemem.types import Report, Role
 from bakemem.versions.check import MAX_BYTES, check_adapter
 from bakemem.versions.manifest import Manifest, manifest_of
+from bakemem.versions.plain_json import plain_json
 from bakemem.versions.probes import probes_of
 from bakemem.versions.store import ADAPTER_FILES, MANIFEST_FILE, PROBES_FILE
 
@@ -112,6 +113,10 @@ def read_bundle(path: Path, folder: Path) -> tuple[Manifest, list[str]]:
         check_adapter(folder)
     except AdapterError as error:
         raise AdapterError(str(error).replace(str(folder), str(path))) from error
+    config = plain_json((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    for name, written in (("rank", config["r"]), ("alpha", config["lora_alpha"])):
+        if manifest.settings.get(name, written) != written:
+            raise InputError(f"{path} cannot be unpacked: its adapter has another {name} than its manifest says.")
     return manifest, memories
 
 

@@ -25,7 +25,11 @@ ORIGIN = "unpacked_from"
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All that defines a version; `files` (name to sha256) is filled in by the store."""
+    """All that defines a version; `files` (name to sha256) is filled in by the store.
+
+    `source` is the JSON that it was read from, which another bakemem may have written with other fields than this one
+    has; a changed copy (`dataclasses.replace`) has none.
+    """
 
     name: str
     namespace: str
@@ -38,12 +42,12 @@ class Manifest:
     data_sha256: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    source: str = field(default="", init=False, repr=False, compare=False)
 
     @property
     def id(self) -> str:
         """Twelve hex digits of the hash over the canonical manifest: another bake has another id."""
-        canonical = json.dumps(self._values(), sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+        return _id_of(plain_json(self.source, finite=False) if self.source else self._values())
 
     def version(self, folder: Path) -> Version:
         """The version as the journal takes it, with its adapter in `folder`."""
@@ -57,7 +61,8 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as a person reads it."""
-        return json.dumps({"id": self.id, **self._values()}, indent=2, ensure_ascii=False, default=str) + "\n"
+        made = {"id": self.id, **self._values()}
+        return self.source or json.dumps(made, indent=2, ensure_ascii=False, default=str) + "\n"
 
     def _values(self) -> dict[str, Any]:
         return {
@@ -69,8 +74,17 @@ class Manifest:
         }  # fmt: skip
 
 
+def _id_of(values: Mapping[str, Any]) -> str:
+    named = {key: value for key, value in values.items() if key != "id"}
+    canonical = json.dumps(named, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
 def manifest_of(text: str) -> Manifest:
-    """The manifest in its JSON. Raises HomeCorruptError when it is damaged or was changed by hand."""
+    """The manifest in its JSON.
+
+    Raises HomeCorruptError when it is damaged, was changed by hand, or is of a form that only a newer bakemem reads.
+    """
     try:
         values = plain_json(text, finite=False)  # a bake that diverged has such scores
         manifest = Manifest(
@@ -80,7 +94,8 @@ def manifest_of(text: str) -> Manifest:
             base_fingerprint=values["base_fingerprint"], report=report_of(values["report"]), seed=values["seed"],
             data_sha256=values["data_sha256"], settings=dict(values["settings"]), files=dict(values["files"]),
         )  # fmt: skip
-        intact = manifest.id == values["id"]
+        object.__setattr__(manifest, "source", text)
+        intact, newer = manifest.id == values["id"], values["format"] > FORMAT
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise HomeCorruptError(f"A version's manifest is damaged ({error!r}): roll back to another version.") from error
     if not intact:
@@ -88,4 +103,6 @@ def manifest_of(text: str) -> Manifest:
             f"The manifest of version {manifest.name} does not have the hash {values['id']} that it names: "
             "it was changed. Roll back to another version."
         )
+    if newer:
+        raise HomeCorruptError(f"Version {manifest.name} was written by a newer bakemem: upgrade, or roll back.")
     return manifest

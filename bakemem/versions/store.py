@@ -17,7 +17,7 @@ from pathlib import Path
 from bakemem.disk import destroy, folder_name, fsync_folder
 from bakemem.errors import AdapterError, HomeCorruptError, HomeError, InputError
 from bakemem.types import Probe
-from bakemem.versions.manifest import ORIGIN, Manifest, manifest_of
+from bakemem.versions.manifest import Manifest, manifest_of
 from bakemem.versions.probes import probes_of
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -49,9 +49,9 @@ class VersionStore:
 
         The name must come from the journal's `next_version_name`: a folder of that name can only be left from a crash,
         and is replaced. Everything is on the disk when it returns the manifest with its files' hashes (and so its id).
-        One that was unpacked is marked before its folder is there, until `settle`.
-        Raises AdapterError when `source` lacks a file, HomeError when the disk is full or cannot be written; then the
-        store is as it was, but for a mark.
+        It is marked before its folder is there, until `settle`.
+        Raises AdapterError when `source` lacks a file, HomeError when the disk is full or cannot be written; then, and
+        at Ctrl-C, the store is as it was, but for a mark.
         """
         target = self.folder(manifest.name)
         for name in ADAPTER_FILES:
@@ -68,28 +68,33 @@ class VersionStore:
             complete = dataclasses.replace(manifest, files=hashes)
             _write(temporary / MANIFEST_FILE, complete.to_json().encode())
             fsync_folder(temporary)
-            if ORIGIN in manifest.settings:
-                self._mark(manifest.name).write_bytes(b"")
-                fsync_folder(self._root)
+            self._mark(manifest.name).write_bytes(b"")
+            fsync_folder(self._root)
             self._remove(target)
-            os.rename(temporary, target)
-            for folder in (self._root, *self._root.parents):  # those above may be new as well
-                fsync_folder(folder)
-                if folder == self.home:
-                    break
-        except OSError as error:
+            try:
+                os.rename(temporary, target)
+                for folder in (self._root, *self._root.parents):  # those above may be new as well
+                    fsync_folder(folder)
+                    if folder == self.home:
+                        break
+            except BaseException:
+                self._remove(target)
+                raise
+        except BaseException as error:
             with contextlib.suppress(OSError):
                 destroy(temporary)
-            raise self._failed(manifest.name, error) from error
+            if isinstance(error, OSError):
+                raise self._failed(manifest.name, error) from error
+            raise
         return complete
 
     def settle(self, name: str) -> None:
-        """Takes the mark off an unpacked version that the journal names, or that is gone; what stays, a sweep takes."""
+        """Takes the mark off a version that the journal names, or that is gone; what stays, a sweep takes."""
         with contextlib.suppress(OSError):
             self._mark(name).unlink(missing_ok=True)
 
     def settled(self, name: str) -> bool:
-        """Whether no unpacking of that version was cut short."""
+        """Whether no bake or unpacking of that version was cut short."""
         return not self._mark(name).exists()
 
     def folder(self, name: str) -> Path:

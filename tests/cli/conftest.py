@@ -77,6 +77,7 @@ class Keeper:
             (source / file).write_bytes(content)
         manifest = self.store.stage(source, manifest)
         self.journal.commit_version(manifest.version(self.store.folder(name)), accepted=accepted)
+        self.store.settle(name)
         return name
 
 

@@ -27,6 +27,30 @@ def fill(path: Path, n: int = 5) -> None:
     journal.close()
 
 
+def test_text_that_is_not_utf8_is_damage_and_is_not_told(tmp_path: Path) -> None:
+    """SQLite's own message quotes all of it."""
+    fill(tmp_path / "journal.db", 1)
+    with sqlite3.connect(tmp_path / "journal.db") as connection:
+        connection.execute("UPDATE memories SET text = CAST(x'5365637265742034373131ff' AS TEXT)")
+    connection.close()
+    journal = Journal(tmp_path / "journal.db")
+    with pytest.raises(HomeCorruptError, match="decode to UTF-8 column 'text'") as caught:
+        journal.memories()
+    journal.close()
+    assert "4711" not in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names of files are text")
+def test_a_home_whose_name_is_not_utf8_can_be_read(tmp_path: Path) -> None:
+    """As it can be written."""
+    home = tmp_path / os.fsdecode(b"ho\xffme")
+    home.mkdir()
+    fill(home / "journal.db", 1)
+    reader = Journal(home / "journal.db", readonly=True)
+    assert [m.text for m in reader.memories()] == ["Text 0."]
+    reader.close()
+
+
 def test_a_reader_sees_what_a_writer_beside_it_commits(tmp_path: Path) -> None:
     """Reading works while a writer is in the middle of a transaction, and never sees half of it."""
     fill(tmp_path / "journal.db", 1)

@@ -206,6 +206,13 @@ def test_a_manifest_with_values_of_another_sort_is_refused(
         read_bundle(bundle, scratch)
 
 
+def test_a_manifest_that_names_another_scale_is_refused(bundle: Path, scratch: Path) -> None:
+    """The next bake would go on at the rank that it names, of a million if it says so."""
+    forge(bundle, settings={"rank": 10**6, "alpha": 2 * 10**6})
+    with pytest.raises(InputError, match="another rank than its manifest says"):
+        read_bundle(bundle, scratch)
+
+
 def test_a_changed_manifest_is_refused(bundle: Path, scratch: Path) -> None:
     """Its id is the hash over all of it."""
     rewrite(bundle, lambda parts: parts.update({"manifest.json": parts["manifest.json"].replace(b"base-1", b"base-2")}))

@@ -7,11 +7,13 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bakemem.errors import AdapterError, HomeCorruptError, HomeError, InputError
 from bakemem.versions import Manifest, VersionStore, check_adapter
+from bakemem.versions.manifest import manifest_of
 
 MakeManifest = Callable[..., Manifest]
 
@@ -21,6 +23,9 @@ def test_a_staged_version_is_read_back_whole(tmp_path: Path, adapter: Path, make
     store = VersionStore(tmp_path / "home")
     (adapter / "README.md").write_text("written by the trainer")
     staged = store.stage(adapter, make_manifest())
+    assert not store.settled("v1")
+    store.settle("v1")
+    assert store.settled("v1")
     folder = store.folder("v1")
     assert folder == tmp_path / "home" / "versions" / "v1"
     assert sorted(p.name for p in folder.iterdir()) == [
@@ -150,6 +155,36 @@ def test_a_changed_manifest_is_noticed(
     path.write_text(spoil(path.read_text()))
     with pytest.raises(HomeCorruptError):
         store.manifest("v1")
+
+
+FIRST = json.dumps({
+    "id": "ea86af15e911", "format": 1, "name": "v1", "namespace": "default", "parent": None,
+    "created": "2026-01-01T00:00:00+00:00", "base_fingerprint": "base-1", "seed": 0, "data_sha256": "0",
+    "prompt": "- A.", "prompt_sha256": "1", "memory_ids": ["a1"], "settings": {"rank": 2}, "files": {},
+    "report": {"kl_before": 4.0, "kl_after": 0.05, "agreement": 0.98, "recall": 0.99, "abstention": 1.0, "drift": 0.0,
+               "steps": 60, "seconds": 14.5, "accepted": True, "reasons": []},
+})  # fmt: skip
+"""A manifest of a bakemem whose reports had fewer figures, as it stood on the disk."""
+
+
+def test_a_manifest_of_another_bakemem_is_read(tmp_path: Path) -> None:
+    """Its id is the hash over what it says itself, and it is handed on as it is."""
+    read = manifest_of(FIRST)
+    assert (read.id, read.report.steps, read.to_json()) == ("ea86af15e911", 60, FIRST)
+    newer = {**json.loads(FIRST), "surprise": 1}
+    assert manifest_of(signed(newer)).id == json.loads(signed(newer))["id"] != read.id
+    with pytest.raises(HomeCorruptError, match="it was changed"):
+        manifest_of(FIRST.replace("base-1", "base-2"))
+    with pytest.raises(HomeCorruptError, match="written by a newer bakemem: upgrade"):
+        manifest_of(signed({**newer, "format": 2}))
+    assert dataclasses.replace(read, seed=1).id != read.id
+
+
+def signed(values: dict[str, Any]) -> str:
+    """A manifest with the id that fits it."""
+    rest = {key: value for key, value in values.items() if key != "id"}
+    canonical = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps({"id": hashlib.sha256(canonical.encode()).hexdigest()[:12], **rest})
 
 
 def test_versions_that_cannot_be_listed_are_a_home_error(tmp_path: Path) -> None:
