@@ -77,14 +77,15 @@ class Shadow:
     def rebuild(self) -> int:
         """Begins anew from the journal, so that no trace of anything else stays; how many memories it holds."""
         with self._lock:
-            index, memories = self._index, self._journal.memories(INDEXED)
+            index, self._opened = self._as_it_is(), None
             try:
+                memories = self._journal.memories(INDEXED)
                 index.purge(memories)
-            except BaseException:
-                self._opened = None  # it may be closed already: the next use opens it, and compares
+            except BaseException:  # it may be closed already: the next use opens it, and compares
                 last_used(os.getpid()).closed(self)
                 index.close()
                 raise
+            self._opened = index
         return len(memories)
 
     def rest(self) -> None:
@@ -116,14 +117,21 @@ class Shadow:
 
     @property
     def _index(self) -> Index:
+        index = self._as_it_is()
+        if self._opened is None:
+            self._opened = self._in_step(index)
+        return self._opened
+
+    def _as_it_is(self) -> Index:
+        """The index, which is not compared with the journal when it opens: it may be behind."""
         self._journal.check_open()  # in a forked process Chroma waits for threads that are not there
         last_used(os.getpid()).use(self)
         if self._opened is None:
-            self._opened = self._in_step(self._open())
+            self._whole = True  # before the journal is read: a change that fails meanwhile says otherwise
+            return self._open()
         return self._opened
 
     def _in_step(self, index: Index) -> Index:
-        self._whole = True  # before the journal is read: a change that fails meanwhile says otherwise
         try:
             if index.sealed() != self._journal.last_change():
                 memories = self._journal.memories(INDEXED)

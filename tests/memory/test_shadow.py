@@ -337,6 +337,21 @@ def test_an_index_that_cannot_be_rebuilt_is_opened_anew(journal: Journal, monkey
     shadow.close()
 
 
+def test_an_index_that_is_rebuilt_is_not_compared_before(journal: Journal) -> None:
+    """All of it goes: it is filled once, and the next opening finds it in step."""
+    index, filled = Kept(), list[int]()
+    dog, cat = (say(journal, key, f"A {key}.") for key in ("dog", "cat"))
+    assert shown(journal, index) == {dog, cat}
+    forget(journal, [dog])
+    purge = index.purge
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index, "purge", lambda memories: filled.append(len(memories)) or purge(memories))
+        shadow = Shadow(journal, index.open)
+        assert shadow.rebuild() == 1
+        shadow.close()
+    assert (shown(journal, index), filled, index.compared) == ({cat}, [1], 1)
+
+
 def test_an_index_that_cannot_be_brought_up_to_date_is_closed(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
