@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from bakemem.config import Config
-from bakemem.errors import HomeError, InputError
+from bakemem.errors import BakememError, HomeError, InputError
 from bakemem.memory import (
     INDEXED,
     READ,
@@ -218,7 +218,12 @@ class Gathering:
                 with suppress(Exception):  # the next opening tries again
                     self._shadow.rebuild()
                 raise
-            self._shadow.rebuild()  # also when an earlier try came only half of the way
+            try:
+                self._shadow.rebuild()  # also when an earlier try came only half of the way
+            except BakememError as error:
+                raise HomeError(
+                    f"It is forgotten, but the index cannot be built anew ({error}): its next use tries it again."
+                ) from error
         return gone
 
     # ---- the parts

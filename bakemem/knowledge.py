@@ -135,7 +135,8 @@ class Knowledge(Gathering):
         Their text leaves journal, history, queue, index and logged conversations, with what they superseded. If the
         live version learned one, the base serves with the rest in its prompt until the next bake; versions that
         learned it never serve again. Raises NotFoundError, InputError when nothing is named, and HomeError, which says
-        whether it is forgotten and traces of it stay in the files: then do it once more when there is space.
+        whether it is forgotten and traces of it stay in the files: then do it once more when there is space, or the
+        index could not be built anew, which its next use does.
         """
         if not memory_ids and conversation is None and source is None and not everything:
             raise InputError("Say what to forget: ids, a conversation, a source, or everything.")

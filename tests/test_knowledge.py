@@ -208,6 +208,25 @@ def test_that_traces_stay_is_said_though_the_index_cannot_be_rebuilt_either(
     assert known.recall("dog") == [town]
 
 
+@pytest.mark.parametrize("error", [ModelError("no embedder"), HomeError("no rights")])
+def test_that_it_is_forgotten_is_said_though_the_index_cannot_be_built_anew(
+    make: Make, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """The next question finds the index in step."""
+    known = make()
+    dog = known.remember("My dog is called Bosuk.")
+
+    def broken(index: MemoryIndex, memories: Iterable[Memory]) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryIndex, "purge", broken)
+        with pytest.raises(HomeError, match=f"It is forgotten, but the index cannot be built anew.*{error}"):
+            known.forget([dog.id])
+    assert [m.status for m in known.memories()] == ["forgotten"]
+    assert known.recall("dog") == []
+
+
 def _no_space(journal: Journal) -> None:
     raise HomeError("traces stay in the files")
 

@@ -203,6 +203,8 @@ class ChromaIndex:
                     self._given.delete_collection(self._name)
             elif self._path.is_dir():
                 shutil.rmtree(self._path)
+            else:
+                self._path.unlink(missing_ok=True)
             self._open()
         except Exception as error:
             what, check = (

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import bakemem.memory.index as module
+from bakemem.disk import folder_name
 from bakemem.errors import ConfigError, HomeError, ModelError
 from bakemem.memory import Index, Journal, Shadow, forget
 from bakemem.memory.embed import LexicalEmbedder
@@ -180,6 +181,17 @@ def test_an_index_that_is_lost_while_it_is_open_is_an_error_of_the_home(
     index.close()
     index = ChromaIndex(tmp_path / "index", "default", LexicalEmbedder())
     assert index.sync([one, two]) == 2
+    index.close()
+
+
+def test_a_file_in_the_place_of_its_folder_goes(
+    tmp_path: Path, make_memory: MakeMemory, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a backup that went wrong may leave it: the index is built anew in its place, with a warning."""
+    (tmp_path / folder_name("default")).write_text("a file")
+    with caplog.at_level(logging.WARNING):
+        index = ChromaIndex(tmp_path, "default", LexicalEmbedder())
+    assert ("built anew" in caplog.text, index.sync([make_memory("One.")])) == (True, 1)
     index.close()
 
 
