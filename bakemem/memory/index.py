@@ -27,6 +27,7 @@ from bakemem.disk import folder_name
 from bakemem.errors import ConfigError, HomeError, ModelError
 from bakemem.memory.embed import Embedder, LexicalEmbedder, Vectors
 from bakemem.memory.slack import Slack
+from bakemem.memory.vectors import digest
 from bakemem.types import Memory
 
 _LOG = logging.getLogger(__name__)
@@ -39,7 +40,8 @@ class ChromaIndex:
     """An `Index` (see `recall.py`) kept by Chroma, in a folder of the home that belongs to one namespace.
 
     Only the owner of the home's lock may open it: Chroma makes a second process wait for many minutes. What cannot be
-    read, or was made by another embedder, is deleted with a warning in the log; `sync` then fills it again.
+    read, is damaged, or was made by another embedder, is deleted with a warning in the log; `sync` then fills it again.
+    Chroma never reads vector files that are not as it wrote them: they can end the process (see `vectors.py`).
 
     With a `client` of the user's own (a server, or another folder) the collections are kept there, named after `path`
     as well, since several homes may share it; it is left open, and what it keeps of deleted vectors is its owner's.
@@ -64,7 +66,7 @@ class ChromaIndex:
             vectors = self._embedder.embed([memory.text for memory in batch])
             with self._translated("written"):
                 self._collection.upsert(ids=[memory.id for memory in batch], embeddings=vectors)
-        self._blank()
+            self._wrote()
 
     def remove(self, ids: Iterable[str]) -> None:
         """Removes memories; unknown ids are no error. Raises HomeError when it cannot be written."""
@@ -72,7 +74,7 @@ class ChromaIndex:
         for start in range(0, len(listed), _BATCH):
             with self._translated("written"):
                 self._collection.delete(ids=listed[start : start + _BATCH])
-        self._blank()
+            self._wrote()
 
     def search(self, text: str, k: int) -> list[tuple[str, float]]:
         """The `k` nearest ids with their cosines, nearest first. Raises ModelError when the embedder cannot work,
@@ -99,7 +101,7 @@ class ChromaIndex:
         wanted = {memory.id: memory for memory in memories}
         try:
             present = self.ids()
-            if present:  # a damaged vector file shows itself only in a search
+            if present:  # some damage shows itself only in a search
                 self.search(".", 1)
         except ModelError:
             raise
@@ -115,8 +117,7 @@ class ChromaIndex:
     def seal(self, state: str) -> None:
         """Notes the journal's state down, with the number of memories. Raises HomeError when it cannot be written."""
         with self._translated("written"):
-            sealed = {"state": state, "holds": self._collection.count()}
-            self._collection.modify(metadata={**self._metadata, **sealed})
+            self._note(state=state, holds=self._collection.count())
 
     def sealed(self) -> str | None:
         """The state of the last `seal`; None when the index holds another number of memories or cannot be searched."""
@@ -143,25 +144,33 @@ class ChromaIndex:
 
     def _open(self) -> None:
         self._client: ClientAPI = self._given or self._own()
-        self._collection = self._ours()
+        self._collection, self._failed = self._ours(), False
         noted = self._collection.metadata or {}
         if any(noted.get(key) != value for key, value in self._metadata.items()):
-            _LOG.warning("The index of %s was made by another embedder or version: built anew.", self._namespace)
-            self._client.delete_collection(self._collection.name)
-            self._collection = self._ours()
-        self._blank()
+            raise HomeError("it was made by another embedder or version")
+        if self._given is None:
+            if noted.get("vectors", "") != digest(self._path):
+                raise HomeError("its vector files are not as they were written")
+            self._slack.blank(self._path)
 
-    def _blank(self) -> None:
-        """Leaves nothing in the files that this process had in its memory by chance."""
+    def _wrote(self) -> None:
+        """Leaves nothing in the files that this process had in its memory by chance, and notes down what they hold."""
         if self._given is None:
             with self._translated("written"):
-                self._slack.blank(self._path)
+                if self._slack.blank(self._path) and not self._failed:
+                    self._note(vectors=digest(self._path))
+
+    def _note(self, **known: str | int) -> None:
+        noted = dict(self._collection.metadata or {})
+        if noted | known != noted:
+            self._collection.modify(metadata=noted | known)
 
     @contextlib.contextmanager
     def _translated(self, what: str) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # Chroma raises many kinds
+            self._failed = True  # it may have written half a file: what is noted before stays, and tells
             raise HomeError(f"The index in {self._path} cannot be {what} ({error}): check space and rights.") from error
 
     def _own(self) -> ClientAPI:
@@ -194,6 +203,8 @@ class ChromaIndex:
     def _start_over(self, reason: Exception) -> None:
         _LOG.warning("The index in %s cannot be read (%s): it is built anew from the journal.", self._path,
                      reason.__cause__ or reason)  # fmt: skip
+        with contextlib.suppress(Exception):  # it may not have come to its opening
+            self.close()
         self._begin_anew()
 
     def _begin_anew(self) -> None:

@@ -21,8 +21,12 @@ class Slack:
     def __init__(self) -> None:
         self._blanked: dict[Path, int] = {}  # the headers' times: Chroma writes one anew with all that is behind it
 
-    def blank(self, folder: Path) -> None:
-        """Writes zeros over the places without a vector in what Chroma wrote since the last time. Raises OSError."""
+    def blank(self, folder: Path) -> bool:
+        """Writes zeros over the places without a vector in what Chroma wrote since the last time; whether it wrote.
+
+        Raises OSError.
+        """
+        wrote = False
         for header in folder.rglob("header.bin"):
             written = header.stat().st_mtime_ns
             if self._blanked.get(header) == written:
@@ -33,4 +37,5 @@ class Slack:
                 if form == _FORMAT:
                     blank(header.with_name("data_level0.bin"), offset + n_used * n_bytes)
                     blank(header.with_name("length.bin"), n_used * _LENGTH_BYTES)
-            self._blanked[header] = written
+            self._blanked[header], wrote = written, True
+        return wrote
