@@ -85,6 +85,7 @@ class ChromaIndex:
         asked = self._embedder.embed([text])
         with self._translated("read"):
             found = self._collection.query(query_embeddings=asked, n_results=min(k, _MOST), include=["distances"])
+        self._wrote()  # the first search lays files out for the vectors to come
         [ids], [distances] = found["ids"], cast(list[list[float]], found["distances"])
         return [(i, 1.0 - distance) for i, distance in zip(ids, distances, strict=True)]
 

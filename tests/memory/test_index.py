@@ -351,12 +351,23 @@ for n in range(0, int(sys.argv[2]), 500):
 """
 
 
+_SEARCH = """
+import sys
+from pathlib import Path
+from bakemem.memory.embed import LexicalEmbedder
+from bakemem.memory.index import ChromaIndex
+index = ChromaIndex(Path(sys.argv[1]), "default", LexicalEmbedder())
+assert index.search("Number one", 1)
+"""
+
+
 @pytest.mark.parametrize("n", [500, 1500])  # Chroma keeps up to 1,000 vectors elsewhere
 def test_nothing_that_the_process_had_in_its_memory_is_in_the_files(tmp_path: Path, n: int) -> None:
     """Chroma writes down what malloc gives it, here the sign A; else it is what was said and freed."""
     loud = {**os.environ, "MALLOC_PERTURB_": str(ord("A") ^ 255)}
-    subprocess.run([sys.executable, "-c", _PUT, tmp_path, str(n)], check=True, env=loud)
-    assert not [p for p in tmp_path.rglob("*.bin") if b"A" * 64 in p.read_bytes()]
+    for script in (_PUT, _SEARCH):
+        subprocess.run([sys.executable, "-c", script, tmp_path, str(n)], check=True, env=loud)
+        assert not [p for p in tmp_path.rglob("*.bin") if b"A" * 64 in p.read_bytes()]
     index = ChromaIndex(tmp_path, "default", LexicalEmbedder())
     for i in range(n):
         assert index.search(f"{i} is {sha256(b'%d' % i).hexdigest()}.", 1)[0][0] == f"{i:016x}"
