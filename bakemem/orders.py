@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bakemem.errors import InputError
-from bakemem.memory import INDEXED
+from bakemem.memory import INDEXED, local
 from bakemem.serving import check_strength
 from bakemem.types import Memory, Version
 
@@ -99,7 +99,7 @@ def _versions(assistant: Assistant, rest: str) -> Answer:
             return "live"
         return v.gone or ("tainted" if v.name in lost else "" if v.status == "accepted" else v.status)
 
-    lines = [f"{v.name:5} {mark(v):9}  {v.created.astimezone():%Y-%m-%d %H:%M}  knows {len(v.memory_ids)}"
+    lines = [f"{v.name:5} {mark(v):9}  {local(v.created):%Y-%m-%d %H:%M}  knows {len(v.memory_ids)}"
              for v in versions]  # fmt: skip
     return Answer("versions", "\n".join([*lines, "base" if memory.live else "base  live"]), versions)
 
@@ -141,7 +141,7 @@ def _line(memory: Memory) -> str:
 
 
 def _day(memory: Memory) -> str:
-    return f"{memory.created.astimezone():%Y-%m-%d %H:%M}"
+    return f"{local(memory.created):%Y-%m-%d %H:%M}"
 
 
 HELP = """\

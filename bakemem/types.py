@@ -23,6 +23,8 @@ Gone = Literal["", "collected", "erased"]
 MAX_RANK = 256
 MAX_ALPHA = 4_096
 """Of a version's LoRA: what has more is not loaded."""
+YEARS = range(1970, 9999)
+"""Of the times that another home may give: some zones lack the first and the last day of the calendar."""
 
 
 @dataclass(frozen=True, slots=True)

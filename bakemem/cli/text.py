@@ -52,7 +52,9 @@ def shorten(text: str, indent: int = 0) -> str:
 
 def when(time: datetime) -> str:
     """A time in the zone of the reader."""
-    return f"{time.astimezone():%Y-%m-%d %H:%M}"
+    from bakemem.memory import local
+
+    return f"{local(time):%Y-%m-%d %H:%M}"
 
 
 def count(n: int, noun: str) -> str:

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import chain
 from typing import Any, get_args
 
@@ -20,7 +21,7 @@ from bakemem.memory.journal import Journal
 from bakemem.memory.keys import check_storable, clean_key, clean_text
 from bakemem.memory.records import Event
 from bakemem.memory.transitions import LIVE
-from bakemem.types import Kind, Memory, Role, Status
+from bakemem.types import YEARS, Kind, Memory, Role, Status
 
 FORMAT = "bakemem-memory-1"
 IMPORT = "import"
@@ -132,6 +133,10 @@ def _check_rivals(connection: sa.Connection, journal: Journal, memory: Memory, t
                 )
 
 
+def _is_time(at: datetime | None) -> bool:
+    return at is None or (at.tzinfo is not None and at.year in YEARS)
+
+
 def _parse(line: str, n: int, namespace: str, redact: Callable[[str], str]) -> Exported:
     try:
         values: dict[str, Any] = json.loads(line)
@@ -151,8 +156,8 @@ def _parse(line: str, n: int, namespace: str, redact: Callable[[str], str]) -> E
             raise ValueError("nobody has that role")
         if not _ID.fullmatch(memory.id):
             raise ValueError("its id is not one that a memory has")
-        if None in (memory.created.tzinfo, memory.valid_from and memory.valid_from.tzinfo):
-            raise ValueError("its times have no zone")
+        if not all(_is_time(at) for at in (memory.created, memory.valid_from, *(event.at for event in history))):
+            raise ValueError("one of its times has no zone, or is at the end of the calendar")
         if set(values) != {f.name for f in dataclasses.fields(Memory)} - {"namespace", "provenance"} | {
             f.name for f in dataclasses.fields(memory.provenance)
         }:

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, get_args
 
 from bakemem.disk import fsync_folder
 from bakemem.errors import AdapterError, HomeCorruptError, InputError
-from bakemem.types import Report, Role
+from bakemem.types import YEARS, Report, Role
 from bakemem.versions.check import MAX_BYTES, check_adapter
 from bakemem.versions.manifest import Manifest, manifest_of
 from bakemem.versions.plain_json import plain_json
@@ -181,6 +181,8 @@ def _check_manifest(manifest: Manifest, files: set[str]) -> None:
     hashes = manifest.files if isinstance(manifest.files, dict) else {}
     if not plain or set(hashes) != files or manifest.created.tzinfo is None or type(manifest.seed) is not int:
         raise ValueError("its manifest is not one that a bake writes")
+    if manifest.created.year not in YEARS:
+        raise ValueError("the time in its manifest is at the end of the calendar")
     if not all(isinstance(i, str) for i in ids) or len(set(ids)) < len(ids):
         raise ValueError("its manifest names a memory twice, or what is none")
     if not isinstance(manifest.settings, dict) or not _is_plain(manifest.settings):

@@ -24,6 +24,8 @@ SAID = st.tuples(
     st.sampled_from(["instruction", "fact"]), st.sampled_from(["user.dog", "user.town", "style.case"]), TEXTS,
     st.sampled_from(["pending", "quarantined"]), TEXTS,
 )  # fmt: skip
+REMEMBERED = {"action": "remember", "at": "2026-01-01T00:00:00+00:00", "old": None, "new": "pending", "note": "",
+              "actor": "user"}  # fmt: skip
 
 
 def fill(journal: Journal) -> None:
@@ -176,9 +178,11 @@ def test_a_line_that_is_no_memory_is_named_and_nothing_is_taken_in(journal: Jour
     ("field", "value"),
     [("kind", "order"), ("status", "forgotten"), ("key", "Not A Key"), ("text", ""), ("text", "x" * 9999),
      ("created", "yesterday"), ("text", 5), ("extra", "x"), ("history", "x"), ("turn", "\ud800"), ("turn", None),
-     ("superseded_by", ["x"]), ("source", ["x"]), ("reason", {}), ("conversation", None), ("extractor", 1),
-     ("history", [{"action": "remember", "at": "2026-01-01T00:00:00+00:00", "old": None, "new": "pending",
-                   "note": ["x"], "actor": "user"}])],
+     ("created", "0001-01-01T00:00:00+00:00"), ("valid_from", "9999-12-31T23:59:00-12:00"),
+     ("history", [{**REMEMBERED, "at": "0001-01-01T00:00:00+00:00"}]),
+     ("history", [{**REMEMBERED, "at": "2026-01-01T00:00:00"}]), ("superseded_by", ["x"]),
+     ("source", ["x"]), ("reason", {}), ("conversation", None), ("extractor", 1),
+     ("history", [{**REMEMBERED, "note": ["x"]}])],
 )  # fmt: skip
 def test_a_changed_field_is_refused(journal: Journal, tmp_path: Path, field: str, value: object) -> None:
     """An export is data: no value gets in that the journal itself would not have taken."""

@@ -187,6 +187,7 @@ REPORT = {"kl_before": 4.0, "kl_after": 0.05, "agreement": 0.98, "recall": 0.99,
     "changes",
     [
         {"memory_ids": ["a1", "a1"]}, {"memory_ids": ["a1", 2]}, {"created": "2025-01-01T00:00:00"}, {"seed": "0"},
+        {"created": "0001-01-01T00:00:00+00:00"}, {"created": "9999-12-31T23:59:00-12:00"},
         {"base_fingerprint": "x\x1b[2J"}, {"base_fingerprint": 5}, {"settings": {"rank": float("nan")}},
         {"settings": {"a": {"b": {"c": {"d": {"e": 1}}}}}}, {"report": {**REPORT, "agreement": "much"}},
         {"report": {**REPORT, "kl_after": float("inf")}}, {"report": {**REPORT, "accepted": 1}},
