@@ -13,7 +13,7 @@ import pytest
 from bakemem.config import load_config
 from bakemem.errors import HomeError, InputError, ModelError
 from bakemem.knowledge import Knowledge
-from bakemem.memory import Extractor, Journal, ModelExtractor, TurnQueue, export, retraction
+from bakemem.memory import Extractor, Journal, ModelExtractor, TurnQueue, export, records, retraction
 from bakemem.memory.redact import redacted
 from bakemem.testing import MemoryIndex, ScriptedExtractor
 from bakemem.types import Draft, Memory, Provenance, Turn
@@ -474,6 +474,23 @@ def test_a_source_that_is_no_person_is_not_heard_without_end(make: Make) -> None
     assert known.rejected["too many an hour"] == 1
     with pytest.raises(InputError, match="No more"):
         known.remember("The user flies on Friday.", key="user.flight", role="tool", source="tool:calendar")
+
+
+def test_a_tool_that_was_heard_by_a_clock_that_was_ahead_is_heard_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As soon as the clock is right: what is dated later than now was told no hour ago."""
+    known, right = make(most_an_hour=1, trust={"tool:calendar": "fact"}), records.now
+
+    def tell(text: str, key: str) -> Memory:
+        return known.remember(text, key=key, role="tool", source="tool:calendar")
+
+    monkeypatch.setattr(records, "now", lambda: right() + timedelta(days=365))
+    tell("The user flies on Monday.", "user.flight")
+    with pytest.raises(InputError, match="No more"):
+        tell("The user sails on Tuesday.", "user.voyage")
+    monkeypatch.setattr(records, "now", right)
+    assert tell("The user sails on Tuesday.", "user.voyage").status == "pending"
 
 
 def test_recall_can_be_narrowed_down(make: Make) -> None:

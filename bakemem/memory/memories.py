@@ -129,9 +129,9 @@ class Memories(Database):
         return self._count(schema.memories.c.status == status)
 
     def recent(self, source: str, since: datetime) -> int:
-        """How many memories a source has given since then."""
-        table = schema.memories
-        return self._count(table.c.source == source, table.c.created >= since.astimezone(UTC).isoformat())
+        """How many memories a source has given since then; what a clock that was ahead dated later than now is none."""
+        table, first = schema.memories, since.astimezone(UTC).isoformat()
+        return self._count(table.c.source == source, table.c.created.between(first, records.now().isoformat()))
 
     def _count(self, *where: sa.ColumnElement[bool]) -> int:
         table = schema.memories
