@@ -144,7 +144,8 @@ class Schedule:
     def _note(self, outcome: Outcome, words: str) -> None:
         """Writes down that the schedule is alive, when there is something new to say, or from time to time."""
         now, seen = self._clock(), self._seen
-        if seen.ended is None or (outcome, words) != (seen.outcome, seen.detail) or now - seen.ended >= _SEEN:
+        known = seen.ended and timedelta() <= now - seen.ended < _SEEN  # else the clock was set back, or it is long ago
+        if not known or (outcome, words) != (seen.outcome, seen.detail):
             self._seen = Job(SCHEDULE, self._since, now, outcome, words)
             self._memory.jobs.end(self._seen)
 
@@ -217,12 +218,15 @@ class Schedule:
 
 
 def is_running(jobs: dict[str, Job], now: datetime) -> bool:
-    """Whether a schedule was seen lately, or within two hours where it began something that has not ended."""
+    """Whether a schedule was seen lately, or within two hours where it began something that has not ended.
+
+    One that was seen more than a minute later than now was seen by a clock that was ahead: that says nothing.
+    """
     seen = jobs.get(SCHEDULE)
     if seen is None or seen.outcome == "stopped" or seen.ended is None:
         return False
     at_work = any(job.ended is None and job.started >= seen.started for job in jobs.values())
-    return now - seen.ended < (_LONGEST_STEP if at_work else _SEEN + 2 * _TICK)
+    return -_TICK <= now - seen.ended < (_LONGEST_STEP if at_work else _SEEN + 2 * _TICK)
 
 
 def _settled(job: Job) -> Job:

@@ -264,6 +264,19 @@ def test_whether_one_runs_is_seen_in_the_journal(memory: FakeMemory) -> None:
     assert not is_running(memory.jobs.all(), clock.now + DAY), "it was killed in the bake"
 
 
+def test_one_that_died_by_a_clock_that_was_ahead_does_not_run(memory: FakeMemory) -> None:
+    """Though it was seen later than now; one that lives is seen again at its next tick."""
+    clock = Clock()
+    made = schedule(memory, clock)
+    clock.now += 365 * DAY
+    made.tick()
+    assert is_running(memory.jobs.all(), clock.now - MINUTE), "two clocks need not be quite the same"
+    clock.now -= 365 * DAY
+    assert not is_running(memory.jobs.all(), clock.now)
+    made.tick()
+    assert is_running(memory.jobs.all(), clock.now)
+
+
 def test_a_long_bake_is_seen_from_time_to_time(memory: FakeMemory) -> None:
     """Whoever looks knows that the schedule lives, hours after the bake began."""
     clock = Clock()
