@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -175,6 +175,13 @@ class Config(BaseSettings):
     ground_every: int = Field(
         default=20, ge=0, description="and bakes from the base after so many bakes in a row that did not; 0: never"
     )
+
+    @field_validator("journal")
+    @classmethod
+    def _may_be_named(cls, journal: str | None) -> str | None:
+        if journal and "\0" in journal:
+            raise ValueError("no file's name and no URL holds a null character")
+        return journal
 
     @classmethod
     def settings_customise_sources(

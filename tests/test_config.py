@@ -179,6 +179,13 @@ def test_the_file_may_be_a_link(tmp_path: Path) -> None:
     assert load_config(tmp_path).rank == 8
 
 
+@pytest.mark.parametrize("journal", ["a\0b", "sqlite:///a\0b"])
+def test_a_journal_that_no_file_can_be_is_refused(tmp_path: Path, journal: str) -> None:
+    """The message names the setting."""
+    with pytest.raises(ConfigError, match="journal: .*null"):
+        load_config(tmp_path, journal=journal)
+
+
 def test_every_setting_is_described() -> None:
     """Each setting says what it does: the table in the docs is made from this."""
     assert not [name for name, setting in Config.model_fields.items() if not setting.description]
