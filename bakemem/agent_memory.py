@@ -22,7 +22,7 @@ from bakemem.schedule import Schedule
 from bakemem.serving import ServingModel
 from bakemem.talking import Talking
 from bakemem.types import Leak, Probe, Secret, Turn, Version
-from bakemem.versions import VersionStore
+from bakemem.versions import VersionStore, lineage
 
 _MOST_BLAMED = 32
 
@@ -180,12 +180,10 @@ class AgentMemory(Talking):
         Looks at `newest` and the versions that it goes back to, and at the base. Raises NotFoundError, and InputError
         when `newest` answers rightly.
         """
-        wrong, known = judged(question, bad=bad, expected=expected), {v.name: v for v in self._journal.versions()}
-        path, name = list[str](), self._journal.servable(newest).name
-        unusable = {v.name for v in self._journal.tainted()} | {v.name for v in known.values() if v.gone}
-        while name:
-            path += [name] if name not in unusable else []
-            name = known[name].parent or ""
+        wrong, known = judged(question, bad=bad, expected=expected), self._journal.versions()
+        tainted = {v.name for v in self._journal.tainted()}
+        line = lineage(known, self._journal.servable(newest).name)
+        path = [v.name for v in line if not v.gone and v.name not in tainted]
         return bisect(["base", *reversed(path)], lambda v: self.chat(question, version=v, temperature=0.0), wrong)
 
     def blame(self, question: str, *, answer: str | None = None) -> list[Blame]:

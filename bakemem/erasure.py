@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from bakemem.errors import HomeCorruptError
 from bakemem.memory import Copy, Journal, Ledger
 from bakemem.types import Leak, Secret, Version
-from bakemem.versions import VersionStore
+from bakemem.versions import VersionStore, lineage
 
 CANNOT_KNOW = (
     "Backups and snapshots of this folder, made by whatever else runs here, still hold what they held.",
@@ -103,13 +103,8 @@ def sweep_gone(journal: Journal, store: VersionStore) -> None:
 
 def _learned(journal: Journal, tainted: Sequence[Version]) -> set[str]:
     """What these versions hold, and what those held that they went on from, destroyed ones too."""
-    known, ids = {v.name: v for v in journal.versions()}, set[str]()
-    for version in tainted:
-        name: str | None = version.name
-        while name:
-            ids.update(known[name].memory_ids)
-            name = known[name].parent
-    return ids
+    known = journal.versions()
+    return {i for version in tainted for older in lineage(known, version.name) for i in older.memory_ids}
 
 
 def _account(store: VersionStore, version: Version) -> Destroyed:

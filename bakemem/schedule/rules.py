@@ -17,7 +17,7 @@ from bakemem.memory import Job
 from bakemem.schedule.hours import Hours
 from bakemem.schedule.policy import BY_HAND, Rules, State, Waiting
 from bakemem.types import Memory, Version
-from bakemem.versions import ORIGIN
+from bakemem.versions import ORIGIN, lineage
 
 _BYTES_A_TOKEN = 4
 
@@ -65,10 +65,7 @@ def _by_hand(jobs: Mapping[str, Job], versions: Sequence[Version]) -> Job | None
 
 def rolled(versions: Sequence[Version], live: str | None) -> int:
     """How many bakes in a row, back from the live version, went on from the one before."""
-    known, n = {version.name: version for version in versions}, 0
-    while live and (parent := known[live].parent):
-        live, n = parent, n + 1
-    return n
+    return sum(version.parent is not None for version in lineage(versions, live))
 
 
 def load_per_cpu() -> float | None:

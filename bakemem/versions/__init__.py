@@ -5,6 +5,7 @@ from bakemem.versions.change import LayerChange
 from bakemem.versions.check import check_adapter
 from bakemem.versions.diff import AnswerChange, VersionDiff, diff
 from bakemem.versions.keep import kept
+from bakemem.versions.lineage import lineage
 from bakemem.versions.manifest import ORIGIN, Manifest
 from bakemem.versions.store import VersionStore
 
@@ -18,6 +19,7 @@ __all__ = [
     "check_adapter",
     "diff",
     "kept",
+    "lineage",
     "placed",
     "read_bundle",
     "write_bundle",
