@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from bakemem.errors import BakememError, HomeCorruptError, HomeError, InputError
-from bakemem.memory import Journal, State, faults
+from bakemem.memory import Journal, Ledger, State, faults
 from bakemem.types import Memory, Version
 from bakemem.versions import VersionStore, check_adapter, kept
 
@@ -85,6 +85,7 @@ def _examine(journal: Journal, store: VersionStore) -> list[Problem]:
         found = [Problem("error", "journal", text, BACKUP) for text in faults(journal)]
         state = journal.state()
         found += [*_pointers(state), *_memories(journal, state)]
+        Ledger(journal).receipts()  # of which nothing is asked but that they can be read
     except HomeCorruptError as error:
         return [Problem("error", "journal", str(error), BACKUP)]
     for version in state.versions:
@@ -181,6 +182,9 @@ def _leftovers(journal: Journal, state: State, store: VersionStore) -> Iterator[
     gone = {v.name: v.gone for v in state.versions if v.gone}
     try:
         orphans, unknown = store.orphans([v.name for v in state.versions if not v.gone]), strangers(journal, store)
+    except HomeCorruptError as error:
+        yield Problem("error", "journal", str(error), BACKUP)
+        return
     except HomeError as error:
         yield Problem(
             "error", "versions", f"they cannot be listed ({error.__cause__})", "mend the permissions of the home"

@@ -8,13 +8,15 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from bakemem.config import load_config
-from bakemem.errors import BakeError, HomeError, InputError
-from bakemem.memory import Journal, adopt, export, forget, load
+from bakemem.errors import BakeError, BakememError, HomeError, InputError
+from bakemem.memory import Journal, Ledger, adopt, export, forget, load
+from bakemem.schedule import state_of
 from bakemem.testing import MemoryIndex, ScriptedExtractor
 from bakemem.types import Prompt
 from bakemem.upkeep import check, spared, strangers, sweep
@@ -119,7 +121,11 @@ def test_a_version_that_learned_what_was_forgotten_is_noted(keeper: Keeper) -> N
         ("UPDATE versions SET prompt_sha256 = 'x' WHERE name = 'v2'", "version v2", "its prompt is"),
         ("DELETE FROM version_memories WHERE version = 1", "version v1", "its memories is"),
         ("DELETE FROM memories WHERE key = 'user.town'", "journal", "points to nothing in memories"),
-        ("UPDATE versions SET report = '{' WHERE name = 'v1'", "journal", "cannot be read"),
+        ("UPDATE versions SET report = '{' WHERE name = 'v1'", "journal", "Version v1 in the journal cannot be read"),
+        ("UPDATE versions SET report = '[]' WHERE name = 'v1'", "journal", "Version v1 in the journal cannot be read"),
+        ("UPDATE versions SET settings = 'null' WHERE name = 'v1'", "journal", "Version v1 in the journal cannot be"),
+        ("UPDATE versions SET name = 'vx' WHERE name = 'v1'", "journal", "'vx' for a version's name"),
+        ("INSERT INTO receipts VALUES (1, 'default', '2026-01-01T00:00:00+00:00', 'x')", "journal", "A receipt in the"),
         ("DROP TABLE reflog", "journal", "no such table"),
     ],
 )
@@ -130,6 +136,30 @@ def test_each_damage_of_the_journal_is_an_error(keeper: Keeper, statement: str, 
     assert any(p.severity == "error" and p.where.startswith(where) and what in p.what for p in problems), problems
     assert all(p.advice and p.repaired == p.repairable for p in problems)
     assert (keeper.store.folder("v1") / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE versions SET report = '[]'", "UPDATE versions SET report = '{\"recalls\": [1]}'",
+        "UPDATE versions SET settings = 'null'", "UPDATE versions SET settings = '[1]'",
+        "INSERT INTO receipts VALUES (1, 'default', '2026-01-01T00:00:00+00:00', '[]')",
+        "UPDATE versions SET name = 'vx' WHERE name = 'v2'", "UPDATE pointers SET version = 'v9'",
+        "UPDATE versions SET parent = 'v9'", "UPDATE versions SET parent = 'v2'",
+    ],
+)  # fmt: skip
+def test_whatever_reads_a_damaged_row_ends_or_says_so(versioned: Versioned, keeper: Keeper, statement: str) -> None:
+    """Nothing raises what is not ours, and nothing goes round in circles."""
+    change(keeper, statement)
+    journal = keeper.journal
+    uses: tuple[Callable[[], object], ...] = (
+        versioned.versions, versioned.check, journal.state, journal.next_version_name, Ledger(journal).receipts,
+        lambda: state_of(versioned.waiting(), {}, versioned.versions(), versioned.live), lambda: versioned.gc(1),
+        lambda: versioned.why("dog"), lambda: versioned.diff("base", "v1"), lambda: versioned.rollback("base"),
+    )  # fmt: skip
+    for use in uses:
+        with suppress(BakememError):
+            use()
 
 
 def test_what_is_advised_about_a_lost_candidate_can_be_done(keeper: Keeper) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from bakemem.errors import InputError, NotFoundError
+from bakemem.errors import HomeCorruptError, InputError, NotFoundError
 from bakemem.memory import records, schema
 from bakemem.memory.ledger import Ledger
 from bakemem.memory.memories import SLICE, Memories, not_found
@@ -21,6 +21,7 @@ from bakemem.types import Memory, Version
 
 _LIVE, _CANDIDATE = "live", "candidate"
 _TAG = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
+_NAME = re.compile(r"v[1-9][0-9]*")
 _NO_TAG = re.compile(r"live|candidate|base|v[0-9]*|[0-9a-f]{4,12}", re.IGNORECASE)
 
 
@@ -30,9 +31,14 @@ class Journal(Memories):
     # Versions
 
     def next_version_name(self, taken: Collection[str] = ()) -> str:
-        """The name of the next version: v1, v2 …; none is used twice in a namespace, nor one that is `taken`."""
+        """The name of the next version: v1, v2 …; none is used twice in a namespace, nor one that is `taken`.
+
+        Raises HomeCorruptError where a version's name is none of these.
+        """
         with self.read() as connection:
             names = self._names(connection)
+        if odd := [name for name in names if not _NAME.fullmatch(name)]:
+            raise HomeCorruptError(f"The journal holds {odd[0]!r} for a version's name: restore it from a backup.")
         return f"v{max((int(n[1:]) for n in (*names, *taken)), default=0) + 1}"
 
     def commit_version(self, version: Version, *, accepted: bool) -> None:
@@ -215,7 +221,7 @@ class Journal(Memories):
 
     def add_version(self, connection: sa.Connection, version: Version) -> list[Memory]:
         """Writes a version and what it holds, and moves nothing; its memories. Raises InputError, NotFoundError."""
-        if version.namespace != self.namespace or not re.fullmatch(r"v[1-9][0-9]*", version.name):
+        if version.namespace != self.namespace or not _NAME.fullmatch(version.name):
             raise InputError(f"{version.name!r} of {version.namespace!r} cannot be kept in {self.namespace!r}.")
         taken = self._names(connection)
         if version.name in taken:

@@ -53,8 +53,8 @@ class Ledger:
         connection.execute(schema.receipts.insert().values(row))
 
     def receipts(self) -> list[dict[str, Any]]:
-        """The receipts of all erasures, oldest first."""
+        """The receipts of all erasures, oldest first. Raises HomeCorruptError when one cannot be read."""
         table = schema.receipts
         with self._database.read() as connection:
             rows = connection.execute(sa.select(table).where(self._database.here(table)).order_by(table.c.seq))
-            return [json.loads(row["receipt"]) for row in rows.mappings()]
+            return [records.object_of(row["receipt"], "A receipt") for row in rows.mappings()]

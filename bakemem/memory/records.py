@@ -112,12 +112,11 @@ def version_row(version: Version, root: Path) -> dict[str, Any]:
 
 def version_of(row: Mapping[Any, Any], memory_ids: Sequence[str], root: Path) -> Version:
     """The version in a row. Raises HomeCorruptError when its columns cannot be read."""
+    what = f"Version {row['name']}"
     try:
-        report, settings = report_of(json.loads(row["report"])), json.loads(row["settings"])
-    except (ValueError, TypeError) as error:
-        raise HomeCorruptError(
-            f"Version {row['name']} in the journal cannot be read ({error}): use a backup."
-        ) from error
+        report, settings = report_of(object_of(row["report"], what)), object_of(row["settings"], what)
+    except TypeError as error:
+        raise HomeCorruptError(f"{what} in the journal cannot be read ({error}): use a backup.") from error
     return Version(
         name=row["name"], id=row["id"], namespace=row["namespace"], parent=row["parent"], status=row["status"],
         created=time_of(row["created"]), memory_ids=tuple(memory_ids), prompt_sha256=row["prompt_sha256"],
@@ -142,6 +141,17 @@ def event_row(event: Event) -> dict[str, Any]:
 def reflog_of(row: Mapping[Any, Any]) -> ReflogEntry:
     """The reflog entry in a row."""
     return ReflogEntry(time_of(row["at"]), row["action"], row["old"], row["new"])
+
+
+def object_of(text: Any, what: str) -> dict[str, Any]:
+    """The JSON object in a column of `what`. Raises HomeCorruptError."""
+    try:
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError("a column holds no JSON object")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise HomeCorruptError(f"{what} in the journal cannot be read ({error}): use a backup.") from error
+    return values
 
 
 def time_of(text: Any) -> datetime:

@@ -280,7 +280,7 @@ def _version(connection: sa.Connection) -> int | None:
     if not sa.inspect(connection).has_table(meta.name):
         return None
     found = connection.scalar(sa.select(meta.c.value).where(meta.c.name == _VERSION))
-    return int(found) if found is not None and found.isdigit() and int(found) > 0 else None
+    return int(str(found)) if re.fullmatch("[1-9][0-9]{0,8}", str(found)) else None
 
 
 def _check(engine: sa.Engine, place: str | Path) -> bool:

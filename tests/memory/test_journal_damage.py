@@ -151,6 +151,17 @@ def test_a_journal_of_a_newer_bakemem_is_not_touched(tmp_path: Path) -> None:
         Journal(path)
 
 
+@pytest.mark.parametrize("schema", ["²", "-1", "0", "x", "9" * 5_000])
+def test_a_journal_of_no_schema_is_corrupt(tmp_path: Path, schema: str) -> None:
+    """Whatever stands there for its number."""
+    path = tmp_path / "journal.db"
+    fill(path)
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("UPDATE meta SET value = ?", [schema])
+    with pytest.raises(HomeCorruptError, match="is not a journal"):
+        Journal(path)
+
+
 def test_a_full_disk_changes_nothing_and_says_so(tmp_path: Path) -> None:
     """The write that does not fit is a HomeError with advice; everything before it is there."""
     path = tmp_path / "journal.db"
