@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
 
 _DAYS = 8
+_MINUTE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,11 @@ class Hours:
         return clock >= self.start or clock < self.end
 
     def opens(self, now: datetime) -> datetime:
-        """When they begin next."""
-        return next(at for at in self._openings(now, range(_DAYS)) if at > now)
+        """When they begin next, be it for the second time of a night."""
+        return min(at for at in (*self._openings(now, range(_DAYS)), *self._again(now)) if at > now)
 
     def opened(self, now: datetime) -> datetime:
-        """When they began last."""
+        """When they began last; a night in which they do so twice began the first time."""
         return next(at for at in self._openings(now, range(1, -_DAYS, -1)) if at <= now)
 
     def _openings(self, now: datetime, days: range) -> list[datetime]:
@@ -47,11 +48,24 @@ class Hours:
         times = [self._there(datetime.combine(date, self.start, self.zone)) for date in dates]
         return [at for at in times if self.holds(at)]
 
+    def _again(self, now: datetime) -> list[datetime]:
+        """When they begin a second time, today or tomorrow, in UTC: where the clock is set back out of them."""
+        today = now.astimezone(self.zone).date()
+        days = [today + timedelta(days=n) for n in range(3)]
+        starts = [datetime.combine(day, self.start, self.zone).replace(fold=1) for day in days[:2]]
+        first, last = (datetime.combine(day, time(), self.zone).astimezone(UTC) for day in (days[0], days[2]))
+        set_back = [self._changed(last)] if last - first > timedelta(days=2) else []
+        times = [*(start.astimezone(UTC) for start in starts), *set_back]
+        return [at for at in times if self.holds(at) and not self.holds(at - _MINUTE)]
+
     def _there(self, wanted: datetime) -> datetime:
         """A time of the clock on the wall in UTC; where it is skipped, the minute after the skip."""
-        at, minute = wanted.astimezone(UTC), timedelta(minutes=1)
-        if at.astimezone(self.zone).time() != wanted.time():
-            offset = at.astimezone(self.zone).utcoffset()
-            while (at - minute).astimezone(self.zone).utcoffset() == offset:
-                at -= minute
+        at = wanted.astimezone(UTC)
+        return at if at.astimezone(self.zone).time() == wanted.time() else self._changed(at)
+
+    def _changed(self, at: datetime) -> datetime:
+        """The minute from which on the clock has gone as it goes then."""
+        offset = at.astimezone(self.zone).utcoffset()
+        while (at - _MINUTE).astimezone(self.zone).utcoffset() == offset:
+            at -= _MINUTE
         return at

@@ -232,6 +232,31 @@ def test_hours_whose_start_is_skipped_begin_after_the_skip(
     assert hours.opened(datetime.fromisoformat(opens) + MINUTE) == datetime.fromisoformat(opens)
 
 
+@pytest.mark.parametrize(("zone", "now", "start", "end", "opens"), [
+    ("Africa/Cairo", "2026-10-29T21:15Z", time(23, 30), time(0, 30), "2026-10-29T21:30Z"),
+    ("Africa/Cairo", "2026-10-29T20:45Z", time(22), time(23, 30), "2026-10-29T21:00Z"),
+    ("Europe/Berlin", "2026-10-25T00:50Z", time(2, 10), time(2, 40), "2026-10-25T01:10Z"),
+    ("America/Havana", "2026-11-01T04:45Z", time(23), time(0, 30), "2026-11-01T05:00Z"),
+    ("Antarctica/Troll", "2026-10-25T00:30Z", time(1), time(2), "2026-10-25T01:00Z"),
+])  # fmt: skip
+def test_hours_that_the_clock_is_set_back_into_begin_again(
+    zone: str, now: str, start: time, end: time, opens: str
+) -> None:
+    """Where they had ended, or had not begun, by then; it stays one night, which began the first time."""
+    hours, at = Hours(start, end, ZoneInfo(zone)), datetime.fromisoformat(now)
+    again = hours.opens(at)
+    assert again == datetime.fromisoformat(opens)
+    assert (hours.holds(at), hours.holds(again - MINUTE), hours.holds(again)) == (False, False, True)
+    assert hours.opened(again) == hours.opened(at)
+
+
+def test_hours_that_go_on_while_the_clock_is_set_back_begin_once() -> None:
+    """They just last longer."""
+    hours = Hours(time(23), time(1), ZoneInfo("Africa/Cairo"))
+    assert hours.opens(datetime.fromisoformat("2026-10-29T19:00Z")) == datetime.fromisoformat("2026-10-29T20:00Z")
+    assert hours.opens(datetime.fromisoformat("2026-10-29T20:15Z")) == datetime.fromisoformat("2026-10-30T21:00Z")
+
+
 def test_a_year_of_a_busy_memory() -> None:
     """A memory each day, talk from nine to five, a machine that is off at weekends: all is baked within days, at
     night or in silence, and one check a night is enough.
