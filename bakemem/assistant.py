@@ -119,15 +119,18 @@ class Assistant:
         """
         self._settle_open()
         self._catch_up()
-        asked = self.memory.conversations.ask(self.conversation, text)
         seen = [e for e in self.past() if e.reply is not None]
         turns = [turn for e in seen for turn in (Turn("user", e.text), Turn("assistant", e.reply or ""))]
         options: ChatOptions = {**self.options, "history": turns, "window": True}
+        log = self.memory.conversations
+        asked = log.ask(self.conversation, text, trying=True)
         try:
             reply = self.memory.stream(text, **options)
         except InputError:
-            self.memory.conversations.withdraw(asked)
+            log.withdraw(asked)
             raise
+        finally:
+            log.tried(asked)
 
         def settle(spoken: Spoken) -> None:
             if spoken.said:

@@ -42,9 +42,13 @@ class Conversations:
 
     def __init__(self, journal: Journal, redact: Callable[[str], str] = str) -> None:
         self._journal, self._redact = journal, redact
+        self._trying = set[int]()  # the exchanges that may yet be withdrawn
 
-    def ask(self, conversation: str, text: str) -> Exchange:
-        """Writes down what a user says. Raises InputError when it is empty, too long, or must not be stored."""
+    def ask(self, conversation: str, text: str, *, trying: bool = False) -> Exchange:
+        """Writes down what a user says; with `trying` it is not `unheard` before it was `tried`.
+
+        Raises InputError when it is empty, too long, or must not be stored.
+        """
         name, events, table = clean_conversation(conversation), schema.events, schema.exchanges
         if not text.strip():
             raise InputError("Nothing was said: say something.")
@@ -56,6 +60,8 @@ class Conversations:
         with self._journal.write() as connection:
             mark = connection.scalar(sa.select(sa.func.max(events.c.seq)).where(self._journal.here(events)))
             seq = connection.execute(table.insert().values(row).returning(table.c.seq)).scalar_one()
+            if trying:
+                self._trying.add(seq)  # before anybody else sees the row
         return Exchange(seq, name, kept, None, at, mark or 0)
 
     def answer(self, asked: Exchange, reply: str) -> None:
@@ -70,6 +76,10 @@ class Conversations:
         with self._journal.write() as connection:
             connection.execute(table.update().where(table.c.seq == asked.seq, ~forgotten).values(reply=kept))
 
+    def tried(self, asked: Exchange) -> None:
+        """Lets everybody observe what is not withdrawn by now."""
+        self._trying.discard(asked.seq)
+
     def withdraw(self, asked: Exchange) -> None:
         """Takes back what no model can answer."""
         with self._journal.write() as connection:
@@ -81,8 +91,8 @@ class Conversations:
         return self._some(most, table.c.conversation == conversation, table.c.seq >= first)
 
     def unheard(self) -> list[Exchange]:
-        """What was not observed yet, in any conversation, oldest first."""
-        return self._some(None, schema.exchanges.c.heard.is_(False))
+        """What was not observed yet, in any conversation, oldest first; nothing that may yet be withdrawn."""
+        return [e for e in self._some(None, schema.exchanges.c.heard.is_(False)) if e.seq not in self._trying]
 
     def claim(self, asked: Exchange) -> Claim:
         """Marks as heard within a transaction; says whether it was not heard before, and is still there."""

@@ -145,6 +145,29 @@ def test_what_cannot_be_said_changes_nothing(reopen: Open, text: str) -> None:
     assert assistant.say("Two.").text() == "You said Two."
 
 
+@pytest.mark.parametrize(
+    ("error", "learned"), [(InputError("Too long."), ""), (BusyError("Full."), "learned: user.dog")]
+)
+def test_what_may_yet_be_refused_is_observed_by_no_conversation_beside_it(
+    reopen: Open, monkeypatch: pytest.MonkeyPatch, error: Exception, learned: str
+) -> None:
+    """It is once it was kept, by whichever goes on first."""
+    memory, _ = reopen()
+    mine, beside = Assistant(memory), Assistant(memory, "beside")
+
+    def stream(text: str, **options: object) -> None:
+        beside.learned()
+        assert memory.memories() == []
+        raise error
+
+    monkeypatch.setattr(memory, "stream", stream)
+    with pytest.raises(type(error)):
+        mine.say(TOLD)
+    beside.learned()
+    assert len(memory.memories()) == len(mine.past()) == bool(learned)
+    assert str(mine.learned()) == learned
+
+
 def test_what_no_model_can_read_is_taken_back(open_memory: OpenMemory) -> None:
     """Text longer than the context would be in the way of all that follows."""
     assistant = Assistant(open_memory(auto_extract=False))
