@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import shutil
@@ -44,7 +45,8 @@ def _no_version(home: Path) -> None:
 
 def _a_left_folder(home: Path) -> None:
     _two_versions(home)
-    shutil.copytree(home / "versions/v2", home / "versions/v3")
+    with opened(home) as (_, store):
+        store.stage(home / "versions/v2", dataclasses.replace(store.manifest("v2"), name="v3"))
 
 
 def _left_by_a_crash(home: Path) -> None:
