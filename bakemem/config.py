@@ -6,6 +6,7 @@ Knows the names and ranges of settings, not what they do.
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -205,6 +206,7 @@ def load_config(home: Path, **arguments: Any) -> Config:
         "model_config": {**Config.model_config, "toml_file": file}, "__module__": __name__,
     })  # fmt: skip
     try:
+        _check_file(file)
         config: Config = located(**given)
     except ValidationError as error:
         lines = "; ".join(_wrong(detail, given) for detail in error.errors())
@@ -219,6 +221,18 @@ def load_config(home: Path, **arguments: Any) -> Config:
     except (OSError, ValueError) as error:  # a file that may not be read, or is not TOML
         raise ConfigError(f"{file} cannot be read: {error}. Mend or remove it.") from error
     return config
+
+
+def _check_file(file: Path) -> None:
+    """Pydantic takes names in any case, and true for 1. Raises ConfigError, and what reading raises."""
+    text, fields = file.read_text(encoding="utf-8") if file.exists() else "", Config.model_fields
+    if text.startswith("\ufeff"):
+        raise ConfigError(f"{file} begins with a byte order mark: save it as UTF-8 without one.")
+    for name, value in tomllib.loads(text).items():
+        if name not in fields and name.lower() in fields:
+            raise ConfigError(f"{name} in {file} is no setting: write it as {name.lower()}.")
+        if isinstance(value, bool) and name in fields and not isinstance(fields[name].default, bool):
+            raise ConfigError(f"{name} in {file} is {str(value).lower()}, which is no value for it.")
 
 
 def _wrong(detail: Mapping[str, Any], given: Collection[str]) -> str:

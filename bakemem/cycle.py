@@ -45,7 +45,10 @@ def run_cycle(
     memories = journal.memories(LIVE)
     fresh = frozenset(m.id for m in memories if m.status == "pending")
     if not fresh and not (from_base and memories):
-        raise BakeError("There is nothing new to bake: no memory is pending. Remember something, or bake from_base.")
+        raise BakeError(
+            "There is nothing new to bake: no memory is pending. Remember something, or bake anew from the base "
+            "(`from_base`, `--from-base`)."
+        )
     live = None if from_base else journal.live()
     parent = journal.version(live) if live else None
     warm = parent if parent and _same_scale(parent, config) else None

@@ -30,7 +30,7 @@ class Answer:
 
 def obey(assistant: Assistant, line: str, progress: StageProgress | None = None) -> Answer:
     """Do what the line says. Raises InputError for an unknown command and a wrong argument."""
-    word, _, rest = line.strip().removeprefix("/").partition(" ")
+    word, rest = [*line.strip().removeprefix("/").split(None, 1), "", ""][:2]
     rest = rest.strip()
     if word == "bake":
         return _bake(assistant, rest, progress)

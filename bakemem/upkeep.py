@@ -85,7 +85,8 @@ def _examine(journal: Journal, store: VersionStore) -> list[Problem]:
         found = [Problem("error", "journal", text, BACKUP) for text in faults(journal)]
         state = journal.state()
         found += [*_pointers(state), *_memories(journal, state)]
-        Ledger(journal).receipts()  # of which nothing is asked but that they can be read
+        Ledger(journal).receipts()  # of these nothing is asked but that they can be read
+        journal.next_version_name()
     except HomeCorruptError as error:
         return [Problem("error", "journal", str(error), BACKUP)]
     for version in state.versions:
@@ -182,9 +183,6 @@ def _leftovers(journal: Journal, state: State, store: VersionStore) -> Iterator[
     gone = {v.name: v.gone for v in state.versions if v.gone}
     try:
         orphans, unknown = store.orphans([v.name for v in state.versions if not v.gone]), strangers(journal, store)
-    except HomeCorruptError as error:
-        yield Problem("error", "journal", str(error), BACKUP)
-        return
     except HomeError as error:
         yield Problem(
             "error", "versions", f"they cannot be listed ({error.__cause__})", "mend the permissions of the home"

@@ -1,9 +1,12 @@
 """The main job in twenty lines: tell, bake, ask without a prompt, roll back. Runs offline on the starter model."""
 
+import argparse
 import tempfile
 
 import bakemem
 from bakemem import Turn
+
+argparse.ArgumentParser(description=__doc__).parse_args()
 
 with tempfile.TemporaryDirectory() as home, bakemem.open(home, model="starter") as memory:
     memory.remember("The user's dog is called Bosuk.")  # explicit

@@ -96,6 +96,22 @@ def test_a_wrong_setting_in_the_file_is_refused(tmp_path: Path) -> None:
         load_config(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("RANK = 8\n", "RANK in .* is no setting: write it as rank"),
+        ("Rank = 4\nrank = 8\n", "Rank in .* is no setting"),
+        ("rank = true\n", "rank in .* is true, which is no value"),
+        ("\ufeffrank = 8\n", "byte order mark"),
+    ],
+)
+def test_the_file_means_what_it_says(tmp_path: Path, content: str, complaint: str) -> None:
+    """No other spelling of a name, nothing that becomes a number in silence, and no character that nobody sees."""
+    _write(tmp_path, content)
+    with pytest.raises(ConfigError, match=complaint):
+        load_config(tmp_path)
+
+
 def test_a_variable_that_is_no_table_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the file, which is sound or not even there."""
     monkeypatch.setenv("BAKEMEM_TRUST", "calendar")

@@ -35,7 +35,7 @@ from bakemem.errors import BakeError
 from bakemem.template import ChatTemplate
 from bakemem.types import Leak, Memory, Probe, Prompt, Report, Secret, Stimulus, Trajectory, Turn
 
-TRIED = 3
+TRIED = 7
 """Questions about a memory by which the teacher shows that it takes it in: a single one may be worded badly."""
 
 

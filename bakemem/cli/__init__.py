@@ -60,6 +60,8 @@ def main(ctx: click.Context) -> None:
     holds one JSON value, errors included; those of export and of a conversation come one a line.
     """  # noqa: D301 (\b is for click)
     _print_anything()
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        ctx.color = False
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 

@@ -84,7 +84,7 @@ def _opened(file: str) -> AbstractContextManager[TextIO]:
     if file == "-":
         return nullcontext(sys.stdin)
     try:
-        return Path(file).open(encoding="utf-8")
+        return Path(file).open(encoding="utf-8-sig")
     except OSError as error:
         raise _unreadable(file, error) from error
 

@@ -176,7 +176,14 @@ def _confirm(where: Place, question: str, sure: bool) -> None:
         return
     if where.as_json:
         raise InputError(f"{question} Say --yes with --json.")
-    click.confirm(question, abort=True)
+    try:
+        click.confirm(question, abort=True)
+    except click.Abort as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stop
+        if isinstance(stop.__context__, EOFError):
+            raise InputError(f"{question} Nobody is there to answer: say --yes.") from stop
+        raise
 
 
 def _print_kept(where: Place, kept: list[Memory]) -> None:

@@ -118,7 +118,7 @@ def print_memories(memories: Sequence[Memory]) -> None:
     table = Table("id", "status", "kind", "key", "text", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.columns[0].no_wrap = True
     table.columns[3].overflow = "fold"
-    table.columns[4].ratio = 1
+    table.columns[4].ratio, table.columns[4].overflow, table.columns[4].min_width = 1, "fold", 20
     for m in memories:
         table.add_row(m.id[:8], m.status, m.kind, Text(m.key), Text(one_line(m.text)))
     Console(highlight=False).print(table)

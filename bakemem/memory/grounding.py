@@ -18,7 +18,7 @@ from bakemem.types import Draft
 _MARKS = "".join(c for c in map(chr, range(0x300, 0xE00)) if unicodedata.category(c) in ("Mn", "Mc"))
 _LETTERS = rf"[^\W_]+(?:[{_MARKS}][^\W_]*)*"
 _WORD = re.compile(rf"{_LETTERS}(?:['’]{_LETTERS})*")
-_STEM = 4
+_STEM, _ENDING = 4, 3
 _ALIKE = 0.7  # share of equal letters (difflib's ratio) from which a name that nobody said is another one misspelled
 _WIDE = "\u2e80"  # from here on, scripts that are written without spaces
 _USER = frozenset(
@@ -43,7 +43,7 @@ _ENGLISH = frozenset("the is are has have and with lives likes loves works calle
 
 
 def is_grounded(draft: Draft, turn: str) -> bool:
-    """Whether every name in the draft was said in the turn, and for a fact every number and a telling word too."""
+    """Whether every name in the draft was said in the turn, and for a fact every number and what it tells too."""
     said = {form for word in words_of(turn) for form in _forms(word)}
     if not all(_occurs(name, said) for name in _names(draft, turn)):
         return False
@@ -52,11 +52,17 @@ def is_grounded(draft: Draft, turn: str) -> bool:
     numbers = numbers_in(draft.text)
     if not all(_occurs(number, said) for number in numbers):
         return False
-    return (
-        bool(numbers)
-        or bool(stems(draft.text) & {form[:_STEM] for form in said})
-        or bool(pairs(draft.text) & pairs(turn))
-    )
+    if numbers or pairs(draft.text) & pairs(turn):
+        return True
+    about = {part[:_STEM] for part in re.split(r"[.-]", draft.key)}
+    told = {word for word in telling_words(draft.text) if word not in ORDINARY}
+    news = {word for word in told if word[:_STEM] not in about}  # “dog” alone bears out no dog's name
+    return any(_much_said(word, form) for word in news or told or telling_words(draft.text) for form in said)
+
+
+def _much_said(word: str, form: str) -> bool:
+    """Whether a form that was said is that word, but for an ending."""
+    return word[:_STEM] == form[:_STEM] and abs(len(word) - len(form)) <= _ENDING
 
 
 def respelled(draft: Draft, turn: str) -> Draft:

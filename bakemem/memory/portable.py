@@ -139,8 +139,8 @@ def _is_time(at: datetime | None) -> bool:
 
 def _parse(line: str, n: int, namespace: str, redact: Callable[[str], str]) -> Exported:
     try:
-        values: dict[str, Any] = json.loads(line)
-        if values.pop("format") != FORMAT:
+        values: Any = json.loads(line)
+        if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
         history = [records.event_of({"memory_id": values["id"], **event}) for event in values.pop("history")]
         memory = records.memory_of({**values, "namespace": namespace})

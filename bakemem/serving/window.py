@@ -30,7 +30,10 @@ def fitted(request: Request, template: ChatTemplate, context: int) -> tuple[list
             turns = windows[min(fits, len(windows) - 1)]
             ids = read(turns)
     if len(ids) >= context:
-        raise ContextError(f"The conversation has {len(ids)} tokens, the model reads {context}: drop its oldest turns.")
+        what, cure = "conversation", "drop its oldest turns"
+        if request.too_long == "window" or not _windows(turns):
+            what, cure = "last turn, with what stands before every conversation,", "shorten it"
+        raise ContextError(f"The {what} has {len(ids)} tokens, the model reads {context}: {cure}.")
     return ids, min(room, context - len(ids)), len(request.turns) - len(turns)
 
 

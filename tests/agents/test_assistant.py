@@ -269,7 +269,7 @@ def test_commands_about_memories(reopen: Open, tmp_path: Path) -> None:
     assert "user.dog: The user's dog is called Bosuk." in why
     assert f"in the prompt; said by user {time.strftime('%Y')}" in why
     assert assistant.command("/why").text == assistant.command(f"/why {TOLD}").text
-    assert len(assistant.command("/memories").text.splitlines()) == 2
+    assert len(assistant.command("/memories\t").text.splitlines()) == 2
     assert assistant.command("/forget USER.dog").text.startswith("forgotten: fact ")
     [cat] = memory.memories("pending")
     assert traces(tmp_path, "bosuk") == []

@@ -39,10 +39,11 @@ def unteachable(base: Base, monkeypatch: pytest.MonkeyPatch, said: Mapping[str, 
         (["It is Rumple.", "Your cat is called Rumple.", RIGHT], ["cat"]),  # a name that it cannot spell
         ([UNKNOWN, UNKNOWN, RIGHT], ["cat"]),
         ([UNKNOWN], ["cat"]),
-        ([RIGHT, RIGHT, RIGHT, UNKNOWN, UNKNOWN, UNKNOWN], []),  # three questions are enough
+        ([UNKNOWN, UNKNOWN, RIGHT, RIGHT, RIGHT, RIGHT], []),  # the first may be the odd ones
+        ([RIGHT, RIGHT, RIGHT, RIGHT, *[UNKNOWN] * 30], []),  # seven questions are enough
     ],
 )
-def test_most_of_three_questions_say_whether_a_memory_is_taken_in(
+def test_most_of_seven_questions_say_whether_a_memory_is_taken_in(
     tiny_base: Base, monkeypatch: pytest.MonkeyPatch, answered: list[str], found: list[str]
 ) -> None:
     """A single bad question says nothing, and neither does a single good answer."""

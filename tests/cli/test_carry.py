@@ -116,6 +116,22 @@ def test_a_line_without_end_is_not_taken_in(
         assert (told.exit_code, "has a line larger than" in told.stderr) == (1, True)
 
 
+def test_an_export_with_a_byte_order_mark_is_read(run: Run, elsewhere: Run, filled: Home, tmp_path: Path) -> None:
+    """As an editor may put one there."""
+    file = tmp_path / "out.jsonl"
+    assert run("export", str(file)).exit_code == 0
+    file.write_text("\ufeff" + file.read_text(encoding="utf-8"), encoding="utf-8")
+    assert elsewhere("import", str(file)).exit_code == 0
+
+
+@pytest.mark.parametrize("line", ["{}", "[]", "null", "5"])
+def test_what_is_no_memory_is_told_in_our_words(run: Run, filled: Home, tmp_path: Path, line: str) -> None:
+    """And not in Python's."""
+    (tmp_path / "in.jsonl").write_text(line, encoding="utf-8")
+    told = run("import", str(tmp_path / "in.jsonl"))
+    assert (told.exit_code, "its format is not bakemem-memory-1" in told.stderr) == (1, True)
+
+
 def test_a_file_that_is_not_there_makes_no_home(elsewhere: Run, tmp_path: Path) -> None:
     """A misspelt name leaves no folder behind."""
     assert elsewhere("import", str(tmp_path / "nothing")).exit_code == 1

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from bakemem.memory import HomeLock
@@ -108,6 +109,31 @@ def test_the_home_is_free_until_the_question_is_answered(
     assert run(*line).exit_code == 0
     assert len(asked) == 1
     assert [m.text for m in keeper.journal.memories()] == [""]
+
+
+@pytest.mark.parametrize("line", [("forget", "--all"), ("drop", "--source", "user")])
+def test_a_question_that_nobody_answers_names_the_option(run: Run, keeper: Keeper, line: tuple[str, ...]) -> None:
+    """As where there is no terminal; a no changes nothing, and Ctrl-C is told as everywhere."""
+    keeper.remember(DOG)
+    told = run(*line, stdin="")
+    assert (told.exit_code, "say --yes" in told.stderr) == (1, True)
+    assert run(*line, stdin="n\n").exit_code == 1
+    assert [m.text for m in keeper.journal.memories()] == [DOG]
+
+
+def test_ctrl_c_at_a_question_is_ctrl_c(run: Run, keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Click makes one thing of it and of an end of the input."""
+    keeper.remember(DOG)
+
+    def stop(text: str, **kwargs: object) -> bool:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise click.Abort from None  # as it does
+
+    monkeypatch.setattr("click.confirm", stop)
+    told = run("forget", "--all")
+    assert (told.exit_code, "Nothing was lost" in told.stderr) == (130, True)
 
 
 def test_forget_all_empties_one_namespace_only(run: Run, keeper: Keeper, home: Path) -> None:

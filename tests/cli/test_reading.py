@@ -136,6 +136,24 @@ def test_memories_are_lines_for_programs(run: Run, baked: Any) -> None:
 
 
 @pytest.mark.usefixtures("terminal")
+def test_a_table_shows_all_of_a_text(run: Run, baked: Any) -> None:
+    """An address is broken, and not cut off."""
+    address = f"https://example.org/{'a/very/long/way/' * 8}end"
+    baked.remember(f"The report is at {address} today.", key="doc.link")
+    told = run("memories").output
+    assert address in "".join(line[-40:].replace(" ", "") for line in told.splitlines())
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_no_colour_where_none_is_wanted(home: Path, baked: Any, name: str, value: str) -> None:
+    """By the two common signs, also on a terminal."""
+    line = ["log", "--home", str(home)]
+    plain = CliRunner().invoke(main, line, color=True, env={name: value})
+    assert "\x1b" in CliRunner().invoke(main, line, color=True, env={"TERM": "xterm"}).output
+    assert "\x1b" not in plain.output
+
+
+@pytest.mark.usefixtures("terminal")
 def test_memories_are_a_table_that_fits_the_terminal(run: Run, baked: Any) -> None:
     """Long keys and texts are broken, and [brackets] are no markup."""
     baked.remember("[bold] " + "word " * 60, key="user." + "long" * 20)

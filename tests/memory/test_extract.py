@@ -119,11 +119,31 @@ def test_output_that_is_no_memory_is_counted(output: str, reason: str) -> None:
         ("What is my dog called?", "The user's dog is called Bosuk."),  # known from elsewhere
         ("My dog is called Bosuk.", "Zorro is the user's dog."),  # another name, at the beginning
         ("I live in a town by the sea.", "Berlin is the town where the user lives."),
+        ("I had a long day at work.", "The user works as a brown."),  # nothing but an ordinary word
     ],
 )
 def test_a_fact_that_the_turn_does_not_bear_out_is_dropped(said: str, text: str) -> None:
     """Names and numbers must have been said, and something of the rest too."""
     assert parse(line(text), Turn("user", said)) == ([], {"not grounded": 1})
+
+
+@pytest.mark.parametrize(
+    ("said", "key", "text", "borne_out"),
+    [
+        ("Tell me about my dog.", "user.dog", "The user's dog is calledclareclareots.", False),
+        ("Keep it.", "keepick.allergy", "Keepickcaick.", False),
+        ("Thanks, that is all.", "thanks.language", "Thanks speaks all words.", False),
+        ("I am going to Berlin tomorrow.", "berlin.product", "The town of Berlin makes boats.", False),
+        ("My dog Rex died.", "user.dog", "The user's dog Rex is dead.", True),
+        ("I have a dog.", "user.dog", "The user has a dog.", True),
+        ("Ich habe einen Hund.", "user.dog", "Der Nutzer hat einen Hund.", True),
+        ("I work nights as a nurse.", "user.job", "The user is a nurse who works at night.", True),
+        ("I just got married!", "user.state", "The user is married.", True),
+    ],
+)
+def test_what_a_fact_is_about_does_not_bear_out_what_it_tells(said: str, key: str, text: str, borne_out: bool) -> None:
+    """A word of its key alone, the beginning of a longer one, or a usual verb is no evidence."""
+    assert is_grounded(Draft("fact", key, text), said) is borne_out
 
 
 @pytest.mark.parametrize(

@@ -146,8 +146,13 @@ def test_a_conversation_too_long_is_refused_or_loses_its_oldest_turns(engine: Lo
     assert 0 < dropped < 400
     assert dropped % 2 == 0
     assert engine.submit(Request([turns[0], *turns[1 + dropped :]], sampling=SHORT)).text() == text
-    with pytest.raises(InputError, match="2048"):
-        engine.submit(Request([Turn("user", "word " * 3000)], too_long="window"))
+    with pytest.raises(InputError, match="2048: drop its oldest turns"):
+        engine.submit(Request(talk(200), sampling=SHORT))
+    for way in ("window", "refuse"):  # there is nothing to drop
+        with pytest.raises(InputError, match="2048: shorten it"):
+            engine.submit(Request([Turn("user", "word " * 3000)], too_long=way))
+    with pytest.raises(InputError, match="2048: shorten it"):
+        engine.submit(Request([*talk(3), Turn("user", "word " * 3000)], too_long="window"))
 
 
 def test_a_failure_of_the_model_ends_its_replies_and_no_others(engine: LocalEngine) -> None:

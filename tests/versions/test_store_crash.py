@@ -79,6 +79,7 @@ def test_destroying_again_removes_what_a_failure_left(
     store = VersionStore(tmp_path)
     for name in ("v1", "v10"):
         store.stage(adapter, make_manifest(name))
+        store.settle(name)
     with monkeypatch.context() as patch:
         patch.setattr(os, call, failing(getattr(os, call), k, errno.EIO))
         with pytest.raises(HomeError, match="v1 cannot be removed"):
