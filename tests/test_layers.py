@@ -95,7 +95,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "sqlalchemy": frozenset(
         f"memory.{m}"
         for m in "adopt conversations database erase heard integrity jobs journal ledger memories migrations portable "
-        "schema turns".split()
+        "schema turns version_rows".split()
     ),
     "threadpoolctl": frozenset({"serving.engine"}),
     "tokenizers": MODEL_ROOMS,

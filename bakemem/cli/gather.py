@@ -87,9 +87,8 @@ def observe(where: Place, file: str | None, conversation: str | None, again: boo
         print_json(found)
         return
     for kept in found:
-        where_to = (
-            "" if kept.status == "pending" else f"  ({kept.status}{': ' * bool(kept.reason)}{one_line(kept.reason)})"
-        )
+        reason = f": {one_line(kept.reason)}" if kept.reason else ""
+        where_to = "" if kept.status == "pending" else f"  ({kept.status}{reason})"
         click.echo(f"{kept.id[:8]}  {noted(kept)}{where_to}")
     said = waited + sum(turn.role not in ("assistant", "system") for turn in turns)
     waits = WAITS if any(kept.status == "pending" for kept in found) else ""

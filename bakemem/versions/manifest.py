@@ -61,8 +61,9 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as a person reads it."""
-        made = {"id": self.id, **self._values()}
-        return self.source or json.dumps(made, indent=2, ensure_ascii=False, default=str) + "\n"
+        if self.source:
+            return self.source
+        return json.dumps({"id": self.id, **self._values()}, indent=2, ensure_ascii=False, default=str) + "\n"
 
     def _values(self) -> dict[str, Any]:
         return {

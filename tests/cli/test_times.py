@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,6 +13,7 @@ from click.testing import Result
 from bakemem.assistant import Assistant
 from bakemem.orders import obey
 from tests.cli.conftest import Keeper
+from tests.zones import local_time
 
 Run = Callable[..., Result]
 
@@ -21,11 +21,8 @@ Run = Callable[..., Result]
 @pytest.fixture(params=["America/New_York", "UTC", "Asia/Tokyo"])
 def zone(request: pytest.FixtureRequest) -> Iterator[None]:
     """Local time is behind, the same, or ahead."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TZ", request.param)
-        time.tzset()
+    with local_time(request.param):
         yield
-    time.tzset()
 
 
 @pytest.fixture(params=["0001-01-01T00:00:00+00:00", "9999-12-31T23:59:00-12:00"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from bakemem.errors import HomeError, InputError, NotFoundError, TransitionError
 from bakemem.memory import Journal, forget, records
 from bakemem.opening import read_journal
 from bakemem.types import Draft, Memory, Provenance, Version
+from tests.zones import local_time
 
 MakeVersion = Callable[..., Version]
 USER = Provenance(conversation="c1", turn="My dog is called Bosuk.", extractor="model")
@@ -205,11 +205,8 @@ def test_a_time_without_a_zone_is_local(journal: Journal) -> None:
 @pytest.fixture(params=["Asia/Tokyo", "America/New_York"])
 def zone(request: pytest.FixtureRequest) -> Iterator[None]:
     """Local time is another, ahead or behind."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TZ", request.param)
-        time.tzset()
+    with local_time(request.param):
         yield
-    time.tzset()
 
 
 @pytest.mark.usefixtures("zone")

@@ -21,7 +21,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bakemem.errors import HomeError, InputError
-from bakemem.memory import Journal, export, forget, journal, load, memories
+from bakemem.memory import Journal, export, forget, load, memories, version_rows
 from bakemem.types import Adapter, Draft, Memory, Provenance, Report, Version
 from tests.plain_model import PlainMemories
 
@@ -45,7 +45,7 @@ def other_process() -> Iterator[None]:
         pytest.MonkeyPatch.context() as patch,
         ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as JournalMachine.other,
     ):
-        for room in (memories, journal):
+        for room in (memories, version_rows):
             patch.setattr(room, "SLICE", 2)
         yield
 
